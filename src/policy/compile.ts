@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { Refusal } from "../refusal.ts";
+import type { Command, Fragment } from "./read.ts";
+import { locate, type Place, type Token } from "./tokenise.ts";
+
+/** What a fragment's variables stand for. */
+export type Subject = {
+  readonly id: number;
+  readonly name: string;
+  readonly address: { readonly family: "ip" | "ip6"; readonly text: string } | undefined;
+};
+
+/** A rule of the fragment, made fit for a chain of its own. */
+export type CompiledRule = { readonly direction: "in" | "out"; readonly body: string; readonly place: Place };
+
+/** What came of a fragment: its rules, and words for the log on those that were left out. */
+export type Policy = { readonly rules: readonly CompiledRule[]; readonly notes: readonly string[] };
+
+/** What a fragment is compiled for. */
+export type CompileOptions = {
+  /** The fragment's path, for messages. */
+  readonly path: string;
+  /** The chain that a packet goes to when a rule accepts it. */
+  readonly accepted: string;
+  readonly subject: Subject;
+};
+
+/** The two chains that a fragment may write to, by all their names. */
+const DIRECTIONS: Readonly<Record<string, "in" | "out">> = { filter: "in", egress: "out", "@session_chain": "in" };
+
+/** Names of our sets in a published form of fragments, and what they are called now. */
+const SET_ALIASES: Readonly<Record<string, string>> = {
+  session_v4: "session_map_ipv4",
+  session_v6: "session_map_ipv6",
+  session_cg: "session_map_cg",
+};
+
+const SESSION_SETS = new Set(["session_map_ipv4", "session_map_ipv6", "session_map_cg"]);
+
+/**
+ * Makes rules of a fragment. Only `add rule inet authnft filter …` and `… egress …` are let through, and in them nothing
+ * that reaches beyond the session: no other chain, no set but the session sets, no flow label.
+ *
+ * `accept` and `return` become a `goto` to `accepted`, the chain that remembers the flow.
+ *
+ * @throws {Refusal} `content`
+ */
+export function compileFragment(fragment: Fragment, options: CompileOptions): Policy {
+  const rules: CompiledRule[] = [];
+  const notes: string[] = [];
+  if (options.subject.address === undefined && fragment.comments.includes("require address")) {
+    throw new Refusal("content", `Cannot use the fragment ${options.path}: it asks for a client address ("# require address"), and this session has none; log in over the network, or drop that line.`);
+  }
+  if (fragment.commands.length === 0) {
+    throw new Refusal("content", `Cannot use the fragment ${options.path}: it holds no rule, and a policy must not be empty by accident; to permit everything, write "add rule inet authnft egress accept".`);
+  }
+  for (const command of fragment.commands) {
+    const { direction, body } = parseAddRule(command);
+    const place = command[0].place;
+    const missing = missingFamily(body, options.subject);
+    if (missing !== undefined) notes.push(`${locate(place)}: the rule is left out: it needs ${missing}, which this session does not have`);
+    else rules.push({ direction, body: render(body, options), place });
+  }
+  return { rules, notes };
+}
+
+/** Takes `add rule inet authnft CHAIN` off a command. */
+function parseAddRule(command: Command): { direction: "in" | "out"; body: readonly Token[] } {
+  const [verb, object, family, table, ...rest] = command;
+  const said = [verb, object, family, table].map((token) => token?.text).join(" ");
+  if (said !== "add rule inet authnft") {
+    throw new Refusal(
+      "content",
+      `${locate(verb.place)}: only "add rule inet authnft filter …", "add rule inet authnft egress …" and include may stand in a fragment, not "${command.slice(0, 4).map((token) => token.text).join(" ")}".`,
+    );
+  }
+  const marked = rest[0]?.text === "@" && rest[1] !== undefined && !rest[1].spaced;
+  const chain = marked ? `@${rest[1]?.text}` : (rest[0]?.text ?? "");
+  const direction = Object.hasOwn(DIRECTIONS, chain) ? DIRECTIONS[chain] : undefined;
+  if (direction === undefined) {
+    throw new Refusal("content", `${locate((rest[0] ?? verb).place)}: a fragment's rules go to chain filter (what arrives) or egress (what is sent), not "${chain}".`);
+  }
+  const body = rest.slice(marked ? 2 : 1);
+  if (body.length === 0) throw new Refusal("content", `${locate(verb.place)}: the rule is empty; say what to match and what to do.`);
+  checkBody(body);
+  return { direction, body };
+}
+
+/** Statements that would reach beyond the session, and why not. */
+const FORBIDDEN: Readonly<Record<string, string>> = {
+  jump: "there are no chains that a fragment could jump to",
+  goto: "there are no chains that a fragment could go to",
+  map: "only the session sets may be named",
+  include: "include must stand on a line of its own",
+};
+
+function checkBody(body: readonly Token[]): void {
+  body.forEach((token, index) => {
+    const where = locate(token.place);
+    const next = body[index + 1];
+    if (token.text === "@" && next?.kind === "word") {
+      const name = SET_ALIASES[next.text] ?? next.text;
+      const payload = next.text === "ih" || next.text === "nh" || next.text === "th" || next.text === "ll";
+      if (!SESSION_SETS.has(name) && !payload) {
+        throw new Refusal("content", `${where}: cannot use the set "@${next.text}": only @session_map_ipv4, @session_map_ipv6 and @session_map_cg are there.`);
+      }
+    }
+    if (token.text === "$" && !["user_ip", "user_id", "user_name"].includes(next?.text ?? "")) {
+      throw new Refusal("content", `${where}: there is no variable "$${next?.text ?? ""}"; there are $user_ip, $user_id and $user_name.`);
+    }
+    if (token.kind !== "word") return;
+    // "add" may also be a part of an IPv6 address; as a statement it stands before a set, or behind "set" in old texts.
+    if (["add", "update", "delete"].includes(token.text) && (next?.text === "@" || body[index - 1]?.text === "set")) {
+      throw new Refusal("content", `${where}: "${token.text}" has no place in a rule of a fragment: it would change a set.`);
+    }
+    const why = Object.hasOwn(FORBIDDEN, token.text) ? FORBIDDEN[token.text] : undefined;
+    const isMapOfValues = token.text === "map" && next?.text === "{"; // "tcp dport map { … }" names no set
+    if (why !== undefined && !isMapOfValues) throw new Refusal("content", `${where}: "${token.text}" has no place in a rule of a fragment: ${why}.`);
+    if (token.text === "label" && body[index - 1]?.text === "ct" && next?.text === "set") {
+      throw new Refusal("content", `${where}: "ct label set" has no place in a fragment: labels say which flows were judged.`);
+    }
+  });
+}
+
+/** The address that a rule needs and the session lacks, in words; `undefined` when nothing is missing. */
+function missingFamily(body: readonly Token[], subject: Subject): string | undefined {
+  let family: string | undefined;
+  for (const [index, token] of body.entries()) {
+    if (token.text === "ip" || token.text === "ip6") family = token.text;
+    if (token.text !== "$" || body[index + 1]?.text !== "user_ip") continue;
+    if (subject.address === undefined) return "the client's address";
+    if (family !== undefined && family !== subject.address.family) return family === "ip" ? "an IPv4 address" : "an IPv6 address";
+  }
+  return undefined;
+}
+
+/** Writes a rule's body on one line. */
+function render(body: readonly Token[], options: CompileOptions): string {
+  let text = "";
+  for (let index = 0; index < body.length; index++) {
+    const token = body[index];
+    if (token === undefined) break;
+    const next = body[index + 1];
+    const glue = token.spaced && text !== "" ? " " : "";
+    let piece = token.text;
+    if (token.kind === "word" && (piece === "accept" || piece === "return")) piece = `goto ${options.accepted}`;
+    else if (piece === "meta" && next?.text === "cgroup") {
+      // "meta cgroup" reads the class id of cgroup v1's net_cls and never matches what is in the sets.
+      piece = "socket cgroupv2 level 2";
+      index++;
+    } else if (piece === "@" && next !== undefined) {
+      piece = `@${SET_ALIASES[next.text] ?? next.text}`;
+      index++;
+    } else if (piece === "$") {
+      piece = value(next?.text, options.subject);
+      index++;
+    }
+    text += glue + piece;
+  }
+  return text;
+}
+
+function value(variable: string | undefined, subject: Subject): string {
+  if (variable === "user_ip") return subject.address?.text ?? "";
+  if (variable === "user_id") return String(subject.id);
+  return `"${subject.name}"`;
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { posix } from "node:path";
+import { Refusal } from "../refusal.ts";
+import { locate, type Place, type Token, tokenise } from "./tokenise.ts";
+
+/** Where fragments and what they include must be. */
+export const FRAGMENT_DIRECTORY = "/etc/authnft";
+
+/** How deep fragments may include others. */
+const DEPTH_LIMIT = 16;
+
+/** How much a fragment and all that it includes may hold, in bytes: a policy of 1 MiB has some 10,000 rules. */
+export const SIZE_LIMIT = 1 << 20;
+
+/**
+ * Reads one file of a policy, and vouches for it: that nobody but root can have written it.
+ *
+ * @throws {Refusal} `missing` or `perms`
+ */
+export type ReadTrusted = (path: string, sizeLimit: number) => Uint8Array;
+
+/** One command of a fragment: its tokens without the end. Never empty. */
+export type Command = readonly [Token, ...Token[]];
+
+/** A fragment with everything that it includes, in order. */
+export type Fragment = { readonly commands: readonly Command[]; readonly comments: readonly string[] };
+
+/**
+ * Reads a fragment and everything that it includes, each file once per `include`.
+ *
+ * @throws {Refusal} `missing`, `perms` or `content`
+ */
+export function readFragment(path: string, read: ReadTrusted): Fragment {
+  const commands: Command[] = [];
+  const comments: string[] = [];
+  let left = SIZE_LIMIT;
+
+  function visit(file: string, chain: readonly string[], from: Place | undefined): void {
+    const where = from === undefined ? "" : `${locate(from)}: `;
+    if (chain.includes(file)) {
+      throw new Refusal("content", `${where}the fragment includes itself: ${[...chain, file].join(" → ")}; break the circle.`);
+    }
+    if (chain.length > DEPTH_LIMIT) {
+      throw new Refusal("content", `${where}fragments are included more than ${DEPTH_LIMIT} deep: ${chain.join(" → ")}; make it flatter.`);
+    }
+    const bytes = read(file, left);
+    left -= bytes.length;
+    const pieces = tokenise(file, decode(file, bytes));
+    comments.push(...pieces.comments);
+    for (const command of splitCommands(pieces.tokens)) {
+      if (command[0].text === "include") visit(includedPath(command), [...chain, file], command[0].place);
+      else commands.push(command);
+    }
+  }
+
+  visit(path, [], undefined);
+  return { commands, comments };
+}
+
+function decode(file: string, bytes: Uint8Array): string {
+  if (bytes.includes(0)) throw new Refusal("content", `Cannot use the fragment ${file}: it holds a NUL byte, so it is no text; write nftables commands.`);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new Refusal("content", `Cannot use the fragment ${file}: it is not UTF-8 text; write nftables commands.`);
+  }
+}
+
+/** Cuts tokens into commands. A line's end inside braces belongs to the list there, as in nft. */
+function splitCommands(tokens: readonly Token[]): Command[] {
+  const commands: Command[] = [];
+  let current: Token[] = [];
+  const open: Token[] = [];
+  let joined = false;
+  const finish = (): void => {
+    const [first, ...rest] = current;
+    if (first !== undefined) commands.push([first, ...rest]);
+    current = [];
+  };
+  for (const token of tokens) {
+    if (token.kind === "end") {
+      if (open.length === 0) finish();
+      else if (token.text === ";") {
+        throw new Refusal("content", `${locate(token.place)}: a ";" inside braces; a fragment has no blocks, only commands.`);
+      }
+      joined = open.length > 0;
+      continue;
+    }
+    current.push(joined ? { ...token, spaced: true } : token);
+    joined = false;
+    if (token.text === "{") open.push(token);
+    if (token.text === "}" && open.pop() === undefined) {
+      throw new Refusal("content", `${locate(token.place)}: this "}" closes nothing.`);
+    }
+  }
+  const unclosed = open.pop();
+  if (unclosed !== undefined) throw new Refusal("content", `${locate(unclosed.place)}: this "{" is never closed.`);
+  finish();
+  return commands;
+}
+
+function includedPath(command: Command): string {
+  const [keyword, name, ...rest] = command;
+  const where = locate(keyword.place);
+  if (name?.kind !== "string" || rest.length > 0) {
+    throw new Refusal("content", `${where}: write include "${FRAGMENT_DIRECTORY}/…", one file name in double quotes.`);
+  }
+  const path = name.text.slice(1, -1);
+  if (!path.startsWith(`${FRAGMENT_DIRECTORY}/`) || posix.normalize(path) !== path || path.endsWith("/") || /[*?[\]]/.test(path)) {
+    throw new Refusal("content", `${where}: cannot include ${name.text}: it must be one plain file below ${FRAGMENT_DIRECTORY}, by its full name, without "..", "*", "?" or "[".`);
+  }
+  return path;
+}

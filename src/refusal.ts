@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+/**
+ * Why a session was refused, for machines: the journal's `AUTHNFT_REASON`.
+ * `missing`, `perms`, `content` and `nft-syntax` speak of the fragment and are audited too.
+ */
+export type Reason =
+  | "request"
+  | "argument"
+  | "user"
+  | "address"
+  | "claims"
+  | "missing"
+  | "perms"
+  | "content"
+  | "nft-syntax"
+  | "systemd"
+  | "cgroup"
+  | "ruleset"
+  | "record"
+  | "sandbox"
+  | "timeout"
+  | "bug";
+
+const FRAGMENT_REASONS: ReadonlySet<Reason> = new Set(["missing", "perms", "content", "nft-syntax"]);
+
+/**
+ * The one error that crosses module borders on purpose: the session must not be opened.
+ *
+ * The message is for the administrator, one line: the act, the cause, and what to do.
+ * Everything else that is thrown is a bug.
+ */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+
+  constructor(
+    readonly reason: Reason,
+    message: string,
+  ) {
+    super(oneLine(message));
+  }
+
+  /** Whether the fragment is at fault, so that the refusal goes to the audit trail as well. */
+  get concernsFragment(): boolean {
+    return FRAGMENT_REASONS.has(this.reason);
+  }
+}
+
+/** Makes one printable line of any text: what reaches a log or a terminal must not carry control characters. */
+export function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ").trim();
+}

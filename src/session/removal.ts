@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { memberChain, memberChains } from "../ruleset/members.ts";
+import { KEYED_SETS } from "../ruleset/table.ts";
+import type * as Nftables from "../system/nftables.ts";
+import { addressBytes, familyOf, parseAddress } from "./address.ts";
+import type { SessionRecord } from "./record.ts";
+import { objectStem, type ScopeUnit } from "./scope_unit.ts";
+
+const TABLE_NAME = "authnft";
+
+/** What is asked of the kernel's ruleset here. */
+type Ruleset = Pick<typeof Nftables, "element" | "elements" | "remove">;
+type KeyedElement = Extract<Nftables.Removal, { set: string }>;
+
+/** What passed through a session's chains, both directions together. */
+export type Traffic = NonNullable<SessionRecord["traffic"]>;
+
+/**
+ * Takes a session out of the ruleset, whether its cgroup is still there or not. What is gone already is passed over.
+ *
+ * @param record names the elements; without one they are looked for by the chains that they lead to
+ * @returns what was counted; `undefined` when the session was not in the ruleset
+ * @throws {SystemError} when the kernel refuses
+ */
+export function removeSession(unit: ScopeUnit, record: SessionRecord | undefined, ruleset: Ruleset): Traffic | undefined {
+  const stem = objectStem(unit);
+  const keys = record === undefined ? findKeys(stem, ruleset) : keysOf(record);
+  const traffic = readTraffic(keys, ruleset);
+  ruleset.remove(TABLE_NAME, [...keys, ...memberChains(stem).map((chain) => ({ chain }))]);
+  return traffic;
+}
+
+function keysOf(record: SessionRecord): KeyedElement[] {
+  const id = cgroupKey(BigInt(record.cg_id));
+  const keys: KeyedElement[] = ["session_in", "session_out", "session_map_cg"].map((set) => ({ set, key: id }));
+  const address = parseAddress(record.remote_ip);
+  if (address !== undefined) {
+    const set = familyOf(address) === "ip" ? "session_map_ipv4" : "session_map_ipv6";
+    keys.push({ set, key: Buffer.concat([id, addressBytes(address)]) });
+  }
+  return keys;
+}
+
+function findKeys(stem: string, ruleset: Ruleset): KeyedElement[] {
+  const ids = (["in", "out"] as const).flatMap((direction) =>
+    ruleset.elements(TABLE_NAME, `session_${direction}`)
+      .filter(({ chain }) => chain === memberChain(stem, direction))
+      .map(({ key }) => Buffer.from(key).toString("hex")),
+  );
+  return KEYED_SETS.flatMap((set) =>
+    ruleset.elements(TABLE_NAME, set)
+      .filter(({ key }) => ids.includes(Buffer.from(key.subarray(0, 8)).toString("hex")))
+      .map(({ key }) => ({ set, key })),
+  );
+}
+
+function readTraffic(keys: readonly KeyedElement[], ruleset: Ruleset): Traffic | undefined {
+  const counters = keys.flatMap(({ set, key }) => {
+    if (set !== "session_in" && set !== "session_out") return [];
+    const counter = ruleset.element(TABLE_NAME, set, key)?.counter;
+    return counter === undefined ? [] : [counter];
+  });
+  if (counters.length === 0) return undefined;
+  return {
+    packets: counters.reduce((sum, counter) => sum + counter.packets, 0),
+    bytes: counters.reduce((sum, counter) => sum + counter.bytes, 0),
+  };
+}
+
+/** A cgroup's id as the kernel keeps it in a set: 8 bytes in host order. */
+function cgroupKey(id: bigint): Uint8Array {
+  const key = new Uint8Array(8);
+  new DataView(key.buffer).setBigUint64(0, id, true);
+  return key;
+}
+

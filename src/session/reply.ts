@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { oneLine } from "../refusal.ts";
+import type { CorrelationToken } from "./correlation.ts";
+import type { ScopeUnit } from "./scope_unit.ts";
+
+/** The outcome of a request, as the PAM process is told. */
+export type Reply =
+  | { readonly result: "ok"; readonly session?: ScopeUnit; readonly correlation?: CorrelationToken }
+  | { readonly result: "refused"; readonly say: string };
+
+// The shim takes 4096 bytes in all and 512 a value (native/pam_shim.c).
+const VALUE_LIMIT = 500;
+
+/** Writes a reply in the form that the shim reads: a first line, `key=value` lines, `end`. */
+export function formatReply(reply: Reply): string {
+  const lines = ["authnft 1", `result=${reply.result}`];
+  if (reply.result === "refused") lines.push(`say=${clip(oneLine(reply.say))}`);
+  else {
+    if (reply.session !== undefined) lines.push(`session=${reply.session}`);
+    if (reply.correlation !== undefined) lines.push(`correlation=${reply.correlation}`);
+  }
+  return `${[...lines, "end"].join("\n")}\n`;
+}
+
+function clip(text: string): string {
+  return Buffer.from(text).subarray(0, VALUE_LIMIT).toString().replace(/\uFFFD+$/, "");
+}

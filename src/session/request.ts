@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import * as v from "valibot";
+import { Refusal } from "../refusal.ts";
+
+/** The version of the request; the shim and the program are installed together, so there is only ever one. */
+export const REQUEST_VERSION = 1;
+
+/** The longest request that is read, in bytes. The shim refuses to send a longer one. */
+export const REQUEST_LIMIT = 8192;
+
+const UID_MAX = 0xffff_fffe; // (uid_t)-1 means "no user" to the kernel
+const item = v.pipe(v.string(), v.maxLength(2048));
+
+const RequestSchema = v.strictObject({
+  v: v.literal(REQUEST_VERSION),
+  type: v.picklist(["open", "close"]),
+  user: item,
+  uid: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(UID_MAX)),
+  gid: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(UID_MAX)),
+  service: item,
+  rhost: item,
+  tty: item,
+  ruser: item,
+  pid: v.pipe(v.number(), v.integer(), v.minValue(2)),
+  args: v.array(item),
+  env: v.record(v.string(), item),
+  session: item,
+});
+
+/** What the PAM process asks for: its PAM items, as it has them. None of it is believed further than its check. */
+export type Request = Readonly<v.InferOutput<typeof RequestSchema>>;
+
+/**
+ * Reads a request.
+ *
+ * @throws {Refusal} `request`, when the text is no request of this version.
+ */
+export function parseRequest(text: string): Request {
+  if (text.length > REQUEST_LIMIT) throw new Refusal("request", malformed(`it is longer than ${REQUEST_LIMIT} bytes`));
+  let data: unknown;
+  try {
+    data = JSON.parse(text);
+  } catch {
+    throw new Refusal("request", malformed(text === "" ? "it is empty" : "it is not JSON"));
+  }
+  const result = v.safeParse(RequestSchema, data);
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  const where = v.getDotPath(issue) ?? "the whole";
+  const version = (data as { v?: unknown } | null)?.v;
+  if (where === "v" && typeof version === "number") {
+    throw new Refusal(
+      "request",
+      `Cannot read the request of the PAM module: it is of version ${version}, this program reads ${REQUEST_VERSION}; run "authnft install" so that both are of one release.`,
+    );
+  }
+  throw new Refusal("request", malformed(`${where}: expected ${issue.expected ?? "something else"}`));
+}
+
+function malformed(what: string): string {
+  return `Cannot read the request of the PAM module: ${what}; run "authnft install" so that module and program are of one release.`;
+}

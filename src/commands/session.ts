@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { readSync, writeSync } from "node:fs";
+import { confine } from "../confine/seccomp.ts";
+import { Refusal } from "../refusal.ts";
+import { closeSession, openSession } from "../session/lifecycle.ts";
+import { formatReply, type Reply } from "../session/reply.ts";
+import { parseRequest, REQUEST_LIMIT, type Request } from "../session/request.ts";
+import { Level, log } from "../system/journal.ts";
+
+/**
+ * Serves the shim: one request on standard input, one reply on standard output.
+ *
+ * @param options.sandbox `false` leaves confinement out: debugging only
+ * @returns the exit code, which nobody decides by
+ */
+export async function runSession(options: { readonly sandbox: boolean }): Promise<number> {
+  let reply: Reply;
+  try {
+    if (options.sandbox) confine();
+    reply = await answer(parseRequest(readInput()));
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    log({ level: Level.warning, message: error.message, fields: { AUTHNFT_EVENT: "refuse", AUTHNFT_REASON: error.reason } });
+    reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
+  }
+  writeSync(1, formatReply(reply));
+  return reply.result === "ok" ? 0 : 1;
+}
+
+/** Does what a request asks for. */
+export function answer(request: Request): Promise<Reply> {
+  return request.type === "open" ? openSession(request) : closeSession(request);
+}
+
+function readInput(): string {
+  const buffer = Buffer.alloc(REQUEST_LIMIT + 1);
+  let filled = 0;
+  while (filled < buffer.length) {
+    const got = readSync(0, buffer, filled, buffer.length - filled, null);
+    if (got === 0) break;
+    filled += got;
+  }
+  return buffer.toString("utf8", 0, filled);
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { Refusal } from "../refusal.ts";
+import { SystemError } from "../system/libc.ts";
+import { loadFilter } from "../system/libseccomp.ts";
+import { ABSENT, ALLOWED } from "./allowlist.ts";
+
+/**
+ * Gives up every system call that opening and closing a session does not need, for all threads and for good.
+ *
+ * @throws {Refusal} `sandbox`, when that is not possible: then nothing is to be read, let alone done.
+ */
+export function confine(): void {
+  try {
+    loadFilter({ allowed: ALLOWED, absent: ABSENT });
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new Refusal("sandbox", `Cannot confine the helper: ${error.message}; run "authnft doctor".`);
+  }
+}

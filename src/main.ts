@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Arguments and environment become one command. This is the only reader of either.
+// What a login waits for is asked for first and loads nothing but itself.
+
+import { oneLine } from "./refusal.ts";
+
+/** Runs the command and returns the exit code: 0 done, 1 failure, refusal or findings, 2 wrong usage. */
+async function run(args: readonly string[]): Promise<number> {
+  const [verb, ...rest] = args;
+  switch (verb) {
+    case "session":
+      return (await import("./commands/session.ts")).runSession({ sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1") && !rest.includes("nosandbox") });
+    case "pam":
+      return (await import("./commands/pam.ts")).runPamExec({ args: rest, env: process.env });
+    case "end": {
+      const [unit, ...more] = rest;
+      if (unit === undefined || more.length > 0) return usage("end <scope unit>");
+      return (await import("./commands/end.ts")).runEnd(unit);
+    }
+    case "boot":
+      if (rest.length > 0) return usage("boot");
+      return (await import("./commands/boot.ts")).runBoot();
+    default: {
+      const { runProgram } = await import("./commands/program.ts");
+      return runProgram(args, {
+        colour: process.stdout.isTTY && !process.env["NO_COLOR"],
+        width: process.stdout.columns ?? 100,
+      });
+    }
+  }
+}
+
+function usage(form: string): number {
+  console.error(`Usage: authnft ${form}, as its unit calls it.`);
+  return 2;
+}
+
+try {
+  process.exit(await run(process.argv.slice(2)));
+} catch (error) {
+  // Whoever catches nothing has met a bug, or a host that the program cannot run on.
+  console.error(`authnft: ${oneLine(error instanceof Error ? error.message : String(error))}`);
+  process.exit(1);
+}

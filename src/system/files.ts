@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { closeSync, constants, fchmodSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, renameSync, statSync, unlinkSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { Refusal } from "../refusal.ts";
+import { tryLock } from "./libc.ts";
+
+/**
+ * Reads a file that only root can have written: a plain file, owned by uid 0, not writable by group or others, and so
+ * is every directory above it up to `top`. Checked on the open descriptor; symbolic links are refused.
+ *
+ * @throws {Refusal} `missing` when there is none, `perms` when somebody else could have written it, `content` when it is longer than `sizeLimit` bytes
+ */
+export function readTrusted(path: string, options: { readonly top: string; readonly sizeLimit: number }): Uint8Array {
+  for (let directory = dirname(path); directory.startsWith(options.top); directory = dirname(directory)) {
+    const stat = lstatSync(directory, { throwIfNoEntry: false });
+    if (stat === undefined) break; // opening the file says so
+    if (!stat.isDirectory()) throw new Refusal("perms", `Cannot read fragment ${path}: ${directory} is no directory; make it one.`);
+    checkOwner(path, directory, stat);
+  }
+  let fd: number;
+  try {
+    // O_NONBLOCK: opening a FIFO must not wait for a writer.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    throw unopened(path, (error as NodeJS.ErrnoException).code ?? "");
+  }
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new Refusal("perms", `Cannot read fragment ${path}: it is no plain file; put the fragment's text there.`);
+    checkOwner(path, path, stat);
+    if (stat.size > options.sizeLimit) {
+      throw new Refusal("content", `Cannot read fragment ${path}: ${stat.size} bytes are more than the ${options.sizeLimit} that a policy may still have; make it shorter.`);
+    }
+    const buffer = new Uint8Array(stat.size);
+    let filled = 0;
+    while (filled < buffer.length) {
+      const got = readSync(fd, buffer, filled, buffer.length - filled, null);
+      if (got === 0) break;
+      filled += got;
+    }
+    return buffer.subarray(0, filled);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function checkOwner(fragment: string, path: string, stat: { readonly uid: number; readonly mode: number }): void {
+  const it = path === fragment ? "it" : path;
+  if (stat.uid !== 0) {
+    throw new Refusal("perms", `Cannot read fragment ${fragment}: ${it} belongs to uid ${stat.uid}; run "chown root:root ${path}" after you have read it.`);
+  }
+  if ((stat.mode & 0o022) !== 0) {
+    const who = (stat.mode & 0o002) !== 0 ? "everyone" : "its group";
+    throw new Refusal("perms", `Cannot read fragment ${fragment}: ${it} is writable by ${who}; run "chmod go-w ${path}" after you have read it.`);
+  }
+}
+
+function unopened(path: string, code: string): Refusal {
+  if (code === "ENOENT" || code === "ENOTDIR") {
+    return new Refusal("missing", `Cannot read fragment ${path}: there is none; write one, or take the user out of group authnft.`);
+  }
+  if (code === "ELOOP") return new Refusal("perms", `Cannot read fragment ${path}: it is a symbolic link; put the fragment's text there, or use include.`);
+  return new Refusal("perms", `Cannot read fragment ${path}: ${code}.`);
+}
+
+/** Writes a file whole, readable by all: a reader sees the old text or the new one. @throws {Error} of node:fs */
+export function replaceFile(path: string, content: string): void {
+  // The directory is root's, so nobody can have planted the temporary name; O_EXCL makes sure.
+  const temporary = `${path}.${process.pid}.tmp`;
+  const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+  try {
+    try {
+      writeWhole(fd, Buffer.from(content));
+      fchmodSync(fd, 0o644);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    unlinkSync(temporary);
+    throw error;
+  }
+}
+
+function writeWhole(fd: number, bytes: Uint8Array): void {
+  for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
+}
+
+/** Reads a small text file; `undefined` when it is not there or cannot be read. */
+export function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** Removes a file; that it is gone already is fine. @throws {Error} of node:fs */
+export function removeFile(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}
+
+/** Makes a directory of root's with this mode, and those above it. @throws {Error} of node:fs */
+export function makeDirectory(path: string, mode: number): void {
+  mkdirSync(path, { recursive: true, mode });
+}
+
+/** A lock that is held. Its file goes with it where the holder says so. */
+export type Lock = Disposable & { readonly path: string };
+
+/**
+ * Takes the lock of this name, and waits for it if need be. The lock is let go when its holder ends, however that comes about.
+ *
+ * @returns the lock, or `undefined` when the deadline, on the clock of performance.now(), comes first
+ * @throws {Error} of node:fs
+ */
+export async function lock(path: string, deadline: number): Promise<Lock | undefined> {
+  while (true) {
+    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    if (tryLock(fd)) {
+      // The former holder may have removed the file between our open and our lock: then the lock is of no file.
+      if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) {
+        return { path, [Symbol.dispose]: () => closeSync(fd) };
+      }
+    } else if (performance.now() > deadline) {
+      closeSync(fd);
+      return undefined;
+    }
+    closeSync(fd);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { sendDatagram } from "./datagram.ts";
+import { SystemError } from "./libc.ts";
+
+/** The levels of syslog(3) that we use. */
+export const Level = { warning: 4, notice: 5, info: 6, debug: 7 } as const;
+export type Level = (typeof Level)[keyof typeof Level];
+
+/** One entry for the log. */
+export type Entry = {
+  readonly level: Level;
+  readonly message: string;
+  /** Names a kind of entry to machines: 32 hex digits. */
+  readonly messageId?: string;
+  readonly fields?: Readonly<Record<string, string>>;
+};
+
+const IDENTIFIER = "pam_authnft";
+const AUTHPRIV = 10; // syslog(3): the facility for what not everybody may read
+const JOURNAL = "/run/systemd/journal/socket";
+const SYSLOG = "/dev/log";
+
+/**
+ * Writes an entry to the journal, or to syslog where there is no journal. Never throws: an event that cannot be written
+ * must not fail a session.
+ */
+export function log(entry: Entry): void {
+  try {
+    sendDatagram(JOURNAL, journalEntry(entry));
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    try {
+      sendDatagram(SYSLOG, Buffer.from(syslogLine(entry)));
+    } catch (again) {
+      if (!(again instanceof SystemError)) throw again; // nobody to tell
+    }
+  }
+}
+
+/** The journal's native protocol: `NAME=value` lines, or name, length and bytes where the value has line ends. */
+function journalEntry(entry: Entry): Uint8Array {
+  const fields = {
+    MESSAGE: entry.message,
+    PRIORITY: String(entry.level),
+    SYSLOG_FACILITY: String(AUTHPRIV),
+    SYSLOG_IDENTIFIER: IDENTIFIER,
+    ...(entry.messageId === undefined ? {} : { MESSAGE_ID: entry.messageId }),
+    ...entry.fields,
+  };
+  return Buffer.concat(
+    Object.entries(fields).map(([name, value]) => {
+      if (!value.includes("\n")) return Buffer.from(`${name}=${value}\n`);
+      const bytes = Buffer.from(value);
+      const length = Buffer.alloc(8);
+      length.writeBigUInt64LE(BigInt(bytes.length));
+      return Buffer.concat([Buffer.from(`${name}\n`), length, bytes, Buffer.from("\n")]);
+    }),
+  );
+}
+
+function syslogLine(entry: Entry): string {
+  const fields = Object.entries(entry.fields ?? {}).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`);
+  return `<${AUTHPRIV * 8 + entry.level}>${IDENTIFIER}[${process.pid}]: ${entry.message}${fields.join("")}`;
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { koffi } from "./koffi.ts";
+import { errnoName, SystemError } from "./libc.ts";
+
+const library = koffi.load("libseccomp.so.2");
+const Filter = koffi.pointer("scmp_filter_ctx", koffi.opaque());
+
+const c = {
+  init: library.func("seccomp_init", Filter, ["uint32_t"]),
+  release: library.func("seccomp_release", "void", [Filter]),
+  attrSet: library.func("seccomp_attr_set", "int", [Filter, "int", "uint32_t"]),
+  resolve: library.func("seccomp_syscall_resolve_name", "int", ["const char *"]),
+  ruleAdd: library.func("seccomp_rule_add_array", "int", [Filter, "uint32_t", "int", "uint32_t", "void *"]),
+  load: library.func("seccomp_load", "int", [Filter]),
+};
+
+// seccomp.h of libseccomp
+const SCMP_ACT_KILL_PROCESS = 0x8000_0000;
+const SCMP_ACT_ALLOW = 0x7fff_0000;
+const SCMP_ACT_ERRNO = 0x0005_0000;
+const SCMP_FLTATR_CTL_TSYNC = 4;
+const ENOSYS = 38;
+const NO_SUCH_NAME = -1; // __NR_SCMP_ERROR
+
+/**
+ * Confines every thread of this process to the named system calls; any other kills the process.
+ *
+ * @param options.absent calls that answer ENOSYS, as on a kernel without them. Names that this machine does not have are passed over.
+ * @throws {SystemError}
+ */
+export function loadFilter(options: { readonly allowed: readonly string[]; readonly absent: readonly string[] }): void {
+  const filter = c.init(SCMP_ACT_KILL_PROCESS);
+  if (filter === null) throw new SystemError("seccomp_init", "ENOMEM");
+  try {
+    checked("seccomp_attr_set", c.attrSet(filter, SCMP_FLTATR_CTL_TSYNC, 1));
+    for (const name of options.allowed) add(filter, SCMP_ACT_ALLOW, name);
+    for (const name of options.absent) add(filter, SCMP_ACT_ERRNO | ENOSYS, name);
+    checked("seccomp_load", c.load(filter));
+  } finally {
+    c.release(filter);
+  }
+}
+
+function add(filter: unknown, action: number, name: string): void {
+  const number = c.resolve(name);
+  // A negative number stands for a call that exists on other machines only.
+  if (number === NO_SUCH_NAME || number < 0) return;
+  checked(`seccomp_rule_add ${name}`, c.ruleAdd(filter, action, number, 0, null));
+}
+
+function checked(act: string, result: number): void {
+  if (result < 0) throw new SystemError(act, errnoName(-result));
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { koffi } from "./koffi.ts";
+import { SystemError } from "./libc.ts";
+import { attribute, attributes, eachAttribute, type Message, message, nested, netlink, NLM_F_ACK, NLM_F_DUMP, textAttribute, view } from "./netlink.ts";
+
+const library = koffi.load("libnftables.so.1");
+const Context = koffi.pointer("nft_ctx", koffi.opaque());
+
+const nft = {
+  contextNew: library.func("nft_ctx_new", Context, ["uint32_t"]),
+  contextFree: library.func("nft_ctx_free", "void", [Context]),
+  bufferOutput: library.func("nft_ctx_buffer_output", "int", [Context]),
+  bufferError: library.func("nft_ctx_buffer_error", "int", [Context]),
+  getError: library.func("nft_ctx_get_error_buffer", "const char *", [Context]),
+  run: library.func("nft_run_cmd_from_buffer", "int", [Context, "const char *"]),
+};
+
+/** nftables refused a transaction: nothing of it is in force. */
+export class TransactionError extends Error {
+  override readonly name = "TransactionError";
+
+  constructor(
+    /** What libnftables printed. */
+    readonly output: string,
+    /** The line of the transaction that the first complaint is about, from 1; `undefined` where it names none. */
+    readonly line: number | undefined,
+    /** The first complaint, on one line and without its place. */
+    readonly complaint: string,
+  ) {
+    super(complaint);
+  }
+}
+
+/**
+ * Runs nftables commands, one a line, as one transaction: all of it or nothing.
+ *
+ * @throws {TransactionError}
+ */
+export function runTransaction(lines: readonly string[]): void {
+  const context = nft.contextNew(0);
+  if (context === null) throw new TransactionError("", undefined, "libnftables could not be set up");
+  try {
+    nft.bufferOutput(context);
+    nft.bufferError(context);
+    if (nft.run(context, `${lines.join("\n")}\n`) === 0) return;
+    const output = String(nft.getError(context) ?? "");
+    const place = /:(\d+):\d+(?:-\d+)?: (?:Error: )?([^\n]*)/.exec(output);
+    const first = output.split("\n").find((line) => line.trim() !== "");
+    throw new TransactionError(output, place === null ? undefined : Number(place[1]), place?.[2] ?? first ?? "no reason given");
+  } finally {
+    nft.contextFree(context);
+  }
+}
+
+// linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+const NETLINK_NETFILTER = 12;
+const NFNL_MSG_BATCH_BEGIN = 0x10;
+const NFNL_MSG_BATCH_END = 0x11;
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFPROTO_INET = 1;
+const NFT_MSG_DELCHAIN = 5;
+const NFT_MSG_DELRULE = 8;
+const NFT_MSG_GETSETELEM = 13;
+const NFT_MSG_DELSETELEM = 14;
+const NFTA_CHAIN_TABLE = 1;
+const NFTA_CHAIN_NAME = 3;
+const NFTA_RULE_TABLE = 1;
+const NFTA_RULE_CHAIN = 2;
+const NFTA_SET_ELEM_LIST_TABLE = 1;
+const NFTA_SET_ELEM_LIST_SET = 2;
+const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
+const NFTA_LIST_ELEM = 1;
+const NFTA_SET_ELEM_KEY = 1;
+const NFTA_SET_ELEM_DATA = 2;
+const NFTA_SET_ELEM_EXPR = 7;
+const NFTA_DATA_VALUE = 1;
+const NFTA_DATA_VERDICT = 2;
+const NFTA_VERDICT_CHAIN = 2;
+const NFTA_EXPR_DATA = 2;
+const NFTA_COUNTER_BYTES = 1;
+const NFTA_COUNTER_PACKETS = 2;
+
+/** An element of a set or map. */
+export type Element = {
+  /** The key as the kernel has it: here the cgroup's id in 8 bytes, then perhaps an address. */
+  readonly key: Uint8Array;
+  /** The chain that a verdict map's element leads to. */
+  readonly chain: string | undefined;
+  readonly counter: { readonly packets: number; readonly bytes: number } | undefined;
+};
+
+/** Something to take out of a table. */
+export type Removal = { readonly set: string; readonly key: Uint8Array } | { readonly chain: string };
+
+/**
+ * Takes elements and chains out of a table, by key rather than by path: the cgroup may be gone, and libnftables knows only paths.
+ * One transaction; where a part is no longer there, the rest goes part by part.
+ *
+ * @param removals elements before the chains that they name, and chains before those that their rules name
+ * @throws {SystemError} when the kernel refuses for another reason than that a part is gone
+ */
+export function remove(table: string, removals: readonly Removal[]): void {
+  if (removals.length === 0) return;
+  try {
+    batch(removals.flatMap((removal) => removalMessages(table, removal)));
+  } catch (error) {
+    if (!isGone(error)) throw error;
+    for (const removal of removals) {
+      try {
+        batch(removalMessages(table, removal));
+      } catch (again) {
+        if (!isGone(again)) throw again;
+      }
+    }
+  }
+}
+
+function removalMessages(table: string, removal: Removal): Uint8Array[] {
+  if ("set" in removal) {
+    const element = nested(NFTA_LIST_ELEM, nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, removal.key)));
+    return [
+      nftMessage(
+        NFT_MSG_DELSETELEM,
+        textAttribute(NFTA_SET_ELEM_LIST_TABLE, table),
+        textAttribute(NFTA_SET_ELEM_LIST_SET, removal.set),
+        nested(NFTA_SET_ELEM_LIST_ELEMENTS, element),
+      ),
+    ];
+  }
+  return [
+    // Without a handle: all rules of the chain.
+    nftMessage(NFT_MSG_DELRULE, textAttribute(NFTA_RULE_TABLE, table), textAttribute(NFTA_RULE_CHAIN, removal.chain)),
+    nftMessage(NFT_MSG_DELCHAIN, textAttribute(NFTA_CHAIN_TABLE, table), textAttribute(NFTA_CHAIN_NAME, removal.chain)),
+  ];
+}
+
+/** All elements of a set or map; none when it, or its table, is not there. @throws {SystemError} */
+export function elements(table: string, set: string): Element[] {
+  const request = message(
+    (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETSETELEM,
+    NLM_F_DUMP,
+    family(NFPROTO_INET),
+    textAttribute(NFTA_SET_ELEM_LIST_TABLE, table),
+    textAttribute(NFTA_SET_ELEM_LIST_SET, set),
+  );
+  return listed(ask(request));
+}
+
+/** One element of a set or map, by its key; `undefined` when it is not there. @throws {SystemError} */
+export function element(table: string, set: string, key: Uint8Array): Element | undefined {
+  const wanted = nested(NFTA_LIST_ELEM, nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, key)));
+  const request = nftMessage(
+    NFT_MSG_GETSETELEM,
+    textAttribute(NFTA_SET_ELEM_LIST_TABLE, table),
+    textAttribute(NFTA_SET_ELEM_LIST_SET, set),
+    nested(NFTA_SET_ELEM_LIST_ELEMENTS, wanted),
+  );
+  return listed(ask(request))[0];
+}
+
+function ask(request: Uint8Array): Message[] {
+  // Somebody else's transaction may cut a dump short (EINTR); three in a row would be a storm.
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return netlink(NETLINK_NETFILTER, [request], { answers: 1 });
+    } catch (error) {
+      if (isGone(error)) return [];
+      if (!(error instanceof SystemError && error.code === "EINTR") || attempt === 3) throw error;
+    }
+  }
+}
+
+function listed(answers: readonly Message[]): Element[] {
+  return answers.flatMap((answer) => {
+    const list = attributes(answer.payload.subarray(4)).get(NFTA_SET_ELEM_LIST_ELEMENTS);
+    return list === undefined ? [] : [...attributesOf(list, NFTA_LIST_ELEM)].map(parseElement);
+  });
+}
+
+function* attributesOf(bytes: Uint8Array, type: number): Generator<Uint8Array> {
+  for (const [found, value] of eachAttribute(bytes)) if (found === type) yield value;
+}
+
+function parseElement(bytes: Uint8Array): Element {
+  const found = attributes(bytes);
+  const key = part(found.get(NFTA_SET_ELEM_KEY), NFTA_DATA_VALUE) ?? new Uint8Array();
+  const verdict = part(found.get(NFTA_SET_ELEM_DATA), NFTA_DATA_VERDICT);
+  const chain = part(verdict, NFTA_VERDICT_CHAIN);
+  const counter = part(found.get(NFTA_SET_ELEM_EXPR), NFTA_EXPR_DATA);
+  return { key, chain: chain === undefined ? undefined : text(chain), counter: parseCounter(counter) };
+}
+
+function parseCounter(data: Uint8Array | undefined): Element["counter"] {
+  const packets = part(data, NFTA_COUNTER_PACKETS);
+  const bytes = part(data, NFTA_COUNTER_BYTES);
+  if (packets?.length !== 8 || bytes?.length !== 8) return undefined;
+  return { packets: Number(view(packets).getBigUint64(0)), bytes: Number(view(bytes).getBigUint64(0)) };
+}
+
+function part(bytes: Uint8Array | undefined, type: number): Uint8Array | undefined {
+  return bytes === undefined ? undefined : attributes(bytes).get(type);
+}
+
+function text(bytes: Uint8Array | undefined): string {
+  return Buffer.from(bytes ?? []).toString("latin1").replace(/\0.*$/s, "");
+}
+
+function batch(messages: readonly Uint8Array[]): void {
+  const mark = (type: number): Uint8Array => message(type, 0, family(0, NFNL_SUBSYS_NFTABLES));
+  netlink(NETLINK_NETFILTER, [mark(NFNL_MSG_BATCH_BEGIN), ...messages, mark(NFNL_MSG_BATCH_END)], { answers: messages.length });
+}
+
+function nftMessage(type: number, ...parts: readonly Uint8Array[]): Uint8Array {
+  return message((NFNL_SUBSYS_NFTABLES << 8) | type, NLM_F_ACK, family(NFPROTO_INET), ...parts);
+}
+
+/** struct nfgenmsg: family, version, resource id in network order. */
+function family(protocol: number, resource = 0): Uint8Array {
+  return Uint8Array.of(protocol, 0, resource >> 8, resource & 255);
+}
+
+function isGone(error: unknown): boolean {
+  return error instanceof SystemError && error.code === "ENOENT";
+}

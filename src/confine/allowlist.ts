@@ -46,6 +46,7 @@ export const ALLOWED: readonly string[] = [
   "epoll_wait",
   "eventfd2",
   "poll",
+  "pselect6", // libnftables waits for the kernel with select()
   "ppoll",
   "timerfd_create",
   "timerfd_settime",
@@ -56,6 +57,7 @@ export const ALLOWED: readonly string[] = [
   "getpid",
   "getppid",
   "getrusage",
+  "sysinfo",
   "gettid",
   "getuid",
   "uname",

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 /** The table that holds everything of ours. */
-export const TABLE = "inet authnft";
+export const TABLE_NAME = "authnft";
+export const TABLE = `inet ${TABLE_NAME}`;
 
 /** Sets and maps whose elements are keyed by a cgroup's id, alone or followed by an address. */
 export const KEYED_SETS = ["session_in", "session_out", "session_map_cg", "session_map_ipv4", "session_map_ipv6"] as const;
 
+/** The chains whose rules do not depend on sessions, and how many rules each has. */
+export const BASE_CHAINS = { filter: 1, egress: 1, members_in: 5, members_out: 3 } as const;
+
 /**
  * The part of the table that does not depend on sessions, as nftables commands.
  *
- * Loading it again changes nothing, and mends what somebody else changed: rules of the four chains are written anew in
- * one transaction. So every open carries it, and no order of boot, reload and login leaves a session unjudged.
+ * Loading it again changes nothing, and mends what somebody else changed: the rules of the four chains are written anew in
+ * one transaction. That costs some 14 ms, for the kernel waits for readers of the old rules; see `closeSlice` for less.
  *
  * A packet of a process outside the slices meets one look-up. One from inside goes to its session's chain by verdict map;
  * where the map has no element for its cgroup, the last rule of `members_in` or `members_out` holds.
@@ -35,8 +39,7 @@ export function baseTable(slice: string): string[] {
     `flush chain ${TABLE} egress`,
     `flush chain ${TABLE} members_in`,
     `flush chain ${TABLE} members_out`,
-    // The id of an earlier incarnation of the slice stays in the set: sockets may have outlived it.
-    `add element ${TABLE} member_slices { "${slice}" }`,
+    closeSlice(slice),
     `add rule ${TABLE} filter socket cgroupv2 level 1 @member_slices jump members_in`,
     `add rule ${TABLE} egress socket cgroupv2 level 1 @member_slices jump members_out`,
     // The kernel finds a receiver only for TCP and unicast UDP; for multicast it names whoever bound the port last,
@@ -51,4 +54,12 @@ export function baseTable(slice: string): string[] {
     `add rule ${TABLE} members_out meta l4proto tcp reject with tcp reset`,
     `add rule ${TABLE} members_out reject with icmpx admin-prohibited`,
   ];
+}
+
+/**
+ * The command that closes a slice. Where the table is whole it is all that is needed before a session's own commands:
+ * the slice may have been stopped and started, and then has a new id. The old one stays in the set, for sockets outlive slices.
+ */
+export function closeSlice(slice: string): string {
+  return `add element ${TABLE} member_slices { "${slice}" }`;
 }

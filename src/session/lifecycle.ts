@@ -5,7 +5,7 @@ import { FRAGMENT_DIRECTORY, readFragment } from "../policy/read.ts";
 import { locate } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
 import { addMember, judgedChain, type Member } from "../ruleset/members.ts";
-import { baseTable } from "../ruleset/table.ts";
+import { BASE_CHAINS, baseTable, closeSlice, TABLE_NAME } from "../ruleset/table.ts";
 import { auditUserError, auditValue } from "../system/audit.ts";
 import { cgroupId, cgroupOfProcess, moveProcess } from "../system/cgroup.ts";
 import { type Lock, lock, makeDirectory, readText, readTrusted, removeFile, replaceFile } from "../system/files.ts";
@@ -343,21 +343,27 @@ async function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
   throw new Refusal("timeout", `Cannot lock ${unit}: another process of authnft holds it; see "systemctl status authnft-end@${unit}.service".`);
 }
 
+/** Loads a session's rules, and the base table where it is not whole. @throws {Refusal} `nft-syntax` or `ruleset` */
 function loadRules(unit: ScopeUnit, policy: Policy, member: Member): void {
-  const base = baseTable(SLICE);
   const { lines, firstRule } = addMember(member);
-  const place = (line: number): string | undefined => {
-    const rule = policy.rules[line - base.length - firstRule];
-    return rule && locate(rule.place);
-  };
+  const load = (base: readonly string[]): void =>
+    run([...base, ...lines], (line) => {
+      const rule = policy.rules[line - base.length - firstRule];
+      return rule && locate(rule.place);
+    });
   try {
-    run([...base, ...lines], place);
+    load(baseIsWhole() ? [closeSlice(SLICE)] : baseTable(SLICE));
   } catch (error) {
-    if (!(error instanceof Refusal && error.reason === "ruleset" && cgroupId(member.cgroupPath) === member.cgroupId)) throw error;
-    // A session that was never cleaned up may have left chains of this name. With them gone it is either well or really refused.
+    if (!(error instanceof Refusal && error.reason === "ruleset")) throw error;
+    // Chains of this name may have been left by a session that was never cleaned up, or the table was flushed just now.
+    // With both mended, the rules are either loaded or really refused.
     removeSession(unit, undefined, nftables);
-    run([...base, ...lines], place);
+    load(baseTable(SLICE));
   }
+}
+
+function baseIsWhole(): boolean {
+  return Object.entries(BASE_CHAINS).every(([chain, rules]) => nftables.countRules(TABLE_NAME, chain) === rules);
 }
 
 /**

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { memberChain, memberChains } from "../ruleset/members.ts";
-import { KEYED_SETS } from "../ruleset/table.ts";
+import { KEYED_SETS, TABLE_NAME } from "../ruleset/table.ts";
 import type * as Nftables from "../system/nftables.ts";
 import { addressBytes, familyOf, parseAddress } from "./address.ts";
 import type { SessionRecord } from "./record.ts";
 import { objectStem, type ScopeUnit } from "./scope_unit.ts";
 
-const TABLE_NAME = "authnft";
-
 /** What is asked of the kernel's ruleset here. */
-type Ruleset = Pick<typeof Nftables, "element" | "elements" | "remove">;
+type Ruleset = Pick<typeof Nftables, "element" | "elements" | "hasChain" | "remove">;
 type KeyedElement = Extract<Nftables.Removal, { set: string }>;
 
 /** What passed through a session's chains, both directions together. */
@@ -24,10 +22,19 @@ export type Traffic = NonNullable<SessionRecord["traffic"]>;
  */
 export function removeSession(unit: ScopeUnit, record: SessionRecord | undefined, ruleset: Ruleset): Traffic | undefined {
   const stem = objectStem(unit);
-  const keys = record === undefined ? findKeys(stem, ruleset) : keysOf(record);
-  const traffic = readTraffic(keys, ruleset);
-  ruleset.remove(TABLE_NAME, [...keys, ...memberChains(stem).map((chain) => ({ chain }))]);
-  return traffic;
+  const found = (record === undefined ? findKeys(stem, ruleset) : keysOf(record)).flatMap(({ set, key }) => {
+    const element = ruleset.element(TABLE_NAME, set, key);
+    return element === undefined ? [] : [{ set, key, counter: element.counter }];
+  });
+  // Only what is there: a refused transaction takes the kernel as long as one that does something.
+  const chains = memberChains(stem).filter((chain) => ruleset.hasChain(TABLE_NAME, chain));
+  ruleset.remove(TABLE_NAME, [...found, ...chains.map((chain) => ({ chain }))]);
+  const counters = found.flatMap(({ counter }) => counter ?? []);
+  if (counters.length === 0) return undefined;
+  return {
+    packets: counters.reduce((sum, { packets }) => sum + packets, 0),
+    bytes: counters.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
 }
 
 function keysOf(record: SessionRecord): KeyedElement[] {
@@ -52,19 +59,6 @@ function findKeys(stem: string, ruleset: Ruleset): KeyedElement[] {
       .filter(({ key }) => ids.includes(Buffer.from(key.subarray(0, 8)).toString("hex")))
       .map(({ key }) => ({ set, key })),
   );
-}
-
-function readTraffic(keys: readonly KeyedElement[], ruleset: Ruleset): Traffic | undefined {
-  const counters = keys.flatMap(({ set, key }) => {
-    if (set !== "session_in" && set !== "session_out") return [];
-    const counter = ruleset.element(TABLE_NAME, set, key)?.counter;
-    return counter === undefined ? [] : [counter];
-  });
-  if (counters.length === 0) return undefined;
-  return {
-    packets: counters.reduce((sum, counter) => sum + counter.packets, 0),
-    bytes: counters.reduce((sum, counter) => sum + counter.bytes, 0),
-  };
 }
 
 /** A cgroup's id as the kernel keeps it in a set: 8 bytes in host order. */

@@ -4,6 +4,8 @@ import { dirname, join } from "node:path";
 import type * as Wrapped from "koffi";
 import { compiled, executable, piecePath, readPiece } from "./shipped.ts";
 
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY; // asm-generic/fcntl.h
+
 /** koffi without its JavaScript wrapper, which adds but old names for `type` to what the addon exports. */
 export type Koffi = Omit<typeof Wrapped, "default" | "introspect" | "resolve">;
 
@@ -40,8 +42,6 @@ function checkOwner(path: string, stat: Stats): void {
     );
   }
 }
-
-const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 
 /** Loads the addon from a file that has no name, so that nobody can replace it and none stays behind. */
 function loadEmbedded(home: string): Koffi {

@@ -58,7 +58,9 @@ const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFPROTO_INET = 1;
+const NFT_MSG_GETCHAIN = 4;
 const NFT_MSG_DELCHAIN = 5;
+const NFT_MSG_GETRULE = 7;
 const NFT_MSG_DELRULE = 8;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
@@ -144,6 +146,23 @@ export function elements(table: string, set: string): Element[] {
     textAttribute(NFTA_SET_ELEM_LIST_SET, set),
   );
   return listed(ask(request));
+}
+
+/** Whether a table has a chain. @throws {SystemError} */
+export function hasChain(table: string, chain: string): boolean {
+  return ask(nftMessage(NFT_MSG_GETCHAIN, textAttribute(NFTA_CHAIN_TABLE, table), textAttribute(NFTA_CHAIN_NAME, chain))).length > 0;
+}
+
+/** How many rules a chain has; none when it is not there. @throws {SystemError} */
+export function countRules(table: string, chain: string): number {
+  const request = message(
+    (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETRULE,
+    NLM_F_DUMP,
+    family(NFPROTO_INET),
+    textAttribute(NFTA_RULE_TABLE, table),
+    textAttribute(NFTA_RULE_CHAIN, chain),
+  );
+  return ask(request).length;
 }
 
 /** One element of a set or map, by its key; `undefined` when it is not there. @throws {SystemError} */

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What the end-to-end tests share: one guest, with the build installed, and both roads into it.
+
+import { describe } from "bun:test";
+import { type Lab, type PamHook, type Release, releases, up, waitFor } from "../lab/lab.ts";
+
+export type Road = PamHook["through"];
+
+/** Every behaviour is tried through the shim and through pam_exec. */
+export const roads: readonly Road[] = ["shim", "exec"];
+
+/** The release under test; test/run.ts runs each suite once for each. */
+const release = (Bun.env["AUTHNFT_LAB_RELEASE"] ?? "bookworm") as Release;
+if (!releases.includes(release))
+  throw new Error(`There is no lab of ${release}; there are ${releases.join(" and ")}.`);
+
+async function bring(): Promise<Lab> {
+  const lab = await up({ release });
+  await lab.install();
+  return lab;
+}
+
+// One guest serves all files of a run: the test runner keeps this object, whatever it does with modules.
+const shared = globalThis as { authnftLab?: Promise<Lab> };
+shared.authnftLab ??= bring();
+
+/** The guest. It ends with the test run. */
+export const lab: Lab = await shared.authnftLab;
+
+/** Describes a behaviour once for each road, with the release in its name. */
+export function onBothRoads(what: string, body: (road: Road) => void): void {
+  for (const road of roads)
+    describe(`${what} (${release}, ${road === "shim" ? "shim" : "pam_exec"})`, () => body(road));
+}
+
+/** Describes a behaviour that no PAM stack is part of. */
+export function onThisRelease(what: string, body: () => void): void {
+  describe(`${what} (${release})`, body);
+}
+
+/** A fragment under which world's first address can be reached and its second cannot. */
+export const ONLY_FIRST = `
+add rule inet authnft egress ip daddr 10.88.0.2 accept
+add rule inet authnft egress ip6 daddr fd88::2 accept
+add rule inet authnft egress ip daddr 10.88.0.0/24 reject
+add rule inet authnft egress ip6 daddr fd88::/64 reject
+`;
+
+/** Waits until nothing of any session is left: no record, no lock, no chain, no element, no scope. */
+export async function nothingLeft(): Promise<void> {
+  await waitFor(async () => (await leftovers()) === "", {
+    timeoutMs: 5000,
+    what: "every session gone",
+  }).catch(async (error) => {
+    throw new Error(`${error.message} Left: ${await leftovers()}`);
+  });
+}
+
+async function leftovers(): Promise<string> {
+  const { stdout } = await lab.run(`
+    find /run/authnft/sessions /run/authnft/lock -type f
+    systemctl list-units --no-legend --plain 'authnft-*.scope' | cut -d' ' -f1
+    nft list table inet authnft | grep -E 'chain session_|elements' | grep -v '"authnft.slice" }'
+  `);
+  return stdout.trim();
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// `npm test`: everything, and at the end one line that counts. The suites of the two releases run side by side.
+//
+//   npm test                          all of it
+//   npm test -- e2e --release trixie  one part: unit, native or e2e, with or without a release; a word after "--" filters by file name
+
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { type Release, releases } from "./lab/lab.ts";
+import { elapsed, progress } from "./lab/progress.ts";
+
+const { values, positionals } = parseArgs({
+  args: process.argv.slice(2),
+  allowPositionals: true,
+  options: { release: { type: "string" } },
+});
+const parts = new Set(["check", "unit", "native", "e2e"]);
+const chosen = positionals.filter((word) => parts.has(word));
+const filters = positionals.filter((word) => !parts.has(word));
+const wanted = (part: string): boolean => chosen.length === 0 || chosen.includes(part);
+const onReleases = values.release === undefined ? releases : ([values.release] as Release[]);
+
+const root = join(import.meta.dir, "..");
+const total = { passed: 0, failed: 0 };
+
+const start = performance.now();
+if (wanted("check") && filters.length === 0) {
+  await step("types", ["node_modules/.bin/tsc", "--noEmit"]);
+  await step("lint", ["node_modules/.bin/biome", "check", "."]);
+  await step("C under gcc and clang, analysers, hardening", ["native/check.sh"]);
+}
+if (wanted("unit")) await suite("unit", "test/unit");
+// Both use both processors, so one after the other.
+if (wanted("native")) await suite("native", "test/native");
+if (wanted("e2e"))
+  await Promise.all(
+    onReleases.map((release) => suite(`e2e on ${release}`, "test/e2e", { AUTHNFT_LAB_RELEASE: release })),
+  );
+
+console.log(`\nAll of it in ${elapsed(start)}.`);
+console.log(`${total.passed} passed, ${total.failed} failed`);
+process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
+
+/** A check that passes or fails as a whole. */
+async function step(name: string, command: string[]): Promise<void> {
+  const began = performance.now();
+  const { code, output } = await run(command, {});
+  total[code === 0 ? "passed" : "failed"]++;
+  if (code !== 0) console.log(output);
+  progress(`test: ${name}: ${code === 0 ? "passed" : "FAILED"} in ${elapsed(began)}`);
+}
+
+/** A directory of tests under bun:test. Its output is shown in one piece, when it is through. */
+async function suite(name: string, directory: string, env: Record<string, string> = {}): Promise<void> {
+  const began = performance.now();
+  progress(`test: ${name}: running`);
+  const paths = filters.length === 0 ? [directory] : filters.map((filter) => `${directory}/.*${filter}`);
+  const { code, output } = await run([process.execPath, "test", "--timeout", "120000", ...paths], env);
+  const passed = Number(/^\s*(\d+) pass$/m.exec(output)?.[1] ?? 0);
+  const failed = Number(/^\s*(\d+) fail$/m.exec(output)?.[1] ?? 0);
+  const skipped = Number(/^\s*(\d+) (?:skip|todo)$/m.exec(output)?.[1] ?? 0);
+  total.passed += passed;
+  // A run that ends badly without a failed test has crashed, and one without any test has not run; a skipped test is no test.
+  total.failed +=
+    failed + skipped + (code !== 0 && failed === 0 ? 1 : 0) + (passed === 0 && failed === 0 ? 1 : 0);
+  console.log(`\n== ${name}\n${output}`);
+  progress(`test: ${name}: ${passed} passed, ${failed} failed in ${elapsed(began)}`);
+}
+
+async function run(
+  command: string[],
+  env: Record<string, string>,
+): Promise<{ code: number; output: string }> {
+  const child = Bun.spawn(command, {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  return { code: await child.exited, output: `${stdout}${stderr}`.trim() };
+}

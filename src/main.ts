@@ -10,7 +10,9 @@ async function run(args: readonly string[]): Promise<number> {
   const [verb, ...rest] = args;
   switch (verb) {
     case "session":
-      return (await import("./commands/session.ts")).runSession({ sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1") && !rest.includes("nosandbox") });
+      return (await import("./commands/session.ts")).runSession({
+        sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1") && !rest.includes("nosandbox"),
+      });
     case "pam":
       return (await import("./commands/pam.ts")).runPamExec({ args: rest, env: process.env });
     case "end": {
@@ -36,10 +38,23 @@ function usage(form: string): number {
   return 2;
 }
 
+/**
+ * Says what went wrong where nobody caught it: a bug, or a host that the program cannot run on, such as one whose
+ * libraries are missing. Then the program's own way to the journal may be missing too.
+ */
+async function complain(verb: string | undefined, error: unknown): Promise<void> {
+  const complaint = oneLine(`authnft: ${error instanceof Error ? error.message : error}`);
+  console.error(complaint);
+  // Nobody sees what these write there.
+  if (verb !== "session" && verb !== "pam") return;
+  const { hostCommand } = await import("./system/host_command.ts");
+  hostCommand("logger", "--tag", "pam_authnft", "--priority", "authpriv.err", complaint);
+}
+
+const args = process.argv.slice(2);
 try {
-  process.exit(await run(process.argv.slice(2)));
+  process.exit(await run(args));
 } catch (error) {
-  // Whoever catches nothing has met a bug, or a host that the program cannot run on.
-  console.error(`authnft: ${oneLine(error instanceof Error ? error.message : String(error))}`);
+  await complain(args[0], error);
   process.exit(1);
 }

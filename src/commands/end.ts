@@ -7,7 +7,9 @@ import { parseScopeUnit } from "../session/scope_unit.ts";
 export async function runEnd(name: string): Promise<number> {
   const unit = parseScopeUnit(name);
   if (unit === undefined) {
-    console.error(`authnft end: ${JSON.stringify(name)} is no scope of authnft; systemd runs this verb, nobody else needs to.`);
+    console.error(
+      `authnft end: ${JSON.stringify(name)} is no scope of authnft; systemd runs this verb, nobody else needs to.`,
+    );
     return 2;
   }
   confine();

@@ -32,13 +32,19 @@ type Items = v.InferOutput<typeof ItemsSchema>;
  *
  * The name service is asked before confinement: its modules may read any file and talk to any server.
  */
-export async function runPamExec(options: { readonly args: readonly string[]; readonly env: Readonly<Record<string, string | undefined>> }): Promise<number> {
+export async function runPamExec(options: {
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+}): Promise<number> {
   let reply: Reply;
   try {
     const items = v.safeParse(ItemsSchema, options.env);
     if (!items.success) {
       const type = options.env["AUTHNFT_PAM_TYPE"];
-      throw new Refusal("request", `Cannot serve pam_exec for PAM type ${JSON.stringify(type ?? "")}: authnft belongs on a "session" line of the PAM configuration.`);
+      throw new Refusal(
+        "request",
+        `Cannot serve pam_exec for PAM type ${JSON.stringify(type ?? "")}: authnft belongs on a "session" line of the PAM configuration.`,
+      );
     }
     const request = toRequest(items.output, options.args);
     if (request === undefined) return 0;
@@ -46,7 +52,11 @@ export async function runPamExec(options: { readonly args: readonly string[]; re
     reply = await answer(request);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    log({ level: Level.warning, message: error.message, fields: { AUTHNFT_EVENT: "refuse", AUTHNFT_REASON: error.reason } });
+    log({
+      level: Level.warning,
+      message: error.message,
+      fields: { AUTHNFT_EVENT: "refuse", AUTHNFT_REASON: error.reason },
+    });
     reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
   }
   if (reply.result === "ok") return 0;
@@ -59,9 +69,11 @@ function toRequest(items: Items, args: readonly string[]): Request | undefined {
   const user = resolve(items.AUTHNFT_PAM_USER);
   if (user === undefined) return undefined;
   const env: Record<string, string> = {};
-  if (items.AUTHNFT_PAM_ENV_CORRELATION !== undefined) env[CORRELATION_VARIABLE] = items.AUTHNFT_PAM_ENV_CORRELATION;
+  if (items.AUTHNFT_PAM_ENV_CORRELATION !== undefined)
+    env[CORRELATION_VARIABLE] = items.AUTHNFT_PAM_ENV_CORRELATION;
   const claims = args.find((arg) => arg.startsWith("claims_env="))?.slice("claims_env=".length);
-  if (claims !== undefined && items.AUTHNFT_PAM_ENV_CLAIMS !== undefined) env[claims] = items.AUTHNFT_PAM_ENV_CLAIMS;
+  if (claims !== undefined && items.AUTHNFT_PAM_ENV_CLAIMS !== undefined)
+    env[claims] = items.AUTHNFT_PAM_ENV_CLAIMS;
   return parseRequest(
     JSON.stringify({
       v: REQUEST_VERSION,
@@ -89,6 +101,9 @@ function resolve(name: string): ReturnType<typeof findUser> {
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     if (name === "root") return undefined;
-    throw new Refusal("user", `Cannot tell whether ${JSON.stringify(name.slice(0, 40))} is a member of group ${GROUP}: ${error.message}; see nsswitch.conf(5).`);
+    throw new Refusal(
+      "user",
+      `Cannot tell whether ${JSON.stringify(name.slice(0, 40))} is a member of group ${GROUP}: ${error.message}; see nsswitch.conf(5).`,
+    );
   }
 }

@@ -20,7 +20,11 @@ export async function runSession(options: { readonly sandbox: boolean }): Promis
     reply = await answer(parseRequest(readInput()));
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    log({ level: Level.warning, message: error.message, fields: { AUTHNFT_EVENT: "refuse", AUTHNFT_REASON: error.reason } });
+    log({
+      level: Level.warning,
+      message: error.message,
+      fields: { AUTHNFT_EVENT: "refuse", AUTHNFT_REASON: error.reason },
+    });
     reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
   }
   writeSync(1, formatReply(reply));

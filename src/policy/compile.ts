@@ -26,7 +26,11 @@ export type CompileOptions = {
 };
 
 /** The two chains that a fragment may write to, by all their names. */
-const DIRECTIONS: Readonly<Record<string, "in" | "out">> = { filter: "in", egress: "out", "@session_chain": "in" };
+const DIRECTIONS: Readonly<Record<string, "in" | "out">> = {
+  filter: "in",
+  egress: "out",
+  "@session_chain": "in",
+};
 
 /** Names of our sets in a published form of fragments, and what they are called now. */
 const SET_ALIASES: Readonly<Record<string, string>> = {
@@ -49,16 +53,25 @@ export function compileFragment(fragment: Fragment, options: CompileOptions): Po
   const rules: CompiledRule[] = [];
   const notes: string[] = [];
   if (options.subject.address === undefined && fragment.comments.includes("require address")) {
-    throw new Refusal("content", `Cannot use the fragment ${options.path}: it asks for a client address ("# require address"), and this session has none; log in over the network, or drop that line.`);
+    throw new Refusal(
+      "content",
+      `Cannot use the fragment ${options.path}: it asks for a client address ("# require address"), and this session has none; log in over the network, or drop that line.`,
+    );
   }
   if (fragment.commands.length === 0) {
-    throw new Refusal("content", `Cannot use the fragment ${options.path}: it holds no rule, and a policy must not be empty by accident; to permit everything, write "add rule inet authnft egress accept".`);
+    throw new Refusal(
+      "content",
+      `Cannot use the fragment ${options.path}: it holds no rule, and a policy must not be empty by accident; to permit everything, write "add rule inet authnft egress accept".`,
+    );
   }
   for (const command of fragment.commands) {
     const { direction, body } = parseAddRule(command);
     const place = command[0].place;
     const missing = missingFamily(body, options.subject);
-    if (missing !== undefined) notes.push(`${locate(place)}: the rule is left out: it needs ${missing}, which this session does not have`);
+    if (missing !== undefined)
+      notes.push(
+        `${locate(place)}: the rule is left out: it needs ${missing}, which this session does not have`,
+      );
     else rules.push({ direction, body: render(body, options), place });
   }
   return { rules, notes };
@@ -71,17 +84,27 @@ function parseAddRule(command: Command): { direction: "in" | "out"; body: readon
   if (said !== "add rule inet authnft") {
     throw new Refusal(
       "content",
-      `${locate(verb.place)}: only "add rule inet authnft filter …", "add rule inet authnft egress …" and include may stand in a fragment, not "${command.slice(0, 4).map((token) => token.text).join(" ")}".`,
+      `${locate(verb.place)}: only "add rule inet authnft filter …", "add rule inet authnft egress …" and include may stand in a fragment, not "${command
+        .slice(0, 4)
+        .map((token) => token.text)
+        .join(" ")}".`,
     );
   }
   const marked = rest[0]?.text === "@" && rest[1] !== undefined && !rest[1].spaced;
   const chain = marked ? `@${rest[1]?.text}` : (rest[0]?.text ?? "");
   const direction = Object.hasOwn(DIRECTIONS, chain) ? DIRECTIONS[chain] : undefined;
   if (direction === undefined) {
-    throw new Refusal("content", `${locate((rest[0] ?? verb).place)}: a fragment's rules go to chain filter (what arrives) or egress (what is sent), not "${chain}".`);
+    throw new Refusal(
+      "content",
+      `${locate((rest[0] ?? verb).place)}: a fragment's rules go to chain filter (what arrives) or egress (what is sent), not "${chain}".`,
+    );
   }
   const body = rest.slice(marked ? 2 : 1);
-  if (body.length === 0) throw new Refusal("content", `${locate(verb.place)}: the rule is empty; say what to match and what to do.`);
+  if (body.length === 0)
+    throw new Refusal(
+      "content",
+      `${locate(verb.place)}: the rule is empty; say what to match and what to do.`,
+    );
   checkBody(body);
   return { direction, body };
 }
@@ -102,22 +125,38 @@ function checkBody(body: readonly Token[]): void {
       const name = SET_ALIASES[next.text] ?? next.text;
       const payload = next.text === "ih" || next.text === "nh" || next.text === "th" || next.text === "ll";
       if (!SESSION_SETS.has(name) && !payload) {
-        throw new Refusal("content", `${where}: cannot use the set "@${next.text}": only @session_map_ipv4, @session_map_ipv6 and @session_map_cg are there.`);
+        throw new Refusal(
+          "content",
+          `${where}: cannot use the set "@${next.text}": only @session_map_ipv4, @session_map_ipv6 and @session_map_cg are there.`,
+        );
       }
     }
     if (token.text === "$" && !["user_ip", "user_id", "user_name"].includes(next?.text ?? "")) {
-      throw new Refusal("content", `${where}: there is no variable "$${next?.text ?? ""}"; there are $user_ip, $user_id and $user_name.`);
+      throw new Refusal(
+        "content",
+        `${where}: there is no variable "$${next?.text ?? ""}"; there are $user_ip, $user_id and $user_name.`,
+      );
     }
     if (token.kind !== "word") return;
     // "add" may also be a part of an IPv6 address; as a statement it stands before a set, or behind "set" in old texts.
-    if (["add", "update", "delete"].includes(token.text) && (next?.text === "@" || body[index - 1]?.text === "set")) {
-      throw new Refusal("content", `${where}: "${token.text}" has no place in a rule of a fragment: it would change a set.`);
+    if (
+      ["add", "update", "delete"].includes(token.text) &&
+      (next?.text === "@" || body[index - 1]?.text === "set")
+    ) {
+      throw new Refusal(
+        "content",
+        `${where}: "${token.text}" has no place in a rule of a fragment: it would change a set.`,
+      );
     }
     const why = Object.hasOwn(FORBIDDEN, token.text) ? FORBIDDEN[token.text] : undefined;
     const isMapOfValues = token.text === "map" && next?.text === "{"; // "tcp dport map { … }" names no set
-    if (why !== undefined && !isMapOfValues) throw new Refusal("content", `${where}: "${token.text}" has no place in a rule of a fragment: ${why}.`);
+    if (why !== undefined && !isMapOfValues)
+      throw new Refusal("content", `${where}: "${token.text}" has no place in a rule of a fragment: ${why}.`);
     if (token.text === "label" && body[index - 1]?.text === "ct" && next?.text === "set") {
-      throw new Refusal("content", `${where}: "ct label set" has no place in a fragment: labels say which flows were judged.`);
+      throw new Refusal(
+        "content",
+        `${where}: "ct label set" has no place in a fragment: labels say which flows were judged.`,
+      );
     }
   });
 }
@@ -129,7 +168,8 @@ function missingFamily(body: readonly Token[], subject: Subject): string | undef
     if (token.text === "ip" || token.text === "ip6") family = token.text;
     if (token.text !== "$" || body[index + 1]?.text !== "user_ip") continue;
     if (subject.address === undefined) return "the client's address";
-    if (family !== undefined && family !== subject.address.family) return family === "ip" ? "an IPv4 address" : "an IPv6 address";
+    if (family !== undefined && family !== subject.address.family)
+      return family === "ip" ? "an IPv4 address" : "an IPv6 address";
   }
   return undefined;
 }
@@ -143,7 +183,8 @@ function render(body: readonly Token[], options: CompileOptions): string {
     const next = body[index + 1];
     const glue = token.spaced && text !== "" ? " " : "";
     let piece = token.text;
-    if (token.kind === "word" && (piece === "accept" || piece === "return")) piece = `goto ${options.accepted}`;
+    if (token.kind === "word" && (piece === "accept" || piece === "return"))
+      piece = `goto ${options.accepted}`;
     else if (piece === "meta" && next?.text === "cgroup") {
       // "meta cgroup" reads the class id of cgroup v1's net_cls and never matches what is in the sets.
       piece = "socket cgroupv2 level 2";

@@ -38,10 +38,16 @@ export function readFragment(path: string, read: ReadTrusted): Fragment {
   function visit(file: string, chain: readonly string[], from: Place | undefined): void {
     const where = from === undefined ? "" : `${locate(from)}: `;
     if (chain.includes(file)) {
-      throw new Refusal("content", `${where}the fragment includes itself: ${[...chain, file].join(" → ")}; break the circle.`);
+      throw new Refusal(
+        "content",
+        `${where}the fragment includes itself: ${[...chain, file].join(" → ")}; break the circle.`,
+      );
     }
     if (chain.length > DEPTH_LIMIT) {
-      throw new Refusal("content", `${where}fragments are included more than ${DEPTH_LIMIT} deep: ${chain.join(" → ")}; make it flatter.`);
+      throw new Refusal(
+        "content",
+        `${where}fragments are included more than ${DEPTH_LIMIT} deep: ${chain.join(" → ")}; make it flatter.`,
+      );
     }
     const bytes = read(file, left);
     left -= bytes.length;
@@ -58,11 +64,18 @@ export function readFragment(path: string, read: ReadTrusted): Fragment {
 }
 
 function decode(file: string, bytes: Uint8Array): string {
-  if (bytes.includes(0)) throw new Refusal("content", `Cannot use the fragment ${file}: it holds a NUL byte, so it is no text; write nftables commands.`);
+  if (bytes.includes(0))
+    throw new Refusal(
+      "content",
+      `Cannot use the fragment ${file}: it holds a NUL byte, so it is no text; write nftables commands.`,
+    );
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new Refusal("content", `Cannot use the fragment ${file}: it is not UTF-8 text; write nftables commands.`);
+    throw new Refusal(
+      "content",
+      `Cannot use the fragment ${file}: it is not UTF-8 text; write nftables commands.`,
+    );
   }
 }
 
@@ -81,7 +94,10 @@ function splitCommands(tokens: readonly Token[]): Command[] {
     if (token.kind === "end") {
       if (open.length === 0) finish();
       else if (token.text === ";") {
-        throw new Refusal("content", `${locate(token.place)}: a ";" inside braces; a fragment has no blocks, only commands.`);
+        throw new Refusal(
+          "content",
+          `${locate(token.place)}: a ";" inside braces; a fragment has no blocks, only commands.`,
+        );
       }
       joined = open.length > 0;
       continue;
@@ -94,7 +110,8 @@ function splitCommands(tokens: readonly Token[]): Command[] {
     }
   }
   const unclosed = open.pop();
-  if (unclosed !== undefined) throw new Refusal("content", `${locate(unclosed.place)}: this "{" is never closed.`);
+  if (unclosed !== undefined)
+    throw new Refusal("content", `${locate(unclosed.place)}: this "{" is never closed.`);
   finish();
   return commands;
 }
@@ -103,11 +120,22 @@ function includedPath(command: Command): string {
   const [keyword, name, ...rest] = command;
   const where = locate(keyword.place);
   if (name?.kind !== "string" || rest.length > 0) {
-    throw new Refusal("content", `${where}: write include "${FRAGMENT_DIRECTORY}/…", one file name in double quotes.`);
+    throw new Refusal(
+      "content",
+      `${where}: write include "${FRAGMENT_DIRECTORY}/…", one file name in double quotes.`,
+    );
   }
   const path = name.text.slice(1, -1);
-  if (!path.startsWith(`${FRAGMENT_DIRECTORY}/`) || posix.normalize(path) !== path || path.endsWith("/") || /[*?[\]]/.test(path)) {
-    throw new Refusal("content", `${where}: cannot include ${name.text}: it must be one plain file below ${FRAGMENT_DIRECTORY}, by its full name, without "..", "*", "?" or "[".`);
+  if (
+    !path.startsWith(`${FRAGMENT_DIRECTORY}/`) ||
+    posix.normalize(path) !== path ||
+    path.endsWith("/") ||
+    /[*?[\]]/.test(path)
+  ) {
+    throw new Refusal(
+      "content",
+      `${where}: cannot include ${name.text}: it must be one plain file below ${FRAGMENT_DIRECTORY}, by its full name, without "..", "*", "?" or "[".`,
+    );
   }
   return path;
 }

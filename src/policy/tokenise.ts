@@ -75,7 +75,14 @@ export function tokenise(file: string, text: string): Tokens {
     const number = match(NUMBER);
     const piece = string ?? word ?? number ?? match(MARK);
     if (piece === undefined) throw new Refusal("content", `${locate(place())}: ${describe(character)}`);
-    const kind = string !== undefined ? "string" : word !== undefined ? "word" : number !== undefined ? "number" : "mark";
+    const kind =
+      string !== undefined
+        ? "string"
+        : word !== undefined
+          ? "word"
+          : number !== undefined
+            ? "number"
+            : "mark";
     tokens.push({ kind, text: piece, place: place(), spaced });
     at += piece.length;
     spaced = false;

@@ -57,13 +57,18 @@ export function addMember(member: Member): { readonly lines: string[]; readonly 
     ...memberChains(stem).map((chain) => `create chain ${TABLE} ${chain}`),
     `add rule ${TABLE} ${judged} ct label set ${label} accept`,
     ...(["in", "out"] as const).map(
-      (direction) => `add rule ${TABLE} ${memberChain(stem, direction)} ct direction reply ct label == ${label} accept`,
+      (direction) =>
+        `add rule ${TABLE} ${memberChain(stem, direction)} ct direction reply ct label == ${label} accept`,
     ),
   ];
-  const rules = member.rules.map(({ direction, body }) => `add rule ${TABLE} ${memberChain(stem, direction)} ${body}`);
+  const rules = member.rules.map(
+    ({ direction, body }) => `add rule ${TABLE} ${memberChain(stem, direction)} ${body}`,
+  );
   const comment = `comment "${clipComment(member.comment)}"`;
   const tail = [
-    ...(["in", "out"] as const).map((direction) => `add rule ${TABLE} ${memberChain(stem, direction)} goto ${judged}`),
+    ...(["in", "out"] as const).map(
+      (direction) => `add rule ${TABLE} ${memberChain(stem, direction)} goto ${judged}`,
+    ),
     `add element ${TABLE} session_map_cg { "${path}" ${comment} }`,
   ];
   if (member.address !== undefined) {
@@ -72,7 +77,8 @@ export function addMember(member: Member): { readonly lines: string[]; readonly 
   }
   tail.push(
     ...(["in", "out"] as const).map(
-      (direction) => `add element ${TABLE} session_${direction} { "${path}" ${comment} : jump ${memberChain(stem, direction)} }`,
+      (direction) =>
+        `add element ${TABLE} session_${direction} { "${path}" ${comment} : jump ${memberChain(stem, direction)} }`,
     ),
   );
   return { lines: [...head, ...rules, ...tail], firstRule: head.length };

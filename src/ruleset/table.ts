@@ -5,7 +5,13 @@ export const TABLE_NAME = "authnft";
 export const TABLE = `inet ${TABLE_NAME}`;
 
 /** Sets and maps whose elements are keyed by a cgroup's id, alone or followed by an address. */
-export const KEYED_SETS = ["session_in", "session_out", "session_map_cg", "session_map_ipv4", "session_map_ipv6"] as const;
+export const KEYED_SETS = [
+  "session_in",
+  "session_out",
+  "session_map_cg",
+  "session_map_ipv4",
+  "session_map_ipv6",
+] as const;
 
 /** The chains whose rules do not depend on sessions, and how many rules each has. */
 export const BASE_CHAINS = { filter: 1, egress: 1, members_in: 5, members_out: 3 } as const;

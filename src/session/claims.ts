@@ -32,7 +32,12 @@ export function parseKeySerial(text: string): KeySerial {
 export function claimsTag(payload: Uint8Array): ClaimsTag {
   const end = payload.indexOf(0);
   const bytes = payload.subarray(0, Math.min(end === -1 ? payload.length : end, TAG_LIMIT));
-  const tag = Buffer.from(bytes).toString("latin1").replace(/[^A-Za-z0-9_=,.:;/-]/g, "_");
+  const tag = Buffer.from(bytes)
+    .toString("latin1")
+    .replace(/[^A-Za-z0-9_=,.:;/-]/g, "_");
   if (tag !== "") return tag as ClaimsTag;
-  throw new Refusal("claims", "Cannot read the claims: the key is empty; have the module that makes it put a tag there.");
+  throw new Refusal(
+    "claims",
+    "Cannot read the claims: the key is empty; have the module that makes it put a tag there.",
+  );
 }

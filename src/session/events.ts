@@ -3,7 +3,10 @@ import type { Reason } from "../refusal.ts";
 import type { SessionRecord } from "./record.ts";
 
 /** What of a session is told to the log; "" where it is not known. */
-export type Told = Pick<SessionRecord, "user" | "cg_path" | "remote_ip" | "fragment" | "claims_tag" | "scope_unit" | "correlation"> & {
+export type Told = Pick<
+  SessionRecord,
+  "user" | "cg_path" | "remote_ip" | "fragment" | "claims_tag" | "scope_unit" | "correlation"
+> & {
   readonly cg_id: number | undefined;
 };
 
@@ -23,7 +26,11 @@ const MESSAGE_IDS = {
 } as const;
 
 /** An event as a log entry: a sentence for people, fields for machines. */
-export type EventEntry = { readonly message: string; readonly messageId: string; readonly fields: Readonly<Record<string, string>> };
+export type EventEntry = {
+  readonly message: string;
+  readonly messageId: string;
+  readonly fields: Readonly<Record<string, string>>;
+};
 
 /** Writes an event down. */
 export function describeEvent(event: Event, told: Told): EventEntry {
@@ -56,7 +63,10 @@ function extraFields(event: Event): Record<string, string> {
     case "end":
       return {
         AUTHNFT_DURATION_SEC: event.seconds.toFixed(3),
-        ...(event.traffic && { AUTHNFT_PACKETS: String(event.traffic.packets), AUTHNFT_BYTES: String(event.traffic.bytes) }),
+        ...(event.traffic && {
+          AUTHNFT_PACKETS: String(event.traffic.packets),
+          AUTHNFT_BYTES: String(event.traffic.bytes),
+        }),
       };
   }
 }

@@ -8,7 +8,15 @@ import { addMember, judgedChain, type Member } from "../ruleset/members.ts";
 import { BASE_CHAINS, baseTable, closeSlice, TABLE_NAME } from "../ruleset/table.ts";
 import { auditUserError, auditValue } from "../system/audit.ts";
 import { cgroupId, cgroupOfProcess, moveProcess } from "../system/cgroup.ts";
-import { type Lock, lock, makeDirectory, readText, readTrusted, removeFile, replaceFile } from "../system/files.ts";
+import {
+  type Lock,
+  lock,
+  makeDirectory,
+  readText,
+  readTrusted,
+  removeFile,
+  replaceFile,
+} from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
@@ -25,7 +33,15 @@ import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from 
 import { removeSession, type Traffic } from "./removal.ts";
 import type { Reply } from "./reply.ts";
 import type { Request } from "./request.ts";
-import { cgroupPath, objectStem, parseScopeUnit, SLICE, type ScopeUnit, scopeOfProcess, scopeUnit } from "./scope_unit.ts";
+import {
+  cgroupPath,
+  objectStem,
+  parseScopeUnit,
+  type ScopeUnit,
+  SLICE,
+  scopeOfProcess,
+  scopeUnit,
+} from "./scope_unit.ts";
 import { parseUserName, type UserName } from "./user_name.ts";
 
 const LOCK_DIRECTORY = "/run/authnft/lock";
@@ -81,7 +97,10 @@ export async function openSession(request: Request): Promise<Reply> {
   try {
     return await open(request, draft, locks);
   } catch (error) {
-    const refusal = error instanceof Refusal ? error : new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`);
+    const refusal =
+      error instanceof Refusal
+        ? error
+        : new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`);
     return await refuse(refusal, draft, locks);
   }
 }
@@ -95,23 +114,30 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   });
   draft.correlation = correlation;
   if (request.pid !== process.ppid) {
-    throw new Refusal("request", `Cannot open a session for process ${request.pid}: it is process ${process.ppid} that asks.`);
+    throw new Refusal(
+      "request",
+      `Cannot open a session for process ${request.pid}: it is process ${process.ppid} that asks.`,
+    );
   }
   const args = parseArguments(request.args);
   const step = (what: string): void => {
-    if (args.debug) log({ level: Level.debug, message: `Session of ${request.user}, process ${request.pid}: ${what}.` });
+    if (args.debug)
+      log({ level: Level.debug, message: `Session of ${request.user}, process ${request.pid}: ${what}.` });
   };
 
   const user = parseUserName(request.user);
   const peer = choosePeer(args.rhostPolicy, request.rhost, () => tcpPeers(request.pid));
-  if (peer.note !== undefined) log({ level: Level.warning, message: `The address of ${user}'s session: ${peer.note}.` });
+  if (peer.note !== undefined)
+    log({ level: Level.warning, message: `The address of ${user}'s session: ${peer.note}.` });
   const address = peer.address && { family: familyOf(peer.address), text: peer.address };
   draft.remote_ip = peer.address ?? "";
   draft.claims_tag = readClaims(args, request.env) ?? "";
   step(`address ${draft.remote_ip || "unknown"}, claims ${draft.claims_tag || "none"}`);
 
   draft.fragment = `${FRAGMENT_DIRECTORY}/users/${user}`;
-  const fragment = readFragment(draft.fragment, (path, sizeLimit) => readTrusted(path, { top: FRAGMENT_DIRECTORY, sizeLimit }));
+  const fragment = readFragment(draft.fragment, (path, sizeLimit) =>
+    readTrusted(path, { top: FRAGMENT_DIRECTORY, sizeLimit }),
+  );
   const compile = (unit: ScopeUnit): Policy =>
     compileFragment(fragment, {
       path: draft.fragment,
@@ -124,7 +150,10 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   step(`in ${unit}`);
   const id = cgroupId(cgroupPath(unit));
   if (id === undefined || scopeOfProcess(cgroupOfProcess(request.pid)) !== unit) {
-    throw new Refusal("cgroup", `Cannot find process ${request.pid} in ${unit}: it ended or was moved while its session was opened; log in again.`);
+    throw new Refusal(
+      "cgroup",
+      `Cannot find process ${request.pid} in ${unit}: it ended or was moved while its session was opened; log in again.`,
+    );
   }
   Object.assign(draft, { scope_unit: unit, cg_path: cgroupPath(unit), cg_id: Number(id) });
 
@@ -163,7 +192,10 @@ async function refuse(refusal: Refusal, draft: Draft, locks: DisposableStack): P
     try {
       await quarantine(refusal, draft, locks);
     } catch (error) {
-      log({ level: Level.warning, message: `Process ${draft.pid} of ${draft.user} could not be cut off from the network: ${error}; end it.` });
+      log({
+        level: Level.warning,
+        message: `Process ${draft.pid} of ${draft.user} could not be cut off from the network: ${error}; end it.`,
+      });
     }
   }
   return { result: "refused", say: excuse(refusal, draft) };
@@ -221,7 +253,10 @@ function audit(refusal: Refusal, draft: Draft): void {
 export async function closeSession(request: Request): Promise<Reply> {
   const unit = sessionOf(process.ppid, request.session);
   if (unit === undefined) {
-    log({ level: Level.warning, message: `Process ${process.ppid} of ${oneLine(request.user)} closes a session that it did not open; nothing to do.` });
+    log({
+      level: Level.warning,
+      message: `Process ${process.ppid} of ${oneLine(request.user)} closes a session that it did not open; nothing to do.`,
+    });
     return { result: "ok" };
   }
   try {
@@ -255,7 +290,10 @@ function sessionOf(pid: number, remembered: string): ScopeUnit | undefined {
  */
 export async function endSession(unit: ScopeUnit): Promise<boolean> {
   if (cgroupId(cgroupPath(unit)) !== undefined) {
-    log({ level: Level.warning, message: `${unit} still lives; it is not cleaned up. Stop it with "systemctl stop ${unit}".` });
+    log({
+      level: Level.warning,
+      message: `${unit} still lives; it is not cleaned up. Stop it with "systemctl stop ${unit}".`,
+    });
     return false;
   }
   try {
@@ -290,10 +328,16 @@ function readClaims(args: Arguments, env: Request["env"]): ClaimsTag | undefined
   try {
     const key = readKey(parseKeySerial(serial));
     if (key.uid === 0 && key.type === "user") return claimsTag(key.payload);
-    throw new Refusal("claims", `Cannot believe the claims: key ${serial} is of type "${key.type}" and belongs to uid ${key.uid}; only a key of type "user" that belongs to uid 0 is taken.`);
+    throw new Refusal(
+      "claims",
+      `Cannot believe the claims: key ${serial} is of type "${key.type}" and belongs to uid ${key.uid}; only a key of type "user" that belongs to uid 0 is taken.`,
+    );
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    throw new Refusal("claims", `Cannot read the claims: key ${serial}: ${error.code}; have the module that makes it keep it readable for root.`);
+    throw new Refusal(
+      "claims",
+      `Cannot read the claims: key ${serial}: ${error.code}; have the module that makes it keep it readable for root.`,
+    );
   }
 }
 
@@ -306,7 +350,11 @@ function readClaims(args: Arguments, env: Request["env"]): ClaimsTag | undefined
 async function enterScope<T>(
   user: UserName,
   pid: number,
-  options: { readonly deadline: number; readonly locks: DisposableStack; readonly prepare: (unit: ScopeUnit) => T },
+  options: {
+    readonly deadline: number;
+    readonly locks: DisposableStack;
+    readonly prepare: (unit: ScopeUnit) => T;
+  },
 ): Promise<{ readonly unit: ScopeUnit; readonly made: T }> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const unit = scopeUnit(user, pid, attempt);
@@ -327,11 +375,17 @@ async function enterScope<T>(
       if (!(error instanceof SystemdError)) throw error;
       if (error.code !== "org.freedesktop.systemd1.UnitExists") {
         removeFile(held.path);
-        throw new Refusal(error.code === "timeout" ? "timeout" : "systemd", `Cannot start ${unit}: ${error.message}; see "systemctl status dbus authnft.slice".`);
+        throw new Refusal(
+          error.code === "timeout" ? "timeout" : "systemd",
+          `Cannot start ${unit}: ${error.message}; see "systemctl status dbus authnft.slice".`,
+        );
       }
     }
   }
-  throw new Refusal("systemd", `Cannot name a scope for process ${pid}: it has ${ATTEMPTS} of them; end some with "systemctl stop authnft-${user}-${pid}-*.scope".`);
+  throw new Refusal(
+    "systemd",
+    `Cannot name a scope for process ${pid}: it has ${ATTEMPTS} of them; end some with "systemctl stop authnft-${user}-${pid}-*.scope".`,
+  );
 }
 
 async function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
@@ -340,7 +394,10 @@ async function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
     return lock(`${LOCK_DIRECTORY}/${unit}`, deadline);
   });
   if (held !== undefined) return held;
-  throw new Refusal("timeout", `Cannot lock ${unit}: another process of authnft holds it; see "systemctl status authnft-end@${unit}.service".`);
+  throw new Refusal(
+    "timeout",
+    `Cannot lock ${unit}: another process of authnft holds it; see "systemctl status authnft-end@${unit}.service".`,
+  );
 }
 
 /** Loads a session's rules, and the base table where it is not whole. @throws {Refusal} `nft-syntax` or `ruleset` */
@@ -363,7 +420,9 @@ function loadRules(unit: ScopeUnit, policy: Policy, member: Member): void {
 }
 
 function baseIsWhole(): boolean {
-  return Object.entries(BASE_CHAINS).every(([chain, rules]) => nftables.countRules(TABLE_NAME, chain) === rules);
+  return Object.entries(BASE_CHAINS).every(
+    ([chain, rules]) => nftables.countRules(TABLE_NAME, chain) === rules,
+  );
 }
 
 /**
@@ -379,8 +438,15 @@ function run(lines: readonly string[], place: (line: number) => string | undefin
     if (!(error instanceof nftables.TransactionError)) throw error;
     const line = (error.line ?? 0) - 1;
     const where = place(line);
-    if (where !== undefined) throw new Refusal("nft-syntax", `${where}: nftables does not take this rule: ${error.complaint}; see nft(8).`);
-    throw new Refusal("ruleset", `Cannot load the rules: ${error.complaint} (${lines[line] ?? "the transaction as a whole"}); run "authnft doctor".`);
+    if (where !== undefined)
+      throw new Refusal(
+        "nft-syntax",
+        `${where}: nftables does not take this rule: ${error.complaint}; see nft(8).`,
+      );
+    throw new Refusal(
+      "ruleset",
+      `Cannot load the rules: ${error.complaint} (${lines[line] ?? "the transaction as a whole"}); run "authnft doctor".`,
+    );
   }
 }
 
@@ -398,7 +464,10 @@ function keeping<T>(act: string, work: () => T): T {
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === undefined) throw error;
-    throw new Refusal("record", `Cannot ${act} in /run/authnft: ${code}; make room in /run, and run "systemd-tmpfiles --create authnft.conf".`);
+    throw new Refusal(
+      "record",
+      `Cannot ${act} in /run/authnft: ${code}; make room in /run, and run "systemd-tmpfiles --create authnft.conf".`,
+    );
   }
 }
 
@@ -412,16 +481,23 @@ function readRecord(unit: ScopeUnit): SessionRecord | undefined {
   if (text === undefined) return undefined;
   const record = parseRecord(text);
   if (record?.scope_unit === unit) return record;
-  log({ level: Level.warning, message: `The record ${recordPath(unit)} is not one of ours; the ruleset is asked instead.` });
+  log({
+    level: Level.warning,
+    message: `The record ${recordPath(unit)} is not one of ours; the ruleset is asked instead.`,
+  });
   return undefined;
 }
 
 function report(event: Event, told: Draft | SessionRecord): void {
-  const { message, messageId, fields } = describeEvent(event, { ...told, cg_id: told.cg_id === NO_CGROUP ? undefined : told.cg_id });
+  const { message, messageId, fields } = describeEvent(event, {
+    ...told,
+    cg_id: told.cg_id === NO_CGROUP ? undefined : told.cg_id,
+  });
   log({ level: event.kind === "refuse" ? Level.warning : Level.info, message, messageId, fields });
 }
 
 function complain(what: string, error: unknown): void {
-  const cause = error instanceof Refusal || error instanceof SystemError ? error.message : String((error as Error).stack);
+  const cause =
+    error instanceof Refusal || error instanceof SystemError ? error.message : String((error as Error).stack);
   log({ level: Level.warning, message: oneLine(`${what}: ${cause}`) });
 }

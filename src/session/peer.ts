@@ -16,17 +16,29 @@ export type Peer = { readonly address: Address | undefined; readonly note: strin
 export function choosePeer(policy: RhostPolicy, rhost: string, kernelPeers: () => readonly string[]): Peer {
   const claimed = parseAddress(rhost);
   if (policy === "strict" && claimed === undefined) {
-    throw new Refusal("address", `Cannot tell the client's address: PAM_RHOST is ${JSON.stringify(rhost.slice(0, 80))} and rhost_policy=strict asks for an address; set "UseDNS no" in sshd_config, or use another rhost_policy.`);
+    throw new Refusal(
+      "address",
+      `Cannot tell the client's address: PAM_RHOST is ${JSON.stringify(rhost.slice(0, 80))} and rhost_policy=strict asks for an address; set "UseDNS no" in sshd_config, or use another rhost_policy.`,
+    );
   }
   if (policy !== "kernel") return { address: claimed, note: undefined };
   const peers = [...new Set(kernelPeers().map(parseAddress))].filter((peer) => peer !== undefined);
   const [peer, second] = peers;
-  if (peer === undefined) return { address: claimed, note: "the PAM process has no connection of its own; PAM_RHOST is taken" };
+  if (peer === undefined)
+    return { address: claimed, note: "the PAM process has no connection of its own; PAM_RHOST is taken" };
   // A process with several connections: the kernel's answer is only one if it can be told which carries the login.
   if (second !== undefined) {
     const known = claimed !== undefined && peers.includes(claimed);
-    return { address: claimed, note: known ? undefined : "the PAM process has several connections, none from PAM_RHOST, which is taken" };
+    return {
+      address: claimed,
+      note: known
+        ? undefined
+        : "the PAM process has several connections, none from PAM_RHOST, which is taken",
+    };
   }
-  const note = peer === claimed ? undefined : `PAM_RHOST says ${JSON.stringify(rhost.slice(0, 80))}, the connection comes from ${peer}, which is taken`;
+  const note =
+    peer === claimed
+      ? undefined
+      : `PAM_RHOST says ${JSON.stringify(rhost.slice(0, 80))}, the connection comes from ${peer}, which is taken`;
   return { address: peer, note };
 }

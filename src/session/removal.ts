@@ -1,14 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { memberChain, memberChains } from "../ruleset/members.ts";
 import { KEYED_SETS, TABLE_NAME } from "../ruleset/table.ts";
-import type * as Nftables from "../system/nftables.ts";
 import { addressBytes, familyOf, parseAddress } from "./address.ts";
 import type { SessionRecord } from "./record.ts";
 import { objectStem, type ScopeUnit } from "./scope_unit.ts";
 
-/** What is asked of the kernel's ruleset here. */
-type Ruleset = Pick<typeof Nftables, "element" | "elements" | "hasChain" | "remove">;
-type KeyedElement = Extract<Nftables.Removal, { set: string }>;
+type KeyedElement = { readonly set: string; readonly key: Uint8Array };
+type Found = {
+  readonly key: Uint8Array;
+  readonly chain: string | undefined;
+  readonly counter: Traffic | undefined;
+};
+
+/** What is asked of the kernel's ruleset here; system/nftables.ts does it. */
+export type Ruleset = {
+  element(table: string, set: string, key: Uint8Array): Found | undefined;
+  elements(table: string, set: string): Found[];
+  hasChain(table: string, chain: string): boolean;
+  remove(table: string, removals: readonly (KeyedElement | { readonly chain: string })[]): void;
+};
 
 /** What passed through a session's chains, both directions together. */
 export type Traffic = NonNullable<SessionRecord["traffic"]>;
@@ -20,7 +30,11 @@ export type Traffic = NonNullable<SessionRecord["traffic"]>;
  * @returns what was counted; `undefined` when the session was not in the ruleset
  * @throws {SystemError} when the kernel refuses
  */
-export function removeSession(unit: ScopeUnit, record: SessionRecord | undefined, ruleset: Ruleset): Traffic | undefined {
+export function removeSession(
+  unit: ScopeUnit,
+  record: SessionRecord | undefined,
+  ruleset: Ruleset,
+): Traffic | undefined {
   const stem = objectStem(unit);
   const found = (record === undefined ? findKeys(stem, ruleset) : keysOf(record)).flatMap(({ set, key }) => {
     const element = ruleset.element(TABLE_NAME, set, key);
@@ -39,7 +53,10 @@ export function removeSession(unit: ScopeUnit, record: SessionRecord | undefined
 
 function keysOf(record: SessionRecord): KeyedElement[] {
   const id = cgroupKey(BigInt(record.cg_id));
-  const keys: KeyedElement[] = ["session_in", "session_out", "session_map_cg"].map((set) => ({ set, key: id }));
+  const keys: KeyedElement[] = ["session_in", "session_out", "session_map_cg"].map((set) => ({
+    set,
+    key: id,
+  }));
   const address = parseAddress(record.remote_ip);
   if (address !== undefined) {
     const set = familyOf(address) === "ip" ? "session_map_ipv4" : "session_map_ipv6";
@@ -50,12 +67,14 @@ function keysOf(record: SessionRecord): KeyedElement[] {
 
 function findKeys(stem: string, ruleset: Ruleset): KeyedElement[] {
   const ids = (["in", "out"] as const).flatMap((direction) =>
-    ruleset.elements(TABLE_NAME, `session_${direction}`)
+    ruleset
+      .elements(TABLE_NAME, `session_${direction}`)
       .filter(({ chain }) => chain === memberChain(stem, direction))
       .map(({ key }) => Buffer.from(key).toString("hex")),
   );
   return KEYED_SETS.flatMap((set) =>
-    ruleset.elements(TABLE_NAME, set)
+    ruleset
+      .elements(TABLE_NAME, set)
       .filter(({ key }) => ids.includes(Buffer.from(key.subarray(0, 8)).toString("hex")))
       .map(({ key }) => ({ set, key })),
   );
@@ -67,4 +86,3 @@ function cgroupKey(id: bigint): Uint8Array {
   new DataView(key.buffer).setBigUint64(0, id, true);
   return key;
 }
-

@@ -23,5 +23,8 @@ export function formatReply(reply: Reply): string {
 }
 
 function clip(text: string): string {
-  return Buffer.from(text).subarray(0, VALUE_LIMIT).toString().replace(/\uFFFD+$/, "");
+  return Buffer.from(text)
+    .subarray(0, VALUE_LIMIT)
+    .toString()
+    .replace(/\uFFFD+$/, "");
 }

@@ -36,7 +36,8 @@ export type Request = Readonly<v.InferOutput<typeof RequestSchema>>;
  * @throws {Refusal} `request`, when the text is no request of this version.
  */
 export function parseRequest(text: string): Request {
-  if (text.length > REQUEST_LIMIT) throw new Refusal("request", malformed(`it is longer than ${REQUEST_LIMIT} bytes`));
+  if (text.length > REQUEST_LIMIT)
+    throw new Refusal("request", malformed(`it is longer than ${REQUEST_LIMIT} bytes`));
   let data: unknown;
   try {
     data = JSON.parse(text);

@@ -8,7 +8,8 @@ export type ScopeUnit = string & Brand<"ScopeUnit">;
 /** The slice that every session's scope is in. */
 export const SLICE = "authnft.slice";
 
-const SCOPE_UNIT = /^authnft-([A-Za-z0-9_][A-Za-z0-9._-]{0,31})-([1-9][0-9]{0,9}(?:-[1-9][0-9]{0,3})?)\.scope$/;
+const SCOPE_UNIT =
+  /^authnft-([A-Za-z0-9_][A-Za-z0-9._-]{0,31})-([1-9][0-9]{0,9}(?:-[1-9][0-9]{0,3})?)\.scope$/;
 
 /** Names the scope of a session. `attempt` counts from 1; later ones serve a process that opens more than one session. */
 export function scopeUnit(user: UserName, pid: number, attempt: number): ScopeUnit {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { message, netlink, NLM_F_ACK } from "./netlink.ts";
+import { message, NLM_F_ACK, netlink } from "./netlink.ts";
 
 const NETLINK_AUDIT = 9;
 const AUDIT_USER_ERR = 1109; // linux/audit.h: an error that a user's login ran into

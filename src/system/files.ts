@@ -1,5 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { closeSync, constants, fchmodSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, renameSync, statSync, unlinkSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { Refusal } from "../refusal.ts";
 import { tryLock } from "./libc.ts";
@@ -10,11 +24,15 @@ import { tryLock } from "./libc.ts";
  *
  * @throws {Refusal} `missing` when there is none, `perms` when somebody else could have written it, `content` when it is longer than `sizeLimit` bytes
  */
-export function readTrusted(path: string, options: { readonly top: string; readonly sizeLimit: number }): Uint8Array {
+export function readTrusted(
+  path: string,
+  options: { readonly top: string; readonly sizeLimit: number },
+): Uint8Array {
   for (let directory = dirname(path); directory.startsWith(options.top); directory = dirname(directory)) {
     const stat = lstatSync(directory, { throwIfNoEntry: false });
     if (stat === undefined) break; // opening the file says so
-    if (!stat.isDirectory()) throw new Refusal("perms", `Cannot read fragment ${path}: ${directory} is no directory; make it one.`);
+    if (!stat.isDirectory())
+      throw new Refusal("perms", `Cannot read fragment ${path}: ${directory} is no directory; make it one.`);
     checkOwner(path, directory, stat);
   }
   let fd: number;
@@ -26,10 +44,17 @@ export function readTrusted(path: string, options: { readonly top: string; reado
   }
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new Refusal("perms", `Cannot read fragment ${path}: it is no plain file; put the fragment's text there.`);
+    if (!stat.isFile())
+      throw new Refusal(
+        "perms",
+        `Cannot read fragment ${path}: it is no plain file; put the fragment's text there.`,
+      );
     checkOwner(path, path, stat);
     if (stat.size > options.sizeLimit) {
-      throw new Refusal("content", `Cannot read fragment ${path}: ${stat.size} bytes are more than the ${options.sizeLimit} that a policy may still have; make it shorter.`);
+      throw new Refusal(
+        "content",
+        `Cannot read fragment ${path}: ${stat.size} bytes are more than the ${options.sizeLimit} that a policy may still have; make it shorter.`,
+      );
     }
     const buffer = new Uint8Array(stat.size);
     let filled = 0;
@@ -44,22 +69,39 @@ export function readTrusted(path: string, options: { readonly top: string; reado
   }
 }
 
-function checkOwner(fragment: string, path: string, stat: { readonly uid: number; readonly mode: number }): void {
+function checkOwner(
+  fragment: string,
+  path: string,
+  stat: { readonly uid: number; readonly mode: number },
+): void {
   const it = path === fragment ? "it" : path;
   if (stat.uid !== 0) {
-    throw new Refusal("perms", `Cannot read fragment ${fragment}: ${it} belongs to uid ${stat.uid}; run "chown root:root ${path}" after you have read it.`);
+    throw new Refusal(
+      "perms",
+      `Cannot read fragment ${fragment}: ${it} belongs to uid ${stat.uid}; run "chown root:root ${path}" after you have read it.`,
+    );
   }
   if ((stat.mode & 0o022) !== 0) {
     const who = (stat.mode & 0o002) !== 0 ? "everyone" : "its group";
-    throw new Refusal("perms", `Cannot read fragment ${fragment}: ${it} is writable by ${who}; run "chmod go-w ${path}" after you have read it.`);
+    throw new Refusal(
+      "perms",
+      `Cannot read fragment ${fragment}: ${it} is writable by ${who}; run "chmod go-w ${path}" after you have read it.`,
+    );
   }
 }
 
 function unopened(path: string, code: string): Refusal {
   if (code === "ENOENT" || code === "ENOTDIR") {
-    return new Refusal("missing", `Cannot read fragment ${path}: there is none; write one, or take the user out of group authnft.`);
+    return new Refusal(
+      "missing",
+      `Cannot read fragment ${path}: there is none; write one, or take the user out of group authnft.`,
+    );
   }
-  if (code === "ELOOP") return new Refusal("perms", `Cannot read fragment ${path}: it is a symbolic link; put the fragment's text there, or use include.`);
+  if (code === "ELOOP")
+    return new Refusal(
+      "perms",
+      `Cannot read fragment ${path}: it is a symbolic link; put the fragment's text there, or use include.`,
+    );
   return new Refusal("perms", `Cannot read fragment ${path}: ${code}.`);
 }
 
@@ -67,7 +109,11 @@ function unopened(path: string, code: string): Refusal {
 export function replaceFile(path: string, content: string): void {
   // The directory is root's, so nobody can have planted the temporary name; O_EXCL makes sure.
   const temporary = `${path}.${process.pid}.tmp`;
-  const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+  const fd = openSync(
+    temporary,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+    0o600,
+  );
   try {
     try {
       writeWhole(fd, Buffer.from(content));

@@ -3,7 +3,9 @@ import { koffi } from "./koffi.ts";
 import { errnoName, SystemError } from "./libc.ts";
 
 const libc = koffi.load("libc.so.6");
-const syscall = libc.func("long syscall(long number, long operation, long serial, _Out_ void *buffer, size_t length, long unused)");
+const syscall = libc.func(
+  "long syscall(long number, long operation, long serial, _Out_ void *buffer, size_t length, long unused)",
+);
 
 // asm/unistd.h; the number differs between machines.
 const SYS_KEYCTL = process.arch === "arm64" ? 219 : 250;

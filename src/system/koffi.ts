@@ -68,7 +68,9 @@ function loadAddon(path: string): Koffi {
   try {
     process.dlopen(module, path);
   } catch (error) {
-    throw new Error(`Cannot load koffi's addon: ${(error as Error).message}; is the package of libstdc++.so.6 installed?`);
+    throw new Error(
+      `Cannot load koffi's addon: ${(error as Error).message}; is the package of libstdc++.so.6 installed?`,
+    );
   }
   return module.exports as Koffi;
 }

@@ -8,7 +8,9 @@ const c = {
   socket: libc.func("int socket(int domain, int type, int protocol)"),
   bind: libc.func("int bind(int fd, const void *address, uint32_t length)"),
   setsockopt: libc.func("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)"),
-  sendto: libc.func("long sendto(int fd, const void *data, size_t length, int flags, const void *to, uint32_t toLength)"),
+  sendto: libc.func(
+    "long sendto(int fd, const void *data, size_t length, int flags, const void *to, uint32_t toLength)",
+  ),
   recv: libc.func("long recv(int fd, _Out_ void *data, size_t length, int flags)"),
   close: libc.func("int close(int fd)"),
   flock: libc.func("int flock(int fd, int operation)"),
@@ -54,7 +56,10 @@ export class Socket implements Disposable {
 
   /** Bounds how long `send` and `receive` may wait. @throws {SystemError} */
   setTimeout(milliseconds: number): void {
-    const timeval = new BigInt64Array([BigInt(Math.floor(milliseconds / 1000)), BigInt(milliseconds % 1000) * 1000n]);
+    const timeval = new BigInt64Array([
+      BigInt(Math.floor(milliseconds / 1000)),
+      BigInt(milliseconds % 1000) * 1000n,
+    ]);
     for (const option of [SO_RCVTIMEO, SO_SNDTIMEO]) {
       checked("setsockopt", c.setsockopt(this.#fd, SOL_SOCKET, option, timeval, timeval.byteLength));
     }

@@ -28,7 +28,10 @@ const NO_SUCH_NAME = -1; // __NR_SCMP_ERROR
  * @param options.absent calls that answer ENOSYS, as on a kernel without them. Names that this machine does not have are passed over.
  * @throws {SystemError}
  */
-export function loadFilter(options: { readonly allowed: readonly string[]; readonly absent: readonly string[] }): void {
+export function loadFilter(options: {
+  readonly allowed: readonly string[];
+  readonly absent: readonly string[];
+}): void {
   const filter = c.init(SCMP_ACT_KILL_PROCESS);
   if (filter === null) throw new SystemError("seccomp_init", "ENOMEM");
   try {

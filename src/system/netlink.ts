@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { AF_NETLINK, errnoName, Socket, SOCK_RAW, SystemError } from "./libc.ts";
+import { AF_NETLINK, errnoName, SOCK_RAW, Socket, SystemError } from "./libc.ts";
 
 /** A message as it came: its type and what follows the header. */
 export type Message = { readonly type: number; readonly payload: Uint8Array };
@@ -26,7 +26,11 @@ const BUFFER = 1 << 17;
  * @returns the messages of a dump
  * @throws {SystemError} with the first error that the kernel reports, and on time-out (`EAGAIN`)
  */
-export function netlink(protocol: number, messages: readonly Uint8Array[], options: { readonly answers: number }): Message[] {
+export function netlink(
+  protocol: number,
+  messages: readonly Uint8Array[],
+  options: { readonly answers: number },
+): Message[] {
   using socket = new Socket(AF_NETLINK, SOCK_RAW, protocol);
   socket.setTimeout(TIMEOUT);
   const kernel = new Uint8Array(12);

@@ -1,7 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { koffi } from "./koffi.ts";
 import { SystemError } from "./libc.ts";
-import { attribute, attributes, eachAttribute, type Message, message, nested, netlink, NLM_F_ACK, NLM_F_DUMP, textAttribute, view } from "./netlink.ts";
+import {
+  attribute,
+  attributes,
+  eachAttribute,
+  type Message,
+  message,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  nested,
+  netlink,
+  textAttribute,
+  view,
+} from "./netlink.ts";
 
 const library = koffi.load("libnftables.so.1");
 const Context = koffi.pointer("nft_ctx", koffi.opaque());
@@ -46,7 +58,11 @@ export function runTransaction(lines: readonly string[]): void {
     const output = String(nft.getError(context) ?? "");
     const place = /:(\d+):\d+(?:-\d+)?: (?:Error: )?([^\n]*)/.exec(output);
     const first = output.split("\n").find((line) => line.trim() !== "");
-    throw new TransactionError(output, place === null ? undefined : Number(place[1]), place?.[2] ?? first ?? "no reason given");
+    throw new TransactionError(
+      output,
+      place === null ? undefined : Number(place[1]),
+      place?.[2] ?? first ?? "no reason given",
+    );
   } finally {
     nft.contextFree(context);
   }
@@ -119,7 +135,10 @@ export function remove(table: string, removals: readonly Removal[]): void {
 
 function removalMessages(table: string, removal: Removal): Uint8Array[] {
   if ("set" in removal) {
-    const element = nested(NFTA_LIST_ELEM, nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, removal.key)));
+    const element = nested(
+      NFTA_LIST_ELEM,
+      nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, removal.key)),
+    );
     return [
       nftMessage(
         NFT_MSG_DELSETELEM,
@@ -131,8 +150,16 @@ function removalMessages(table: string, removal: Removal): Uint8Array[] {
   }
   return [
     // Without a handle: all rules of the chain.
-    nftMessage(NFT_MSG_DELRULE, textAttribute(NFTA_RULE_TABLE, table), textAttribute(NFTA_RULE_CHAIN, removal.chain)),
-    nftMessage(NFT_MSG_DELCHAIN, textAttribute(NFTA_CHAIN_TABLE, table), textAttribute(NFTA_CHAIN_NAME, removal.chain)),
+    nftMessage(
+      NFT_MSG_DELRULE,
+      textAttribute(NFTA_RULE_TABLE, table),
+      textAttribute(NFTA_RULE_CHAIN, removal.chain),
+    ),
+    nftMessage(
+      NFT_MSG_DELCHAIN,
+      textAttribute(NFTA_CHAIN_TABLE, table),
+      textAttribute(NFTA_CHAIN_NAME, removal.chain),
+    ),
   ];
 }
 
@@ -150,7 +177,15 @@ export function elements(table: string, set: string): Element[] {
 
 /** Whether a table has a chain. @throws {SystemError} */
 export function hasChain(table: string, chain: string): boolean {
-  return ask(nftMessage(NFT_MSG_GETCHAIN, textAttribute(NFTA_CHAIN_TABLE, table), textAttribute(NFTA_CHAIN_NAME, chain))).length > 0;
+  return (
+    ask(
+      nftMessage(
+        NFT_MSG_GETCHAIN,
+        textAttribute(NFTA_CHAIN_TABLE, table),
+        textAttribute(NFTA_CHAIN_NAME, chain),
+      ),
+    ).length > 0
+  );
 }
 
 /** How many rules a chain has; none when it is not there. @throws {SystemError} */
@@ -221,12 +256,16 @@ function part(bytes: Uint8Array | undefined, type: number): Uint8Array | undefin
 }
 
 function text(bytes: Uint8Array | undefined): string {
-  return Buffer.from(bytes ?? []).toString("latin1").replace(/\0.*$/s, "");
+  return Buffer.from(bytes ?? [])
+    .toString("latin1")
+    .replace(/\0.*$/s, "");
 }
 
 function batch(messages: readonly Uint8Array[]): void {
   const mark = (type: number): Uint8Array => message(type, 0, family(0, NFNL_SUBSYS_NFTABLES));
-  netlink(NETLINK_NETFILTER, [mark(NFNL_MSG_BATCH_BEGIN), ...messages, mark(NFNL_MSG_BATCH_END)], { answers: messages.length });
+  netlink(NETLINK_NETFILTER, [mark(NFNL_MSG_BATCH_BEGIN), ...messages, mark(NFNL_MSG_BATCH_END)], {
+    answers: messages.length,
+  });
 }
 
 function nftMessage(type: number, ...parts: readonly Uint8Array[]): Uint8Array {

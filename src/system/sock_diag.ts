@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readdirSync, readlinkSync } from "node:fs";
-import { message, netlink, NLM_F_DUMP, view } from "./netlink.ts";
+import { message, NLM_F_DUMP, netlink, view } from "./netlink.ts";
 
 const NETLINK_SOCK_DIAG = 4;
 const SOCK_DIAG_BY_FAMILY = 20;
@@ -19,9 +19,9 @@ export function tcpPeers(pid: number): string[] {
   const inodes = socketInodes(pid);
   if (inodes.size === 0) return [];
   const peers = [AF_INET, AF_INET6].flatMap((family) =>
-    netlink(NETLINK_SOCK_DIAG, [message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, inetDiagRequest(family))], { answers: 1 }).flatMap(
-      ({ payload }) => peerOf(payload, inodes),
-    ),
+    netlink(NETLINK_SOCK_DIAG, [message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, inetDiagRequest(family))], {
+      answers: 1,
+    }).flatMap(({ payload }) => peerOf(payload, inodes)),
   );
   return [...new Set(peers)];
 }
@@ -39,7 +39,11 @@ function inetDiagRequest(family: number): Uint8Array {
 function peerOf(payload: Uint8Array, inodes: ReadonlySet<number>): string[] {
   if (payload.length < 72 || !inodes.has(view(payload).getUint32(68, true))) return [];
   if (payload[0] === AF_INET) return [payload.subarray(24, 28).join(".")];
-  const groups = Array.from({ length: 8 }, (_, index) => view(payload).getUint16(24 + index * 2).toString(16));
+  const groups = Array.from({ length: 8 }, (_, index) =>
+    view(payload)
+      .getUint16(24 + index * 2)
+      .toString(16),
+  );
   return [groups.join(":")];
 }
 

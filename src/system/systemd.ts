@@ -46,7 +46,9 @@ export class Systemd implements Disposable {
     this.#deadline = deadline;
     this.#bus = dbus.sessionBus({ busAddress: SYSTEM_BUS });
     this.#failure = new Promise((_, reject) => {
-      this.#bus.on("error", (error: Error) => reject(new SystemdError(`the system bus cannot be reached: ${error.message}`, "bus")));
+      this.#bus.on("error", (error: Error) =>
+        reject(new SystemdError(`the system bus cannot be reached: ${error.message}`, "bus")),
+      );
     });
     this.#failure.catch(() => undefined);
   }
@@ -71,7 +73,9 @@ export class Systemd implements Disposable {
       interface: "org.freedesktop.DBus",
       member: "AddMatch",
       signature: "s",
-      body: [`type='signal',sender='${SYSTEMD.destination}',interface='${SYSTEMD.interface}',member='JobRemoved'`],
+      body: [
+        `type='signal',sender='${SYSTEMD.destination}',interface='${SYSTEMD.interface}',member='JobRemoved'`,
+      ],
     });
     const properties = [
       ["PIDs", new Variant("au", [scope.pid])],
@@ -98,7 +102,8 @@ export class Systemd implements Disposable {
       }),
       `systemd does not start ${scope.unit} in time`,
     );
-    if (result !== "done") throw new SystemdError(`systemd did not start ${scope.unit}: its job ended as "${result}"`, result);
+    if (result !== "done")
+      throw new SystemdError(`systemd did not start ${scope.unit}: its job ended as "${result}"`, result);
   }
 
   async #call(call: ConstructorParameters<typeof Message>[0]): Promise<dbus.Message> {
@@ -107,7 +112,8 @@ export class Systemd implements Disposable {
       if (reply === null) throw new SystemdError(`no answer to ${call?.member}`, "bus");
       return reply;
     } catch (error) {
-      if (error instanceof dbus.DBusError) throw new SystemdError(`${call?.member}: ${error.text}`, error.type);
+      if (error instanceof dbus.DBusError)
+        throw new SystemdError(`${call?.member}: ${error.text}`, error.type);
       throw error;
     }
   }
@@ -115,7 +121,11 @@ export class Systemd implements Disposable {
   async #bounded<T>(promise: Promise<T>, complaint: string): Promise<T> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new SystemdError(`${complaint} (the system bus or systemd is slow or stuck)`, "timeout")), this.#deadline - performance.now());
+      timer = setTimeout(
+        () =>
+          reject(new SystemdError(`${complaint} (the system bus or systemd is slow or stuck)`, "timeout")),
+        this.#deadline - performance.now(),
+      );
     });
     try {
       return await Promise.race([promise, this.#failure, late]);

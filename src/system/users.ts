@@ -12,12 +12,34 @@ const Passwd = koffi.struct("passwd", {
   pw_dir: "const char *",
   pw_shell: "const char *",
 });
-const Group = koffi.struct("group", { gr_name: "const char *", gr_passwd: "const char *", gr_gid: "uint32_t", gr_mem: "void *" });
+const Group = koffi.struct("group", {
+  gr_name: "const char *",
+  gr_passwd: "const char *",
+  gr_gid: "uint32_t",
+  gr_mem: "void *",
+});
 const out = (type: ReturnType<typeof koffi.struct>) => koffi.out(koffi.pointer(type));
 const c = {
-  getpwnam: libc.func("getpwnam_r", "int", ["const char *", out(Passwd), "void *", "size_t", koffi.out(koffi.pointer("void *"))]),
-  getgrnam: libc.func("getgrnam_r", "int", ["const char *", out(Group), "void *", "size_t", koffi.out(koffi.pointer("void *"))]),
-  getgrouplist: libc.func("getgrouplist", "int", ["const char *", "uint32_t", "_Out_ uint32_t *", "_Inout_ int *"]),
+  getpwnam: libc.func("getpwnam_r", "int", [
+    "const char *",
+    out(Passwd),
+    "void *",
+    "size_t",
+    koffi.out(koffi.pointer("void *")),
+  ]),
+  getgrnam: libc.func("getgrnam_r", "int", [
+    "const char *",
+    out(Group),
+    "void *",
+    "size_t",
+    koffi.out(koffi.pointer("void *")),
+  ]),
+  getgrouplist: libc.func("getgrouplist", "int", [
+    "const char *",
+    "uint32_t",
+    "_Out_ uint32_t *",
+    "_Inout_ int *",
+  ]),
 };
 
 /** A user as the host's name service knows them. */
@@ -35,7 +57,9 @@ export function findUser(name: string): User | undefined {
   const result: [unknown] = [null];
   const code = errnoName(c.getpwnam(name, entry, new Uint8Array(BUFFER), BUFFER, result));
   if (code !== "OK" && !NOT_FOUND.has(code)) throw new SystemError(`the look-up of user ${name}`, code);
-  return code !== "OK" || result[0] === null ? undefined : { name: entry.pw_name, uid: entry.pw_uid, gid: entry.pw_gid };
+  return code !== "OK" || result[0] === null
+    ? undefined
+    : { name: entry.pw_name, uid: entry.pw_uid, gid: entry.pw_gid };
 }
 
 /** Whether a user is in a group, by primary group or otherwise. A group that does not exist has no members. @throws {SystemError} */
@@ -47,6 +71,7 @@ export function isMember(user: User, group: string): boolean {
   if (code !== "OK" || result[0] === null) return false;
   const gids = new Uint32Array(GROUPS);
   const count: [number] = [GROUPS];
-  if (c.getgrouplist(user.name, user.gid, gids, count) < 0) throw new SystemError(`the look-up of the groups of ${user.name}`, "ERANGE");
+  if (c.getgrouplist(user.name, user.gid, gids, count) < 0)
+    throw new SystemError(`the look-up of the groups of ${user.name}`, "ERANGE");
   return gids.subarray(0, count[0]).includes(entry.gr_gid);
 }

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { posix } from "node:path";
+import { Refusal } from "../../refusal.ts";
+import { parseArguments } from "../../session/arguments.ts";
+import { hostCommand } from "../../system/host_command.ts";
+import { type PamFile, type PamRule, pamFiles, pamStack } from "../../system/pam_config.ts";
+import { ENTRY, EXEC_LINES, SHIM_LINE } from "../pam_lines.ts";
+import { type Check, type Finding, fail, faultOf, ok, warn } from "./finding.ts";
+
+/** The lines in /etc/pam.d: which services open sessions, and whether in the right place. */
+export const PAM_CHECKS: readonly Check[] = [{ name: "pam", run: () => checkPam(pamFiles("/")) }];
+
+/** Files that services include, by the names that distributions give them; none is a service itself. */
+const PART = /^(common|system|password|fingerprint|smartcard|postlogin)(-|$)/;
+
+/** Services that have session rules, and open no login sessions: the user manager's, and two that only ask for a password. */
+const NO_LOGINS = new Set(["systemd-user", "chfn", "chsh"]);
+
+/** A rule that calls us, through the module or through pam_exec. */
+type Hook = {
+  readonly rule: PamRule;
+  readonly index: number;
+  readonly kind: "shim" | "exec";
+  /** The program that pam_exec runs. */
+  readonly command: string;
+  readonly args: readonly string[];
+  /** pam_exec's own arguments. */
+  readonly options: readonly string[];
+};
+
+/** Judges all PAM services of a host. */
+export function checkPam(files: readonly PamFile[]): Finding[] {
+  const byName = new Map(files.map((file) => [file.name, file]));
+  const services = files
+    .filter(({ name }) => !PART.test(name))
+    .map((file) => ({
+      name: file.name,
+      rules: pamStack(file, "session", (name) => byName.get(posix.basename(name))),
+    }));
+  const hooked = services.filter(({ rules }) => hooksOf(rules).length > 0);
+  const findings = hooked.flatMap(({ name, rules }) => judgeService(name, rules));
+  if (hooked.length > 0 && findings.length === 0) {
+    findings.push(
+      ok(`Services that open sessions for members: ${hooked.map(({ name }) => name).join(", ")}.`),
+    );
+  }
+  if (hooked.some(({ name }) => name === "sshd")) findings.push(...checkSshd());
+  if (hooked.length === 0) {
+    findings.push(
+      warn({
+        what: "No service in /etc/pam.d names authnft.",
+        why: "Sessions are opened by PAM; until a service names it nobody is filtered.",
+        mend: `add to /etc/pam.d/sshd, after the line that brings pam_systemd.so: ${SHIM_LINE}`,
+      }),
+    );
+    return findings;
+  }
+  const open = services.filter(({ name, rules }) => opensLogins(name, rules) && hooksOf(rules).length === 0);
+  if (open.length > 0) {
+    findings.push(
+      warn({
+        what: `Services that open login sessions without authnft: ${open.map(({ name }) => name).join(", ")}.`,
+        why: "A member who logs in through one of them has the network of everybody.",
+        mend: `add to each, after the line that brings pam_systemd.so: ${SHIM_LINE}`,
+      }),
+    );
+  }
+  return findings;
+}
+
+/**
+ * Judges one service that names us.
+ *
+ * @param rules its session rules in order, those of included files in their places
+ * @returns what is wrong with it; empty when all is in order
+ */
+export function judgeService(service: string, rules: readonly PamRule[]): Finding[] {
+  const [hook, second] = hooksOf(rules);
+  if (hook === undefined) return [];
+  const findings: Finding[] = [];
+  if (second !== undefined) {
+    findings.push(
+      fail({
+        what: `${service}: ${place(hook.rule)} and ${place(second.rule)} both open a session.`,
+        why: "Every login would get two sessions, one around the other, and the first would be left empty.",
+        mend: `take ${place(hook.kind === "exec" ? hook.rule : second.rule)} out`,
+      }),
+    );
+  }
+  findings.push(...judgeOrder(service, hook, rules));
+  if (hook.kind === "exec") findings.push(...judgeExec(service, hook, rules));
+  findings.push(...judgeArguments(service, hook, rules));
+  return findings;
+}
+
+function judgeOrder(service: string, hook: Hook, rules: readonly PamRule[]): Finding[] {
+  const findings: Finding[] = [];
+  const later = rules.slice(hook.index + 1).find((rule) => moduleName(rule) === "pam_systemd.so");
+  if (later !== undefined) {
+    findings.push(
+      fail({
+        what: `${service}: ${place(hook.rule)} comes before pam_systemd.so in ${place(later)}.`,
+        why: "pam_systemd moves the process to a scope of its own, out of the one that the rules are about: the member is not filtered.",
+        mend: `move ${place(hook.rule)} directly after ${place(later)}`,
+      }),
+    );
+  }
+  const userEnv = rules
+    .slice(0, hook.index)
+    .find((rule) => moduleName(rule) === "pam_env.so" && rule.args.includes("user_readenv=1"));
+  if (userEnv !== undefined) {
+    findings.push(
+      warn({
+        what: `${service}: ${place(hook.rule)} comes after pam_env.so with user_readenv=1 in ${place(userEnv)}.`,
+        why: "Whatever a user wrote to ~/.pam_environment is then in the PAM environment: a correlation token or claims of their own choice. Nothing of it is run, but it would be logged as if it came from an earlier module.",
+        mend: `move ${place(hook.rule)} above ${place(userEnv)}, or take user_readenv=1 out`,
+      }),
+    );
+  }
+  return findings;
+}
+
+function judgeExec(service: string, hook: Hook, rules: readonly PamRule[]): Finding[] {
+  const findings: Finding[] = [];
+  if (hook.command !== ENTRY) {
+    findings.push(
+      fail({
+        what: `${service}: ${place(hook.rule)} runs ${hook.command} instead of ${ENTRY}.`,
+        why: "The executable obeys its environment, and a user may have a say in what that is; the entry cleans it first.",
+        mend: `write ${EXEC_LINES.at(-1)}`,
+      }),
+    );
+  }
+  if (!hook.options.includes("seteuid")) {
+    findings.push(
+      fail({
+        what: `${service}: ${place(hook.rule)} runs pam_exec.so without seteuid.`,
+        why: "Under su and sudo the helper would run as whoever called them, and refuse the session.",
+        mend: `write ${EXEC_LINES.at(-1)}`,
+      }),
+    );
+  }
+  const before = rules.slice(0, hook.index).filter((rule) => moduleName(rule) === "pam_succeed_if.so");
+  // A jump of n skips the n rules that follow; the hook must be the last of them.
+  const skipsUs = before.filter((rule) => skippedBy(rule) === hook.index - rules.indexOf(rule));
+  const sparesRoot = skipsUs.some((rule) => /\buid (=|eq) 0\b/.test(rule.args.join(" ")));
+  const sparesOthers = skipsUs.some((rule) => /\buser notingroup authnft\b/.test(rule.args.join(" ")));
+  if (!sparesRoot || !sparesOthers) {
+    const who = [
+      ...(sparesRoot ? [] : ["root"]),
+      ...(sparesOthers ? [] : ["users outside group authnft"]),
+    ].join(" and ");
+    const binding = /^(required|requisite)$|=(bad|die)\b/.test(hook.rule.control);
+    findings.push(
+      (binding ? fail : warn)({
+        what: `${service}: nothing lets ${who} pass by ${place(hook.rule)}.`,
+        why: "If the helper is missing or broken, they are locked out, and nobody is left to mend it.",
+        mend: ["write these lines before it:", ...EXEC_LINES.slice(0, -1)].join("\n"),
+      }),
+    );
+  }
+  return findings;
+}
+
+function judgeArguments(service: string, hook: Hook, rules: readonly PamRule[]): Finding[] {
+  try {
+    const { noSandbox } = parseArguments(hook.args);
+    if (noSandbox) {
+      return [
+        warn({
+          what: `${service}: ${place(hook.rule)} switches the helper's confinement off.`,
+          why: "AUTHNFT_NO_SANDBOX=1 is for debugging only.",
+          mend: `take AUTHNFT_NO_SANDBOX=1 out of ${place(hook.rule)}`,
+        }),
+      ];
+    }
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    const why =
+      "Every login through this service is refused: a typing error must not weaken a policy silently.";
+    return [fail(faultOf(`${service}: ${error.message}`, why, `edit ${hook.rule.file}`))];
+  }
+  const systemd = rules.some((rule) => moduleName(rule) === "pam_systemd.so");
+  if (hook.args.includes("scope=session") && !systemd) {
+    return [
+      fail({
+        what: `${service}: ${place(hook.rule)} asks for scope=session, and no pam_systemd.so comes before it.`,
+        why: "There is no login session whose scope could be used, so every login is refused.",
+        mend: "take scope=session out, or add pam_systemd.so before it",
+      }),
+    ];
+  }
+  return [];
+}
+
+function checkSshd(): Finding[] {
+  const settings = hostCommand("sshd", "-T");
+  if (settings === undefined || !/^usepam no$/m.test(settings.stdout)) return [];
+  return [
+    fail({
+      what: "sshd does not use PAM.",
+      why: "It opens no sessions then, and members have the network of everybody.",
+      mend: 'write "UsePAM yes" to /etc/ssh/sshd_config, then systemctl reload ssh.service',
+    }),
+  ];
+}
+
+function hooksOf(rules: readonly PamRule[]): Hook[] {
+  return rules.flatMap((rule, index): Hook[] => {
+    const name = moduleName(rule);
+    if (name === "pam_authnft.so")
+      return [{ rule, index, kind: "shim", command: "", args: rule.args, options: [] }];
+    if (name !== "pam_exec.so") return [];
+    // What comes before the program's absolute path is for pam_exec.
+    const at = rule.args.findIndex((arg) => arg.startsWith("/"));
+    const command = rule.args[at] ?? "";
+    if (posix.basename(command) !== "authnft") return [];
+    return [
+      { rule, index, kind: "exec", command, args: rule.args.slice(at + 1), options: rule.args.slice(0, at) },
+    ];
+  });
+}
+
+/** Whether people log in through a service: then it has pam_systemd. */
+function opensLogins(name: string, rules: readonly PamRule[]): boolean {
+  return !NO_LOGINS.has(name) && rules.some((rule) => moduleName(rule) === "pam_systemd.so");
+}
+
+/** How many rules a rule skips when its module succeeds. */
+function skippedBy(rule: PamRule): number {
+  const skipped = /\bsuccess=([0-9]+)\b/.exec(rule.control)?.[1];
+  return skipped === undefined ? 0 : Number(skipped);
+}
+
+function moduleName(rule: PamRule): string {
+  return posix.basename(rule.module);
+}
+
+function place(rule: PamRule): string {
+  return `${rule.file}:${rule.line}`;
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { TABLE } from "../../ruleset/table.ts";
+import { SLICE } from "../../session/scope_unit.ts";
+import { cgroupId } from "../../system/cgroup.ts";
+import { hostCommand } from "../../system/host_command.ts";
+import { readText } from "../../system/text_file.ts";
+import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
+
+/** From which part of it on a full connection tracking table is near. */
+const NEARLY_FULL = 0.8;
+
+/** What is in force now, and what beside it could get in its way. */
+export const RULESET_CHECKS: readonly Check[] = [
+  { name: "table", run: async () => [await checkTable()] },
+  { name: "conntrack", run: () => [checkConntrack()] },
+  { name: "labels", run: () => checkLabels() },
+];
+
+async function checkTable(): Promise<Finding> {
+  const { elements } = await import("../../system/nftables.ts");
+  const [, name = ""] = TABLE.split(" ");
+  const mend = "systemctl restart authnft.service";
+  const closed = elements(name, "member_slices").map(({ key }) => Buffer.from(key).readBigUInt64LE());
+  if (closed.length === 0) {
+    return fail({
+      what: `The table ${TABLE} is not loaded.`,
+      why: "Members have the network of everybody until it is. A reload of the firewall that begins with a flush removes it.",
+      mend,
+    });
+  }
+  const id = cgroupId(SLICE);
+  if (id === undefined || !closed.includes(id)) {
+    return fail({
+      what: `The table ${TABLE} is not about the cgroup that ${SLICE} has now.`,
+      why: "The slice was stopped and started again since the table was loaded, so members have the network of everybody.",
+      mend,
+    });
+  }
+  return ok(`The table ${TABLE} is loaded, and closes ${SLICE}.`);
+}
+
+function checkConntrack(): Finding {
+  const [count, limit] = ["count", "max"].map((name) =>
+    Number(readText(`/proc/sys/net/netfilter/nf_conntrack_${name}`) ?? Number.NaN),
+  );
+  if (count === undefined || limit === undefined || Number.isNaN(count) || Number.isNaN(limit)) {
+    return ok("Connection tracking is not in use yet; the first session switches it on for the host.");
+  }
+  return judgeConntrack(count, limit);
+}
+
+/** Judges how full the connection tracking table is. */
+export function judgeConntrack(count: number, limit: number): Finding {
+  if (count < limit * NEARLY_FULL) return ok(`Connection tracking has room: ${count} of ${limit} flows.`);
+  return warn({
+    what: `Connection tracking is nearly full: ${count} of ${limit} flows.`,
+    why: "A session's rules track the connections of the whole host; when the table is full, new ones of everybody fail.",
+    mend: `sysctl -w net.netfilter.nf_conntrack_max=${limit * 2}, and write it to /etc/sysctl.d`,
+  });
+}
+
+function checkLabels(): Finding[] {
+  // Terse: without the elements of sets, of which there may be very many.
+  const listing = hostCommand("nft", "--terse", "list", "ruleset");
+  if (listing === undefined || !listing.ok) return [];
+  const tables = tablesThatSetLabels(listing.stdout).filter((table) => table !== TABLE);
+  if (tables.length === 0) return [ok("No other table sets connection tracking labels.")];
+  return [
+    warn({
+      what: `The table ${tables.join(", ")} sets connection tracking labels.`,
+      why: "A flow that carries labels of another's counts as unknown, so replies may be dropped that a session's policy lets through.",
+      mend: "use marks (ct mark set) in that table instead",
+    }),
+  ];
+}
+
+/** The tables of a listing of `nft list ruleset` in which a rule sets a label. */
+export function tablesThatSetLabels(listing: string): string[] {
+  const tables = new Set<string>();
+  let table = "";
+  for (const line of listing.split("\n")) {
+    const start = /^table (\S+ \S+) \{/.exec(line);
+    if (start?.[1] !== undefined) table = start[1];
+    else if (/\bct label set\b/.test(line)) tables.add(table);
+  }
+  return [...tables];
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+/** What the shim's line in a PAM service looks like. */
+export const SHIM_LINE = "session required pam_authnft.so";
+
+/** What pam_exec runs: never the Bun executable itself, which obeys its environment. */
+export const ENTRY = "/usr/libexec/authnft";
+
+/**
+ * The lines for hosts without the shim. The first two let uid 0 and non-members pass even if the helper is missing;
+ * each skips what is left of the group. "uid ne 0" stands there because it needs the user to be looked up: where that
+ * fails nothing is skipped, and the helper decides.
+ */
+export const EXEC_LINES: readonly string[] = [
+  "session [success=2 default=ignore] pam_succeed_if.so quiet uid eq 0",
+  "session [success=1 default=ignore] pam_succeed_if.so quiet uid ne 0 user notingroup authnft",
+  `session required pam_exec.so seteuid quiet ${ENTRY}`,
+];

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { Command, CommanderError } from "commander";
+import { version } from "../../package.json" with { type: "json" };
+
+/** Where the program writes, as far as it matters how. */
+export type Terminal = {
+  readonly colour: boolean;
+  /** In columns. */
+  readonly width: number;
+};
+
+const DESCRIPTION = "Gives every login session of the members of group authnft a firewall of its own.";
+
+const OVERVIEW = `
+Sessions are opened and closed by PAM and need no command.
+
+Files:
+  /etc/authnft/users/<name>      a member's policy, nftables commands
+  /run/authnft/sessions/         live sessions, a record each
+
+Examples:
+  sudo ./authnft install         lay out the program on this host
+  sudo authnft doctor            find out what is missing or wrong, and how to mend it
+  sudo nft list table inet authnft
+                                 the sessions' rules, as they are in force
+  journalctl -t pam_authnft      what happened to sessions, and why one was refused
+
+See pam_authnft(8) for the PAM line and its arguments, and for what a policy may say.`;
+
+/**
+ * Runs an administrator's verb.
+ *
+ * @returns the exit code: 0 done, 1 failure or findings, 2 wrong usage
+ */
+export async function runProgram(args: readonly string[], terminal: Terminal): Promise<number> {
+  let code = 0;
+  const program = new Command("authnft")
+    .description(DESCRIPTION)
+    .version(`authnft ${version}`, "-V, --version", "print the version")
+    .helpOption("-h, --help", "print help")
+    .helpCommand("help [verb]", "print help for a verb")
+    .usage("<verb> [options]")
+    .addHelpText("after", OVERVIEW)
+    .configureOutput({ getOutHasColors: () => terminal.colour, getErrHasColors: () => terminal.colour })
+    .configureHelp({ styleTitle: (title) => (terminal.colour ? `\x1b[1m${title}\x1b[22m` : title) })
+    .showHelpAfterError('(run "authnft --help" to see what there is)')
+    .exitOverride();
+
+  program
+    .command("install")
+    .description("Lay out the program on this host, or below a directory for a package.")
+    .option("--root <directory>", "lay out below this directory, and start nothing")
+    .addHelpText(
+      "after",
+      `
+Puts the PAM module where this distribution's modules are, makes the group authnft and its directories, and loads the
+firewall table now and at each boot. Changes nothing in /etc/pam.d: it prints the lines to add there. Safe to repeat;
+running it from a newer authnft is the upgrade, and live sessions keep their rules.
+
+Examples:
+  sudo ./authnft install
+  ./authnft install --root debian/authnft`,
+    )
+    .action(async (options: { root?: string }) => {
+      code = await (await import("./install.ts")).runInstall({ root: options.root });
+    });
+
+  program
+    .command("uninstall")
+    .description("Take away what install laid out.")
+    .option("--root <directory>", "take away below this directory, and stop nothing")
+    .option("--force", "even if PAM still names the program or a session is open")
+    .addHelpText(
+      "after",
+      `
+Refuses while a file in /etc/pam.d names the program, since logins would then fail, and while a session lives. What you
+wrote yourself stays: policies below /etc/authnft, and the group with its members.
+
+Examples:
+  sudo authnft uninstall
+  sudo authnft uninstall --force`,
+    )
+    .action(async (options: { root?: string; force?: true }) => {
+      code = await (await import("./uninstall.ts")).runUninstall({
+        root: options.root,
+        force: options.force === true,
+      });
+    });
+
+  program
+    .command("doctor")
+    .description("Examine this host and say what is missing or wrong, why it matters and how to mend it.")
+    .option("--json", "print the findings as JSON")
+    .addHelpText(
+      "after",
+      `
+Changes nothing. Kernel features are tried in a network namespace of their own. Exits with 1 if anything failed;
+warnings alone exit with 0.
+
+Examples:
+  sudo authnft doctor
+  sudo authnft doctor --json | jq '.findings[] | select(.level != "ok")'`,
+    )
+    .action(async (options: { json?: true }) => {
+      code = await (await import("./doctor.ts")).runDoctor({ json: options.json === true, ...terminal });
+    });
+
+  // Verbs inherit neither of these from the program.
+  for (const verb of program.commands) {
+    verb.helpOption("-h, --help", "print help").exitOverride();
+    verb.showHelpAfterError(`(run "authnft ${verb.name()} --help" to see what it takes)`);
+    verb.allowExcessArguments(false);
+  }
+
+  if (args.length === 0) {
+    program.outputHelp({ error: true });
+    return 2;
+  }
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return code;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Asked-for help and version come as errors too, with code 0; whatever else commander throws is wrong usage.
+    return error.exitCode === 0 ? 0 : 2;
+  }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { describe, expect, test } from "bun:test";
+import { checkPam, judgeService } from "../../../../src/commands/doctor/pam.ts";
+import { EXEC_LINES, SHIM_LINE } from "../../../../src/commands/pam_lines.ts";
+import { type PamFile, pamStack } from "../../../../src/system/pam_config.ts";
+
+const SYSTEMD = "session optional pam_systemd.so";
+const USER_ENV = "session required pam_env.so user_readenv=1 envfile=/etc/default/locale";
+
+function file(name: string, ...lines: string[]): PamFile {
+  return { name, path: `/etc/pam.d/${name}`, text: lines.join("\n") };
+}
+
+/** What is found about a service with these lines: level and sentence. */
+function judge(...lines: string[]): string[] {
+  return judgeService(
+    "sshd",
+    pamStack(file("sshd", ...lines), "session", () => undefined),
+  ).map(({ level, what }) => `${level} ${what}`);
+}
+
+describe("in order", () => {
+  test("the module after pam_systemd", () => {
+    expect(judge(SYSTEMD, SHIM_LINE, USER_ENV)).toEqual([]);
+  });
+
+  test("the three lines that install prints", () => {
+    expect(judge(SYSTEMD, ...EXEC_LINES)).toEqual([]);
+  });
+
+  test("the module where there is no pam_systemd, and with arguments", () => {
+    expect(judge(`${SHIM_LINE} rhost_policy=kernel claims_env=TOKEN debug`)).toEqual([]);
+  });
+
+  test("a service that does not name us, and pam_exec for something else", () => {
+    expect(judge(SYSTEMD, "session optional pam_exec.so /usr/bin/other")).toEqual([]);
+  });
+});
+
+describe("order", () => {
+  test("before pam_systemd the process is moved out of its scope", () => {
+    expect(judge(SHIM_LINE, SYSTEMD)).toEqual([
+      "fail sshd: /etc/pam.d/sshd:1 comes before pam_systemd.so in /etc/pam.d/sshd:2.",
+    ]);
+  });
+
+  test("after pam_env with user_readenv a user chooses the PAM environment", () => {
+    expect(judge(SYSTEMD, USER_ENV, SHIM_LINE)).toEqual([
+      "warn sshd: /etc/pam.d/sshd:3 comes after pam_env.so with user_readenv=1 in /etc/pam.d/sshd:2.",
+    ]);
+  });
+});
+
+describe("two hooks", () => {
+  test("module and pam_exec: take the latter out", () => {
+    const lines = [SYSTEMD, ...EXEC_LINES, SHIM_LINE];
+    const rules = pamStack(file("sshd", ...lines), "session", () => undefined);
+    const [finding] = judgeService("sshd", rules);
+    expect(finding).toMatchObject({ level: "fail", mend: "take /etc/pam.d/sshd:4 out" });
+  });
+
+  test("the module twice", () => {
+    expect(judge(SYSTEMD, SHIM_LINE, SHIM_LINE)).toEqual([
+      "fail sshd: /etc/pam.d/sshd:2 and /etc/pam.d/sshd:3 both open a session.",
+    ]);
+  });
+});
+
+describe("pam_exec", () => {
+  const [rootGuard = "", groupGuard = "", exec = ""] = EXEC_LINES;
+
+  test("without seteuid it runs as whoever called su", () => {
+    expect(judge(SYSTEMD, rootGuard, groupGuard, exec.replace("seteuid ", ""))).toEqual([
+      "fail sshd: /etc/pam.d/sshd:4 runs pam_exec.so without seteuid.",
+    ]);
+  });
+
+  test("seteuid as an argument of ours is not pam_exec's", () => {
+    expect(
+      judge(SYSTEMD, rootGuard, groupGuard, "session required pam_exec.so /usr/libexec/authnft seteuid"),
+    ).toContain("fail sshd: /etc/pam.d/sshd:4 runs pam_exec.so without seteuid.");
+  });
+
+  test.each(["/usr/sbin/authnft", "/usr/lib/authnft/authnft"])("%s obeys its environment", (command) => {
+    const line = exec.replace("/usr/libexec/authnft", command);
+    expect(judge(SYSTEMD, rootGuard, groupGuard, line)).toEqual([
+      `fail sshd: /etc/pam.d/sshd:4 runs ${command} instead of /usr/libexec/authnft.`,
+    ]);
+  });
+
+  test("without guards a broken helper locks everybody out", () => {
+    expect(judge(SYSTEMD, exec)).toEqual([
+      "fail sshd: nothing lets root and users outside group authnft pass by /etc/pam.d/sshd:2.",
+    ]);
+    expect(judge(SYSTEMD, groupGuard, exec)).toEqual([
+      "fail sshd: nothing lets root pass by /etc/pam.d/sshd:3.",
+    ]);
+  });
+
+  test("without guards an optional line only gets a warning", () => {
+    expect(judge(SYSTEMD, exec.replace("required", "optional"))).toEqual([
+      "warn sshd: nothing lets root and users outside group authnft pass by /etc/pam.d/sshd:2.",
+    ]);
+  });
+
+  test("a guard that does not skip the line, or skips more, is none", () => {
+    const between = "session optional pam_motd.so";
+    expect(judge(SYSTEMD, rootGuard, groupGuard, between, exec)).toEqual([
+      "fail sshd: nothing lets root and users outside group authnft pass by /etc/pam.d/sshd:5.",
+    ]);
+    expect(judge(SYSTEMD, rootGuard, groupGuard.replace("success=1", "success=2"), exec)).toEqual([
+      "fail sshd: nothing lets users outside group authnft pass by /etc/pam.d/sshd:4.",
+    ]);
+  });
+});
+
+describe("arguments", () => {
+  test("an unknown one refuses every login", () => {
+    expect(judge(SYSTEMD, `${SHIM_LINE} rhost_polcy=lax`)[0]).toStartWith(
+      "fail sshd: Cannot use the argument",
+    );
+  });
+
+  test("those after pam_exec's program are ours", () => {
+    expect(judge(SYSTEMD, ...EXEC_LINES.slice(0, -1), `${EXEC_LINES.at(-1)} bogus`)[0]).toStartWith("fail");
+  });
+
+  test("the confinement should not stay off", () => {
+    expect(judge(SYSTEMD, `${SHIM_LINE} AUTHNFT_NO_SANDBOX=1`)).toEqual([
+      "warn sshd: /etc/pam.d/sshd:2 switches the helper's confinement off.",
+    ]);
+  });
+});
+
+describe("checkPam", () => {
+  const common = file("common-session", SYSTEMD);
+  const found = (...files: PamFile[]) => checkPam(files).map(({ level, what }) => `${level} ${what}`);
+
+  test("finds the line in an included file, and judges the services that include it", () => {
+    const hooked = file("common-session", SYSTEMD, SHIM_LINE);
+    expect(
+      found(hooked, file("login", "@include common-session"), file("su", "@include common-session")),
+    ).toEqual(["ok Services that open sessions for members: login, su."]);
+  });
+
+  test("names the services through which a member would not be filtered", () => {
+    const files = [
+      common,
+      file("sudo", "session required pam_unix.so"),
+      file("su", "@include common-session"),
+      file("su-l", "session include su"),
+      file("systemd-user", "@include common-session"),
+      file("vsftpd", "@include common-session", SHIM_LINE),
+    ];
+    expect(found(...files)).toEqual([
+      "ok Services that open sessions for members: vsftpd.",
+      "warn Services that open login sessions without authnft: su, su-l.",
+    ]);
+  });
+
+  test("says when there is no service at all", () => {
+    expect(found(common, file("login", "@include common-session"))).toEqual([
+      "warn No service in /etc/pam.d names authnft.",
+    ]);
+  });
+
+  test("a commented line is none", () => {
+    expect(found(file("login", `# ${SHIM_LINE}`))).toEqual(["warn No service in /etc/pam.d names authnft."]);
+  });
+});

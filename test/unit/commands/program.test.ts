@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { version } from "../../../package.json" with { type: "json" };
+
+function run(...args: string[]) {
+  const { exitCode, stdout, stderr } = Bun.spawnSync(
+    [process.execPath, join(import.meta.dir, "../../../src/main.ts"), ...args],
+    { env: {}, stdin: "ignore" },
+  );
+  return { exitCode, stdout: stdout.toString(), stderr: stderr.toString() };
+}
+
+describe("asked for", () => {
+  test.each(["--version", "-V"])("%s prints the version", (option) => {
+    expect(run(option)).toEqual({ exitCode: 0, stdout: `authnft ${version}\n`, stderr: "" });
+  });
+
+  test.each(["--help", "-h", "help"])("%s prints the verbs and examples", (asked) => {
+    const { exitCode, stdout, stderr } = run(asked);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    for (const word of ["install", "uninstall", "doctor", "Examples:", "pam_authnft(8)"]) {
+      expect(stdout).toContain(word);
+    }
+  });
+
+  test.each(["install", "uninstall", "doctor"])("%s has help with examples, by both ways", (verb) => {
+    const { exitCode, stdout } = run(verb, "--help");
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain("Examples:");
+    expect(run("help", verb).stdout).toBe(stdout);
+  });
+
+  test("help is the same without a terminal, uncoloured", () => {
+    expect(run("--help").stdout).not.toContain("\x1b");
+  });
+});
+
+describe("wrong usage exits with 2, says what was wrong and where to look", () => {
+  test.each([
+    [["instal"], "unknown command 'instal'", "Did you mean install?"],
+    [["doctor", "--jsn"], "unknown option '--jsn'", "authnft doctor --help"],
+    [["--bogus"], "unknown option '--bogus'", "authnft --help"],
+    [["install", "--root"], "argument missing", "authnft install --help"],
+    [["doctor", "extra"], "too many arguments", "authnft doctor --help"],
+    [["end"], "Usage: authnft end <scope unit>", "unit"],
+    [["end", "a", "b"], "Usage: authnft end <scope unit>", "unit"],
+    [["boot", "a"], "Usage: authnft boot", "unit"],
+    [[], "Usage: authnft <verb>", "Examples:"],
+  ])("%j", (args, complaint, hint) => {
+    const { exitCode, stdout, stderr } = run(...args);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+    expect(stderr).toContain(complaint);
+    expect(stderr).toContain(hint);
+  });
+});

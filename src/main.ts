@@ -11,7 +11,7 @@ async function run(args: readonly string[]): Promise<number> {
   switch (verb) {
     case "session":
       return (await import("./commands/session.ts")).runSession({
-        sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1") && !rest.includes("nosandbox"),
+        sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1"),
       });
     case "pam":
       return (await import("./commands/pam.ts")).runPamExec({ args: rest, env: process.env });

@@ -9,10 +9,10 @@ export const ENTRY = "/usr/libexec/authnft";
 /**
  * The lines for hosts without the shim. The first two let uid 0 and non-members pass even if the helper is missing;
  * each skips what is left of the group. "uid ne 0" stands there because it needs the user to be looked up: where that
- * fails nothing is skipped, and the helper decides.
+ * fails nothing is skipped, and the helper decides. "stdout" is how a refused user gets to read why.
  */
 export const EXEC_LINES: readonly string[] = [
   "session [success=2 default=ignore] pam_succeed_if.so quiet uid eq 0",
   "session [success=1 default=ignore] pam_succeed_if.so quiet uid ne 0 user notingroup authnft",
-  `session required pam_exec.so seteuid quiet ${ENTRY}`,
+  `session required pam_exec.so seteuid quiet stdout ${ENTRY}`,
 ];

@@ -22,7 +22,6 @@ import { readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
 import * as nftables from "../system/nftables.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
-import { Systemd, SystemdError } from "../system/systemd.ts";
 import { familyOf } from "./address.ts";
 import { type Arguments, parseArguments } from "./arguments.ts";
 import { type ClaimsTag, claimsTag, parseKeySerial } from "./claims.ts";
@@ -356,6 +355,8 @@ async function enterScope<T>(
     readonly prepare: (unit: ScopeUnit) => T;
   },
 ): Promise<{ readonly unit: ScopeUnit; readonly made: T }> {
+  // Loading D-Bus takes milliseconds that a close need not wait for.
+  const { Systemd, SystemdError } = await import("../system/systemd.ts");
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const unit = scopeUnit(user, pid, attempt);
     if (cgroupId(cgroupPath(unit)) !== undefined) continue;

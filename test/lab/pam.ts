@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { EXEC_LINES, SHIM_LINE } from "../../src/commands/pam_lines.ts";
 
 export interface PamHook {
   /** The shim pam_authnft.so, or pam_exec with the two guards before it. */
@@ -14,14 +15,11 @@ export interface PamHook {
   after?: string[];
 }
 
-/** The lines that an administrator adds for a hook. */
+/** The lines that an administrator adds for a hook: those that `authnft install` prints. */
 export function hookLines({ through, control = "required", args = [] }: PamHook): string[] {
-  if (through === "shim") return [["session", control, "pam_authnft.so", ...args].join(" ")];
-  return [
-    "session [success=2 default=ignore] pam_succeed_if.so quiet uid = 0",
-    "session [success=1 default=ignore] pam_succeed_if.so quiet user notingroup authnft",
-    ["session", control, "pam_exec.so seteuid quiet /usr/libexec/authnft", ...args].join(" "),
-  ];
+  const lines = through === "shim" ? [SHIM_LINE] : EXEC_LINES;
+  const last = [lines.at(-1)?.replace("required", control), ...args].join(" ");
+  return [...lines.slice(0, -1), last];
 }
 
 /**

@@ -437,8 +437,7 @@ function run(lines: readonly string[], place: (line: number) => string | undefin
     nftables.runTransaction(lines);
   } catch (error) {
     if (!(error instanceof nftables.TransactionError)) throw error;
-    const line = (error.line ?? 0) - 1;
-    const where = place(line);
+    const where = error.line === undefined ? undefined : place(error.line);
     if (where !== undefined)
       throw new Refusal(
         "nft-syntax",
@@ -446,7 +445,7 @@ function run(lines: readonly string[], place: (line: number) => string | undefin
       );
     throw new Refusal(
       "ruleset",
-      `Cannot load the rules: ${error.complaint} (${lines[line] ?? "the transaction as a whole"}); run "authnft doctor".`,
+      `Cannot load the rules: ${error.complaint} (${lines[error.line ?? -1] ?? "the transaction as a whole"}); run "authnft doctor".`,
     );
   }
 }

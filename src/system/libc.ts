@@ -13,6 +13,7 @@ const c = {
   ),
   recv: libc.func("long recv(int fd, _Out_ void *data, size_t length, int flags)"),
   close: libc.func("int close(int fd)"),
+  memfdCreate: libc.func("int memfd_create(const char *name, uint32_t flags)"),
   flock: libc.func("int flock(int fd, int operation)"),
 };
 
@@ -104,4 +105,11 @@ export function tryLock(fd: number): boolean {
   const code = errnoName(koffi.errno());
   if (code === "EAGAIN" || code === "EINTR") return false;
   throw new SystemError("flock", code);
+}
+
+const MFD_CLOEXEC = 1;
+
+/** Makes a file that only this process has. @returns its descriptor, to be closed by the caller. @throws {SystemError} */
+export function memoryFile(name: string): number {
+  return checked("memfd_create", c.memfdCreate(name, MFD_CLOEXEC));
 }

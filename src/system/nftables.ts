@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { closeSync, writeFileSync } from "node:fs";
 import { koffi } from "./koffi.ts";
-import { SystemError } from "./libc.ts";
+import { memoryFile, SystemError } from "./libc.ts";
 import {
   attribute,
   attributes,
@@ -24,7 +25,8 @@ const nft = {
   bufferOutput: library.func("nft_ctx_buffer_output", "int", [Context]),
   bufferError: library.func("nft_ctx_buffer_error", "int", [Context]),
   getError: library.func("nft_ctx_get_error_buffer", "const char *", [Context]),
-  run: library.func("nft_run_cmd_from_buffer", "int", [Context, "const char *"]),
+  runBuffer: library.func("nft_run_cmd_from_buffer", "int", [Context, "const char *"]),
+  runFile: library.func("nft_run_cmd_from_filename", "int", [Context, "const char *"]),
 };
 
 /** nftables refused a transaction: nothing of it is in force. */
@@ -34,7 +36,7 @@ export class TransactionError extends Error {
   constructor(
     /** What libnftables printed. */
     readonly output: string,
-    /** The line of the transaction that the first complaint is about, from 1; `undefined` where it names none. */
+    /** The line of the transaction that the first complaint is about, from 0; `undefined` where it names none. */
     readonly line: number | undefined,
     /** The first complaint, on one line and without its place. */
     readonly complaint: string,
@@ -49,20 +51,34 @@ export class TransactionError extends Error {
  * @throws {TransactionError}
  */
 export function runTransaction(lines: readonly string[]): void {
+  const text = `${lines.join("\n")}\n`;
+  if (attempt((context) => nft.runBuffer(context, text)) === undefined) return;
+  // Of text in memory libnftables cannot tell the line. A refused transaction changed nothing, so try again from a file.
+  const fd = memoryFile("transaction");
+  try {
+    writeFileSync(fd, text);
+    const output = attempt((context) => nft.runFile(context, `/proc/self/fd/${fd}`));
+    if (output === undefined) return;
+    const [, line, complaint] = /^[^\n]*?:(\d+):\d+(?:-\d+)?: (?:Error: )?([^\n]*)/.exec(output) ?? [];
+    const first = output.split("\n", 1)[0]?.replace(/^Error: /, "");
+    throw new TransactionError(
+      output,
+      line === undefined ? undefined : Number(line) - 1,
+      complaint ?? first ?? "",
+    );
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Lets libnftables do something; returns `undefined`, or what it complains of. */
+function attempt(act: (context: unknown) => number): string | undefined {
   const context = nft.contextNew(0);
-  if (context === null) throw new TransactionError("", undefined, "libnftables could not be set up");
+  if (context === null) return "Error: libnftables could not be set up";
   try {
     nft.bufferOutput(context);
     nft.bufferError(context);
-    if (nft.run(context, `${lines.join("\n")}\n`) === 0) return;
-    const output = String(nft.getError(context) ?? "");
-    const place = /:(\d+):\d+(?:-\d+)?: (?:Error: )?([^\n]*)/.exec(output);
-    const first = output.split("\n").find((line) => line.trim() !== "");
-    throw new TransactionError(
-      output,
-      place === null ? undefined : Number(place[1]),
-      place?.[2] ?? first ?? "no reason given",
-    );
+    return act(context) === 0 ? undefined : String(nft.getError(context) ?? "");
   } finally {
     nft.contextFree(context);
   }

@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The entry: what has to happen before the runtime starts, done by code that no environment can reach.
+ *
+ * Freestanding: no C library, no interpreter, no locale, no variable that is obeyed. It is started as root by
+ * the PAM shim, by pam_exec or by systemd, inherits whatever the caller had (environment, ids, limits, signals,
+ * descriptors, terminal), replaces all of it, and executes the Bun program. It knows nothing of PAM beyond
+ * which variables pam_exec sets, and nothing of policy.
+ *
+ * The program has no pointer in its static data: a static-pie without relocations needs nobody to apply them
+ * (native/build.sh checks that there are none).
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <asm/unistd.h>
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include <linux/prctl.h>
+#include <linux/resource.h>
+#include <linux/time.h>
+#include <linux/un.h>
+
+/* The paths can be replaced at compile time, for the tests only. */
+#ifndef PROGRAM
+#define PROGRAM		"/usr/lib/authnft/authnft"
+#endif
+#ifndef LOG_SOCKET
+#define LOG_SOCKET	"/dev/log"
+#endif
+#ifndef INIT_PROCS
+#define INIT_PROCS	"/sys/fs/cgroup/init.scope/cgroup.procs"
+#endif
+
+#define ALARM_S		12	/* seconds; the shim gives up after 10, pam_exec never does */
+#define ITEM_MAX	1024	/* bytes of one PAM item; a host name has at most 255, a user name 32 */
+#define VALUE_MAX	256	/* bytes of a value of the user's; a correlation token has 64, a serial 11 */
+#define ARGS_MAX	64	/* words on a PAM line; there are six arguments to give */
+#define MESSAGE_MAX	256	/* bytes of one line to the log */
+#define ITEMS		6	/* variables that pam_exec sets itself */
+
+#define EXIT_FAILURE	1
+#define EXIT_USAGE	2
+#define EXIT_NO_PROGRAM	127
+
+#define MIB		(1024UL * 1024UL)
+#define INFINITE	RLIM64_INFINITY
+
+/* The kernel's names for what the C library's headers would otherwise define. */
+#define SIGNALS		64
+#define SIG_DEFAULT	0UL
+#define SIG_IGNORE	1UL
+#define SIG_SETMASK	2
+#define AF_UNIX		1
+#define SOCK_DGRAM	2
+#define SOCK_FLAGS	(O_NONBLOCK | O_CLOEXEC)
+#define IOPRIO_PROCESS	1
+#define AT_NULL		0UL
+#define AT_RANDOM	25UL
+#define LOG_AUTHPRIV_ERR "<83>"	/* facility 10, severity 3 */
+
+struct kernel_sigaction {
+	unsigned long	handler;
+	unsigned long	flags;
+	unsigned long	restorer;
+	uint64_t	mask;
+};
+
+enum mode {
+	MODE_USAGE,
+	MODE_SHIM,	/* a request on stdin, a reply on stdout */
+	MODE_PAM_EXEC,	/* PAM items in the environment */
+	MODE_UNIT	/* a verb for systemd's units: arguments handed on unchanged */
+};
+
+/*
+ * The compiler calls the first three by itself. They are written so that it does not turn
+ * their loops into calls of themselves (build.sh: -fno-builtin, no loop idioms).
+ */
+void		*memcpy(void *restrict, const void *restrict, size_t);
+void		*memmove(void *, const void *, size_t);
+void		*memset(void *, int, size_t);
+_Noreturn void	 __stack_chk_fail(void);
+_Noreturn void	 entry(uintptr_t *);
+
+extern uintptr_t __stack_chk_guard;
+uintptr_t	 __stack_chk_guard;
+
+/* What the Bun program is given from pam_exec's part of the environment, and from the user's. */
+static char	 items[ITEMS][sizeof("AUTHNFT_") + ITEM_MAX];
+static char	 correlation[sizeof("AUTHNFT_PAM_ENV_CORRELATION=") + VALUE_MAX];
+static char	 claims[sizeof("AUTHNFT_PAM_ENV_CLAIMS=") + VALUE_MAX];
+
+/* ---- the kernel ---- */
+
+#if defined(__x86_64__)
+
+__asm__(
+    ".text\n"
+    ".globl _start\n"
+    ".type _start, @function\n"
+    "_start:\n"
+    "	endbr64\n"
+    "	xor	%ebp, %ebp\n"
+    "	mov	%rsp, %rdi\n"
+    "	and	$-16, %rsp\n"
+    "	call	entry\n"
+    "	hlt\n"
+    ".size _start, . - _start\n");
+
+static long
+call(long number, long a, long b, long c, long d, long e)
+{
+	register long	 r10 __asm__("r10") = d;
+	register long	 r8 __asm__("r8") = e;
+	long		 result;
+
+	__asm__ volatile("syscall"
+	    : "=a"(result)
+	    : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+	    : "rcx", "r11", "memory");
+	return result;
+}
+
+#elif defined(__aarch64__)
+
+__asm__(
+    ".text\n"
+    ".globl _start\n"
+    ".type _start, %function\n"
+    "_start:\n"
+    "	hint	#34\n"		/* bti c */
+    "	mov	x29, #0\n"
+    "	mov	x30, #0\n"
+    "	mov	x0, sp\n"
+    "	bl	entry\n"
+    "	brk	#1\n"
+    ".size _start, . - _start\n");
+
+static long
+call(long number, long a, long b, long c, long d, long e)
+{
+	register long	 x8 __asm__("x8") = number;
+	register long	 x0 __asm__("x0") = a;
+	register long	 x1 __asm__("x1") = b;
+	register long	 x2 __asm__("x2") = c;
+	register long	 x3 __asm__("x3") = d;
+	register long	 x4 __asm__("x4") = e;
+
+	__asm__ volatile("svc #0"
+	    : "+r"(x0)
+	    : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
+	    : "memory");
+	return x0;
+}
+
+#else
+#error "no system call here for this architecture"
+#endif
+
+static long
+address(const void *p)
+{
+	return (long)(uintptr_t)p;
+}
+
+static _Noreturn void
+leave(int status)
+{
+	for (;;)
+		call(__NR_exit_group, status, 0, 0, 0, 0);
+}
+
+_Noreturn void
+__stack_chk_fail(void)
+{
+	leave(EXIT_NO_PROGRAM);
+}
+
+/* ---- text ---- */
+
+void *
+memcpy(void *restrict to, const void *restrict from, size_t length)
+{
+	unsigned char		*t = to;
+	const unsigned char	*f = from;
+
+	while (length-- > 0)
+		*t++ = *f++;
+	return to;
+}
+
+void *
+memmove(void *to, const void *from, size_t length)
+{
+	unsigned char		*t = to;
+	const unsigned char	*f = from;
+
+	if ((uintptr_t)to <= (uintptr_t)from)
+		while (length-- > 0)
+			*t++ = *f++;
+	else
+		while (length-- > 0)
+			t[length] = f[length];
+	return to;
+}
+
+void *
+memset(void *to, int byte, size_t length)
+{
+	unsigned char	*t = to;
+
+	while (length-- > 0)
+		*t++ = (unsigned char)byte;
+	return to;
+}
+
+static size_t
+length_of(const char *s)
+{
+	size_t	n = 0;
+
+	while (s[n] != '\0')
+		n++;
+	return n;
+}
+
+static int
+equal(const char *a, const char *b)
+{
+	while (*a != '\0' && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+/* What follows prefix in s, or NULL. */
+static const char *
+after(const char *s, const char *prefix)
+{
+	while (*prefix != '\0')
+		if (*s++ != *prefix++)
+			return NULL;
+	return s;
+}
+
+/* Appends as much of s as fits before size, always terminated. Returns 0 if something was cut. */
+static int
+append(char *to, size_t size, const char *s)
+{
+	size_t	used = length_of(to);
+
+	while (*s != '\0' && used + 1 < size)
+		to[used++] = *s++;
+	to[used] = '\0';
+	return *s == '\0';
+}
+
+static void
+append_number(char *to, size_t size, unsigned long value)
+{
+	char	 digits[21];	/* 2^64 has 20 */
+	size_t	 i = sizeof(digits) - 1;
+
+	digits[i] = '\0';
+	do {
+		digits[--i] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value > 0);
+	append(to, size, &digits[i]);
+}
+
+static void
+say(const char *what)
+{
+	char	line[MESSAGE_MAX];
+
+	line[0] = '\0';
+	append(line, sizeof(line), "authnft: ");
+	append(line, sizeof(line) - 1, what);
+	append(line, sizeof(line), "\n");
+	call(__NR_write, 2, address(line), (long)length_of(line), 0, 0);
+}
+
+/* Says it, and logs it: under PAM nobody sees stderr. Neither may stop us, so no result is read. */
+static void
+complain(const char *what)
+{
+	struct sockaddr_un	 log = { .sun_family = AF_UNIX, .sun_path = LOG_SOCKET };
+	char			 line[MESSAGE_MAX];
+	long			 fd;
+
+	say(what);
+	line[0] = '\0';
+	append(line, sizeof(line), LOG_AUTHPRIV_ERR "pam_authnft: ");
+	append(line, sizeof(line), what);
+	fd = call(__NR_socket, AF_UNIX, SOCK_DGRAM | SOCK_FLAGS, 0, 0, 0);
+	if (fd < 0)
+		return;
+	if (call(__NR_connect, fd, address(&log), sizeof(log), 0, 0) == 0)
+		call(__NR_write, fd, address(line), (long)length_of(line), 0, 0);
+	call(__NR_close, fd, 0, 0, 0, 0);
+}
+
+static _Noreturn void
+refuse(const char *what)
+{
+	complain(what);
+	leave(EXIT_FAILURE);
+}
+
+/* ---- who starts us, and with what ---- */
+
+/* Which of pam_exec's variables this is, in the order in which it sets them, or -1. */
+static int
+item_number(const char *variable)
+{
+	if (after(variable, "PAM_SERVICE=") != NULL)
+		return 0;
+	if (after(variable, "PAM_USER=") != NULL)
+		return 1;
+	if (after(variable, "PAM_TTY=") != NULL)
+		return 2;
+	if (after(variable, "PAM_RHOST=") != NULL)
+		return 3;
+	if (after(variable, "PAM_RUSER=") != NULL)
+		return 4;
+	if (after(variable, "PAM_TYPE=") != NULL)
+		return 5;
+	return -1;
+}
+
+/*
+ * pam_exec puts the PAM environment first, which the user may have written, and its own variables after it:
+ * PAM_SERVICE the first of them, PAM_TYPE the last of all. Returns where its own begin, or count if they are not
+ * there. What stands before is the user's, whatever it is called.
+ */
+static size_t
+own_items(char *const *environment, size_t count)
+{
+	size_t	start = count;
+
+	if (count == 0 || after(environment[count - 1], "PAM_TYPE=") == NULL)
+		return count;
+	for (size_t i = 0; i < count; i++)
+		if (after(environment[i], "PAM_SERVICE=") != NULL)
+			start = i;
+	return start;
+}
+
+static enum mode
+mode_of(int argc, char *const *argv, int from_pam_exec)
+{
+	if ((argc == 2 || (argc == 3 && equal(argv[2], "AUTHNFT_NO_SANDBOX=1"))) && equal(argv[1], "session"))
+		return MODE_SHIM;
+	if (argc >= 2 && (equal(argv[1], "end") || equal(argv[1], "boot") || equal(argv[1], "cover") ||
+	    equal(argv[1], "restore")))
+		return MODE_UNIT;
+	return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
+}
+
+/* The value of the first variable of that name before end, cut to what to holds, or nothing. */
+static int
+take_untrusted(char *to, size_t size, const char *prefix, char *const *environment, size_t end,
+    const char *name)
+{
+	for (size_t i = 0; i < end; i++) {
+		const char	*value = after(environment[i], name);
+
+		if (value != NULL && *value == '=') {
+			append(to, size, prefix);
+			append(to, size, value + 1);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Renames pam_exec's own variables and the two of the user's that the program may look at into names that
+ * nobody outside can set. Returns how many strings were added to out, which has room for all of them.
+ */
+static size_t
+translate(const char **out, int argc, char *const *argv, char *const *environment, size_t own, size_t count)
+{
+	const char	*name, *claims_env = NULL;
+	size_t		 added = 0;
+	int		 last = -1;
+
+	for (size_t i = own; i < count; i++) {
+		int	item = item_number(environment[i]);
+
+		if (item == -1)
+			continue;
+		if (item <= last)
+			refuse("The PAM items in the environment are not in pam_exec's order: nothing is done.");
+		last = item;
+		append(items[item], sizeof(items[item]), "AUTHNFT_");
+		if (!append(items[item], sizeof(items[item]), environment[i]))
+			refuse("A PAM item is longer than 1024 bytes: nothing is done.");
+		out[added++] = items[item];
+	}
+
+	if (take_untrusted(correlation, sizeof(correlation), "AUTHNFT_PAM_ENV_CORRELATION=", environment, own,
+	    "AUTHNFT_CORRELATION"))
+		out[added++] = correlation;
+	for (int i = 1; i < argc; i++)
+		if ((name = after(argv[i], "claims_env=")) != NULL)
+			claims_env = name;
+	if (claims_env != NULL && *claims_env != '\0' &&
+	    take_untrusted(claims, sizeof(claims), "AUTHNFT_PAM_ENV_CLAIMS=", environment, own, claims_env))
+		out[added++] = claims;
+	return added;
+}
+
+/* ---- what is inherited, replaced ---- */
+
+/* A missing 0, 1 or 2 would be taken by the next file that anyone opens, and written to as stderr. */
+static void
+open_standard_descriptors(void)
+{
+	for (long fd = 0; fd <= 2; fd++)
+		if (call(__NR_fcntl, fd, F_GETFD, 0, 0, 0) == -EBADF &&
+		    call(__NR_openat, AT_FDCWD, address("/dev/null"), O_RDWR, 0, 0) != fd)
+			leave(EXIT_FAILURE);
+}
+
+static void
+become_root(void)
+{
+	/* Without seteuid, pam_exec leaves us the ids of whoever called su or sudo. */
+	if (call(__NR_geteuid, 0, 0, 0, 0, 0) != 0 ||
+	    call(__NR_setgroups, 0, 0, 0, 0, 0) != 0 ||
+	    call(__NR_setresgid, 0, 0, 0, 0, 0) != 0 ||
+	    call(__NR_setresuid, 0, 0, 0, 0, 0) != 0)
+		refuse("This program must run as root: under pam_exec, give the option seteuid "
+		    "(pam_exec.so seteuid quiet /usr/libexec/authnft).");
+}
+
+/* Away from the caller's terminal first, so that nothing typed there arrives once signals act again. */
+static void
+clean_signals(enum mode mode)
+{
+	struct kernel_sigaction		 action = { .handler = SIG_IGNORE };
+	struct __kernel_old_itimerval	 timer = { .it_value = { .tv_sec = 0 } };
+	uint64_t			 none = 0;
+
+	/* EPERM if systemd made us a session leader already. */
+	call(__NR_setsid, 0, 0, 0, 0, 0);
+	if (mode == MODE_SHIM || mode == MODE_PAM_EXEC)
+		timer.it_value.tv_sec = ALARM_S;
+	call(__NR_setitimer, ITIMER_REAL, address(&timer), 0, 0, 0);
+	/* Ignoring a signal drops one that is pending. KILL and STOP cannot be set, and need not be. */
+	for (long s = 1; s <= SIGNALS; s++)
+		call(__NR_rt_sigaction, s, address(&action), 0, sizeof(action.mask), 0);
+	action.handler = SIG_DEFAULT;
+	for (long s = 1; s <= SIGNALS; s++)
+		call(__NR_rt_sigaction, s, address(&action), 0, sizeof(action.mask), 0);
+	if (call(__NR_rt_sigprocmask, SIG_SETMASK, address(&none), 0, sizeof(none), 0) != 0)
+		refuse("Cannot empty the signal mask: nothing is done.");
+}
+
+/* Soft and hard. A hard limit can be raised with CAP_SYS_RESOURCE only; without it, as much as there is. */
+static void
+limit(long resource, uint64_t soft, uint64_t hard)
+{
+	struct rlimit64	wanted = { soft, hard }, there = { 0, 0 };
+
+	if (call(__NR_prlimit64, 0, resource, address(&wanted), 0, 0) == 0)
+		return;
+	if (call(__NR_prlimit64, 0, resource, 0, address(&there), 0) != 0)
+		return;
+	if (wanted.rlim_max > there.rlim_max)
+		wanted.rlim_max = there.rlim_max;
+	if (wanted.rlim_cur > wanted.rlim_max)
+		wanted.rlim_cur = wanted.rlim_max;
+	call(__NR_prlimit64, 0, resource, address(&wanted), 0, 0);
+}
+
+static void
+clean_limits(void)
+{
+	limit(RLIMIT_CORE, 0, 0);			/* a dump would hold the policy and the claims */
+	limit(RLIMIT_NOFILE, 1024, 4096);		/* the program opens a few dozen */
+	limit(RLIMIT_FSIZE, 64 * MIB, 64 * MIB);	/* it writes records of a kilobyte */
+	limit(RLIMIT_CPU, 20, 25);			/* seconds; an open needs hundredths of one */
+	limit(RLIMIT_STACK, 8 * MIB, 8 * MIB);		/* the kernel's own default */
+	limit(RLIMIT_MEMLOCK, 8 * MIB, 8 * MIB);	/* the kernel's own default */
+	limit(RLIMIT_MSGQUEUE, 819200, 819200);		/* the kernel's own default */
+	limit(RLIMIT_NICE, 0, 0);
+	limit(RLIMIT_RTPRIO, 0, 0);
+	/* The runtime reserves gigabytes of address space, and root is not counted by uid. */
+	limit(RLIMIT_AS, INFINITE, INFINITE);
+	limit(RLIMIT_DATA, INFINITE, INFINITE);
+	limit(RLIMIT_RSS, INFINITE, INFINITE);
+	limit(RLIMIT_NPROC, INFINITE, INFINITE);
+	limit(RLIMIT_LOCKS, INFINITE, INFINITE);
+	limit(RLIMIT_SIGPENDING, INFINITE, INFINITE);
+	limit(RLIMIT_RTTIME, INFINITE, INFINITE);
+}
+
+/* The caller's nice value, scheduling class and disk priority. All best effort: being slow is no reason to refuse. */
+static void
+clean_priority(void)
+{
+	int	no_priority = 0;
+
+	call(__NR_sched_setscheduler, 0, 0 /* SCHED_OTHER */, address(&no_priority), 0, 0);
+	call(__NR_setpriority, 0 /* PRIO_PROCESS */, 0, 0, 0, 0);
+	call(__NR_ioprio_set, IOPRIO_PROCESS, 0, 0, 0, 0);
+}
+
+/*
+ * Under pam_exec we are born in the cgroup of the PAM process. At close that is a session's scope, whose
+ * memory and task limits may be exhausted. Best effort: the shim starts us there already.
+ */
+static void
+leave_cgroup(void)
+{
+	long	fd = call(__NR_openat, AT_FDCWD, address(INIT_PROCS), O_WRONLY | O_CLOEXEC, 0, 0);
+
+	if (fd < 0)
+		return;
+	call(__NR_write, fd, address("0"), 1, 0, 0);
+	call(__NR_close, fd, 0, 0, 0, 0);
+}
+
+static void
+clean(enum mode mode)
+{
+	clean_signals(mode);
+	become_root();
+	if (mode == MODE_PAM_EXEC)
+		leave_cgroup();
+	clean_limits();
+	clean_priority();
+	call(__NR_umask, 077, 0, 0, 0, 0);
+	if (call(__NR_chdir, address("/"), 0, 0, 0, 0) != 0 ||
+	    call(__NR_close_range, 3, (long)~0U, 0, 0, 0) != 0 ||
+	    call(__NR_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0 ||
+	    call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		refuse("Cannot leave behind what was inherited (Linux 5.13 or later is needed): nothing is done.");
+}
+
+/* ---- the program ---- */
+
+static _Noreturn void
+execute(const char *const *argv, const char *const *environment)
+{
+	char	why[MESSAGE_MAX];
+	long	error;
+
+	error = -call(__NR_execve, address(PROGRAM), address(argv), address(environment), 0, 0);
+	why[0] = '\0';
+	append(why, sizeof(why), "Cannot execute " PROGRAM " (error ");
+	append_number(why, sizeof(why), (unsigned long)error);
+	append(why, sizeof(why), "): run \"authnft install\" again, and see that no mount there is noexec.");
+	complain(why);
+	leave(EXIT_NO_PROGRAM);
+}
+
+static _Noreturn __attribute__((noinline)) void
+run(int argc, char **argv, char **environment)
+{
+	const char	*arguments[ARGS_MAX + 3];		/* two words of ours, NULL */
+	const char	*variables[4 + ITEMS + 2 + 1];		/* ours, PAM's, the user's, NULL */
+	size_t		 count = 0, own, a = 0, v = 0;
+	enum mode	 mode;
+
+	open_standard_descriptors();
+	while (environment[count] != NULL)
+		count++;
+	own = own_items(environment, count);
+	mode = mode_of(argc, argv, own < count);
+	if (mode == MODE_USAGE) {
+		say("This program is run by pam_authnft, pam_exec or systemd, not by hand: "
+		    "the administrator's command is /usr/sbin/authnft. See pam_authnft(8).");
+		leave(EXIT_USAGE);
+	}
+	clean(mode);
+
+	variables[v++] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+	variables[v++] = "LANG=C";
+	variables[v++] = "TMPDIR=/run/authnft";		/* root's: the runtime loads what it finds there */
+	variables[v++] = "BUN_JSC_useJIT=0";		/* no page both writable and executable */
+	if (mode == MODE_PAM_EXEC)
+		v += translate(&variables[v], argc, argv, environment, own, count);
+	variables[v] = NULL;
+
+	if (argc - 1 > ARGS_MAX)
+		refuse("There are more than 64 arguments: nothing is done.");
+	arguments[a++] = "authnft";
+	if (mode == MODE_PAM_EXEC)
+		arguments[a++] = "pam";
+	for (int i = 1; i < argc; i++)
+		arguments[a++] = argv[i];
+	arguments[a] = NULL;
+	execute(arguments, variables);
+}
+
+/*
+ * The kernel's stack: argc, argv, NULL, environment, NULL, auxiliary vector. The canary's random bytes come
+ * from there, so this function can have none.
+ */
+__attribute__((used, no_stack_protector)) _Noreturn void
+entry(uintptr_t *stack)
+{
+	int		 argc = (int)stack[0];
+	char		**argv = (char **)&stack[1];
+	char		**environment = argv + argc + 1;
+	char		**end = environment;
+	uintptr_t	*auxiliary;
+
+	while (*end != NULL)
+		end++;
+	for (auxiliary = (uintptr_t *)(end + 1); auxiliary[0] != AT_NULL; auxiliary += 2)
+		if (auxiliary[0] == AT_RANDOM)
+			__stack_chk_guard = *(const uintptr_t *)auxiliary[1] & ~(uintptr_t)0xff;
+#if defined(__aarch64__)
+	/* Reached through the thread register, which nothing else here uses: a symbol would need a relocation. */
+	__asm__ volatile("msr tpidr_el0, %0" : : "r"(&__stack_chk_guard));
+#endif
+	run(argc, argv, environment);
+}

@@ -1,0 +1,1069 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * pam_authnft.so: PAM in, PAM out.
+ *
+ * Decides the two cases that must never depend on the helper (uid 0, and users outside the group), hands every
+ * other session to the helper in a process of its own, and believes nothing but the helper's reply. Where there
+ * is no reply, the session is refused and the process is moved to a cgroup that has no network, because a PAM
+ * stack with "optional" goes on after a refusal.
+ *
+ * The program that calls us may have any number of threads, any signal set-up and any descriptor closed. It gets
+ * all of it back as it was: no static data, no handler, no descriptor and no child stays behind.
+ */
+
+#define _GNU_SOURCE
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+
+#include <linux/sched.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <security/pam_modules.h>
+#include <security/pam_ext.h>
+
+/* These can be replaced at compile time, for the tests only. */
+#ifndef HELPER
+#define HELPER		"/usr/libexec/authnft"
+#endif
+#ifndef PASSWD_FILE
+#define PASSWD_FILE	"/etc/passwd"
+#endif
+#ifndef GROUP_FILE
+#define GROUP_FILE	"/etc/group"
+#endif
+#ifndef CGROUP_ROOT
+#define CGROUP_ROOT	"/sys/fs/cgroup"
+#endif
+#ifndef DEADLINE_MS
+#define DEADLINE_MS	10000	/* a session opens in hundredths of a second; after this, a login looks dead */
+#endif
+
+#define GROUP		"authnft"
+#define DATA		"authnft_session"
+#define CORRELATION	"AUTHNFT_CORRELATION"
+#define UNCONFINED	"AUTHNFT_NO_SANDBOX=1"
+
+#define REQUEST_MAX	8192	/* bytes; fits the smallest pipe that root is given */
+#define REPLY_MAX	4096	/* bytes */
+#define REPLY_VALUE_MAX	512	/* bytes of one value in the reply */
+#define USER_VALUE_MAX	256	/* bytes of a variable that the user may have written; more would fill the request */
+#define WHY_MAX		128	/* bytes of a reason for the log */
+#define LOOKUP_MIN	4096	/* bytes for an entry of passwd or group at first */
+#define LOOKUP_MAX	(16 * 1024 * 1024)	/* and at most: a group of a million members */
+#define LIST_MIN	64	/* groups of a user at first */
+#define LIST_MAX	65536	/* and at most: the kernel's NGROUPS_MAX */
+#define SPARE_FILES	16	/* descriptors that must be free for a look-up: sockets and files of a few sources */
+#define SPARE_MEMORY	(8 * 1024 * 1024)	/* and bytes: a source is a library to load, and a buffer to fill */
+#define SLOW_MS		1000	/* a look-up that takes longer is worth a line in the log */
+#define REAP_MS		1000	/* for a killed child to end; one that the kernel holds is not waited for longer */
+#define CHILD_MISSING	127	/* the shells' exit status for a program that is not there, and the entry's */
+#define CHILD_FAILED	126	/* and for one that cannot be executed */
+
+#define LENGTH(array)	(sizeof(array) / sizeof((array)[0]))
+
+/* Memory that a look-up fills. */
+struct lookup {
+	char	*bytes;
+	size_t	 size;
+};
+
+/* Whom the session is for. What pw points to lives in the look-up. */
+struct person {
+	struct lookup	 lookup;
+	struct passwd	 pw;
+};
+
+enum answer {
+	ANSWER_NO,
+	ANSWER_NO_GROUP,	/* so nobody is a member */
+	ANSWER_MEMBER,
+	ANSWER_UNKNOWN		/* somebody who should know did not say: never a "no" */
+};
+
+/* What open leaves for close in the PAM handle. Close may see neither group nor user database as open did. */
+struct session {
+	uid_t	 uid;
+	gid_t	 gid;
+	char	*name;
+	char	 unit[REPLY_VALUE_MAX + 1];
+};
+
+struct request {
+	char	 bytes[REQUEST_MAX];
+	size_t	 length;
+	int	 overrun;
+	int	 unconfined;	/* for debugging: the helper is told outside the text, which it reads only once confined */
+};
+
+enum result {
+	RESULT_NONE,
+	RESULT_OK,
+	RESULT_REFUSED
+};
+
+struct reply {
+	enum result	 result;
+	char		 session[REPLY_VALUE_MAX + 1];
+	char		 correlation[REPLY_VALUE_MAX + 1];
+	char		 say[REPLY_VALUE_MAX + 1];
+};
+
+static int64_t
+now_ms(void)
+{
+	struct timespec	t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* A PAM item, or "" if it is not set. */
+static const char *
+item_of(const pam_handle_t *pamh, int type)
+{
+	const void	*item = NULL;
+
+	if (pam_get_item(pamh, type, &item) != PAM_SUCCESS || item == NULL)
+		return "";
+	return item;
+}
+
+/* ---- who it is ---- */
+
+static int
+grow(struct lookup *lookup)
+{
+	size_t	 size = lookup->size == 0 ? LOOKUP_MIN : lookup->size * 2;
+	char	*bytes;
+
+	if (size > LOOKUP_MAX || (bytes = realloc(lookup->bytes, size)) == NULL)
+		return 0;
+	lookup->bytes = bytes;
+	lookup->size = size;
+	return 1;
+}
+
+static int
+belongs(const struct passwd *pw, const struct group *gr)
+{
+	if (pw->pw_gid == gr->gr_gid)
+		return 1;
+	for (char **member = gr->gr_mem; *member != NULL; member++)
+		if (strcmp(*member, pw->pw_name) == 0)
+			return 1;
+	return 0;
+}
+
+/*
+ * The local files are only ever a short cut to a "yes": what they do not say, or cannot say, NSS is asked. Both
+ * return whether they found it.
+ */
+static int
+local_person(const char *user, struct person *who)
+{
+	struct passwd	*found;
+	FILE		*file;
+	int		 error;
+
+	if ((file = fopen(PASSWD_FILE, "re")) == NULL)
+		return 0;
+	do
+		error = fgetpwent_r(file, &who->pw, who->lookup.bytes, who->lookup.size, &found);
+	while (error == 0 ? strcmp(who->pw.pw_name, user) != 0 : error == ERANGE && grow(&who->lookup));
+	fclose(file);
+	return error == 0;
+}
+
+static int
+local_group(struct group *gr, struct lookup *lookup)
+{
+	struct group	*found;
+	FILE		*file;
+	int		 error;
+
+	if ((file = fopen(GROUP_FILE, "re")) == NULL)
+		return 0;
+	do
+		error = fgetgrent_r(file, gr, lookup->bytes, lookup->size, &found);
+	while (error == 0 ? strcmp(gr->gr_name, GROUP) != 0 : error == ERANGE && grow(lookup));
+	fclose(file);
+	return error == 0;
+}
+
+/*
+ * A source that finds no descriptor or no memory says "no such user", and getgrouplist has no way to say more. Whoever
+ * calls su can lower its limits and leave descriptors open, and must not get a "no" out of that. Returns an errno.
+ */
+static int
+lacks_room(void)
+{
+	int	spare[SPARE_FILES], n, error = 0;
+	void	*memory;
+
+	for (n = 0; n < SPARE_FILES; n++)
+		if ((spare[n] = open("/", O_PATH | O_CLOEXEC)) == -1) {
+			error = errno;
+			break;
+		}
+	while (n > 0)
+		close(spare[--n]);
+	memory = mmap(NULL, SPARE_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return errno;
+	munmap(memory, SPARE_MEMORY);
+	return error;
+}
+
+/* NSS. Both return an errno, and in found whether there is such an entry. */
+static int
+nss_person(const char *user, struct person *who, int *found)
+{
+	struct passwd	*entry = NULL;
+	int		 error;
+
+	do
+		error = getpwnam_r(user, &who->pw, who->lookup.bytes, who->lookup.size, &entry);
+	while (error == EINTR || (error == ERANGE && grow(&who->lookup)));
+	*found = error == 0 && entry != NULL;
+	return error;
+}
+
+static int
+nss_group(struct group *gr, struct lookup *lookup, int *found)
+{
+	struct group	*entry = NULL;
+	int		 error;
+
+	do
+		error = getgrnam_r(GROUP, gr, lookup->bytes, lookup->size, &entry);
+	while (error == EINTR || (error == ERANGE && grow(lookup)));
+	*found = error == 0 && entry != NULL;
+	return error;
+}
+
+/* Whether gid is among the user's groups, for sources that know it by user only. Returns an errno. */
+static int
+nss_listed(const struct passwd *pw, gid_t gid, int *listed)
+{
+	gid_t	*list = NULL, *larger;
+	int	 size, count, error = ERANGE;
+
+	*listed = 0;
+	for (size = LIST_MIN; size <= LIST_MAX; size *= 2) {
+		if ((larger = realloc(list, (size_t)size * sizeof(*list))) == NULL) {
+			error = ENOMEM;
+			break;
+		}
+		list = larger;
+		count = size;
+		if (getgrouplist(pw->pw_name, pw->pw_gid, list, &count) == -1)
+			continue;
+		for (int i = 0; i < count; i++)
+			if (list[i] == gid)
+				*listed = 1;
+		error = 0;
+		break;
+	}
+	free(list);
+	return error;
+}
+
+static enum answer
+unknown(pam_handle_t *pamh, const char *what, const char *name, int error)
+{
+	pam_syslog(pamh, LOG_ERR, "cannot look up %s \"%.*s\": %s; not knowing is not \"no\": see that the sources in "
+	    "/etc/nsswitch.conf answer", what, USER_VALUE_MAX, name, strerror(error));
+	return ANSWER_UNKNOWN;
+}
+
+static enum answer
+ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct lookup *lookup)
+{
+	struct group	gr;
+	gid_t		gid = 0;
+	int		error, found, listed, local, known;
+
+	if (*user == '\0')
+		return unknown(pamh, "user", user, EINVAL);
+	if (!grow(&who->lookup) || !grow(lookup))
+		return unknown(pamh, "user", user, ENOMEM);
+
+	local = local_person(user, who);
+	if (local && who->pw.pw_uid == 0)
+		return ANSWER_NO;
+	if (strcmp(user, "root") != 0 && (error = lacks_room()) != 0)
+		return unknown(pamh, "user", user, error);
+	if (!local) {
+		error = nss_person(user, who, &found);
+		if (!found && (error == 0 || strcmp(user, "root") == 0))
+			return ANSWER_NO;
+		if (error != 0)
+			return unknown(pamh, "user", user, error);
+		if (who->pw.pw_uid == 0)
+			return ANSWER_NO;
+	}
+
+	known = local_group(&gr, lookup);
+	if (known) {
+		if (belongs(&who->pw, &gr))
+			return ANSWER_MEMBER;
+		gid = gr.gr_gid;
+	}
+	if ((error = nss_group(&gr, lookup, &found)) != 0)
+		return unknown(pamh, "group", GROUP, error);
+	if (found) {
+		if (belongs(&who->pw, &gr))
+			return ANSWER_MEMBER;
+		gid = gr.gr_gid;
+	} else if (!known)
+		return ANSWER_NO_GROUP;
+	if ((error = nss_listed(&who->pw, gid, &listed)) != 0)
+		return unknown(pamh, "groups of", who->pw.pw_name, error);
+	return listed ? ANSWER_MEMBER : ANSWER_NO;
+}
+
+/* The caller frees who->lookup.bytes, whatever the answer is. */
+static enum answer
+look_up(pam_handle_t *pamh, const char *user, struct person *who)
+{
+	struct lookup	lookup = { NULL, 0 };
+	enum answer	answer;
+	int64_t		start = now_ms(), took;
+
+	*who = (struct person){ .lookup = { NULL, 0 } };
+	answer = ask_databases(pamh, user, who, &lookup);
+	free(lookup.bytes);
+	if ((took = now_ms() - start) > SLOW_MS)
+		pam_syslog(pamh, LOG_WARNING, "looking up the user and their groups took %lld ms: see that the sources "
+		    "in /etc/nsswitch.conf answer", (long long)took);
+	return answer;
+}
+
+/* ---- the request ---- */
+
+static void
+add(struct request *r, const char *s, size_t length)
+{
+	if (length > sizeof(r->bytes) - r->length) {
+		r->overrun = 1;
+		return;
+	}
+	memcpy(r->bytes + r->length, s, length);
+	r->length += length;
+}
+
+static void
+add_text(struct request *r, const char *s)
+{
+	add(r, s, strlen(s));
+}
+
+static void
+add_number(struct request *r, long long value)
+{
+	char	digits[24];
+
+	snprintf(digits, sizeof(digits), "%lld", value);
+	add_text(r, digits);
+}
+
+/* A JSON string. Each byte above ASCII is one escape, so that what is no UTF-8 arrives whole. */
+static void
+add_string(struct request *r, const char *s, size_t most)
+{
+	char	escape[8];
+
+	add_text(r, "\"");
+	for (size_t i = 0; i < most && s[i] != '\0'; i++) {
+		unsigned char	c = (unsigned char)s[i];
+
+		if (c == '"' || c == '\\') {
+			add_text(r, "\\");
+			add(r, &s[i], 1);
+		} else if (c < 0x20 || c >= 0x7f) {
+			snprintf(escape, sizeof(escape), "\\u%04x", c);
+			add_text(r, escape);
+		} else
+			add(r, &s[i], 1);
+	}
+	add_text(r, "\"");
+}
+
+/* ,"key":"value" */
+static void
+add_member(struct request *r, const char *key, const char *value)
+{
+	add_text(r, ",");
+	add_string(r, key, SIZE_MAX);
+	add_text(r, ":");
+	add_string(r, value, SIZE_MAX);
+}
+
+/* The variables that the helper may look at, as far as they are set: the PAM environment may be the user's work. */
+static void
+add_environment(struct request *r, pam_handle_t *pamh, int argc, const char **argv)
+{
+	const char	*names[2] = { CORRELATION, NULL };
+	int		 first = 1;
+
+	for (int i = 0; i < argc; i++)
+		if (strncmp(argv[i], "claims_env=", strlen("claims_env=")) == 0)
+			names[1] = argv[i] + strlen("claims_env=");
+	if (names[1] != NULL && strcmp(names[1], CORRELATION) == 0)
+		names[1] = NULL;
+
+	add_text(r, ",\"env\":{");
+	for (size_t i = 0; i < LENGTH(names); i++) {
+		const char	*value = names[i] == NULL ? NULL : pam_getenv(pamh, names[i]);
+
+		if (value == NULL)
+			continue;
+		if (!first)
+			add_text(r, ",");
+		first = 0;
+		add_string(r, names[i], SIZE_MAX);
+		add_text(r, ":");
+		add_string(r, value, USER_VALUE_MAX);
+	}
+	add_text(r, "}");
+}
+
+static int
+has_argument(int argc, const char **argv, const char *argument)
+{
+	for (int i = 0; i < argc; i++)
+		if (strcmp(argv[i], argument) == 0)
+			return 1;
+	return 0;
+}
+
+static void
+make_request(struct request *r, pam_handle_t *pamh, const char *type, const char *name, uid_t uid, gid_t gid,
+    const char *unit, int argc, const char **argv)
+{
+	r->length = 0;
+	r->overrun = 0;
+	r->unconfined = has_argument(argc, argv, UNCONFINED);
+	add_text(r, "{\"v\":1");
+	add_member(r, "type", type);
+	add_member(r, "user", name);
+	add_text(r, ",\"uid\":");
+	add_number(r, uid);
+	add_text(r, ",\"gid\":");
+	add_number(r, gid);
+	add_member(r, "service", item_of(pamh, PAM_SERVICE));
+	add_member(r, "rhost", item_of(pamh, PAM_RHOST));
+	add_member(r, "tty", item_of(pamh, PAM_TTY));
+	add_member(r, "ruser", item_of(pamh, PAM_RUSER));
+	add_text(r, ",\"pid\":");
+	add_number(r, getpid());
+	add_text(r, ",\"args\":[");
+	for (int i = 0; i < argc; i++) {
+		if (i > 0)
+			add_text(r, ",");
+		add_string(r, argv[i], SIZE_MAX);
+	}
+	add_text(r, "]");
+	add_environment(r, pamh, argc, argv);
+	add_member(r, "session", unit);
+	add_text(r, "}");
+}
+
+/* ---- the reply ---- */
+
+/*
+ * The length of the UTF-8 character at s, where n bytes are left: 0 if it is none, or one that a terminal would
+ * act on.
+ */
+static size_t
+character(const unsigned char *s, size_t n)
+{
+	uint32_t	code, least;
+	size_t		length;
+
+	if (s[0] < 0x80)
+		return s[0] >= 0x20 && s[0] != 0x7f;
+	if ((s[0] & 0xe0) == 0xc0) {
+		length = 2;
+		code = s[0] & 0x1f;
+		least = 0xa0;	/* below are the C1 controls */
+	} else if ((s[0] & 0xf0) == 0xe0) {
+		length = 3;
+		code = s[0] & 0x0f;
+		least = 0x800;
+	} else if ((s[0] & 0xf8) == 0xf0) {
+		length = 4;
+		code = s[0] & 0x07;
+		least = 0x10000;
+	} else
+		return 0;
+	if (length > n)
+		return 0;
+	for (size_t i = 1; i < length; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (s[i] & 0x3f);
+	}
+	if (code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
+		return 0;
+	return length;
+}
+
+static int
+is_printable(const char *s, size_t length)
+{
+	size_t	n;
+
+	for (; length > 0; s += n, length -= n)
+		if ((n = character((const unsigned char *)s, length)) == 0)
+			return 0;
+	return 1;
+}
+
+/* A non-empty word of ASCII letters and digits, and of the given others. */
+static int
+is_word(const char *s, size_t length, const char *others)
+{
+	for (size_t i = 0; i < length; i++)
+		if (!((s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z') || (s[i] >= '0' && s[i] <= '9') ||
+		    (s[i] != '\0' && strchr(others, s[i]) != NULL)))
+			return 0;
+	return length > 0;
+}
+
+/* Keeps a value that may stand once. */
+static int
+keep(char to[static REPLY_VALUE_MAX + 1], const char *value, size_t length)
+{
+	if (to[0] != '\0' || length == 0)
+		return 0;
+	memcpy(to, value, length);
+	to[length] = '\0';
+	return 1;
+}
+
+static int
+is_text(const char *s, size_t length, const char *text)
+{
+	return length == strlen(text) && memcmp(s, text, length) == 0;
+}
+
+/* One "key=value". Keys that we do not know are a newer helper's, and no business of ours. */
+static int
+parse_line(const char *line, size_t length, struct reply *reply)
+{
+	const char	*value;
+	size_t		 key_length, value_length;
+
+	if ((value = memchr(line, '=', length)) == NULL)
+		return 0;
+	key_length = (size_t)(value - line);
+	value++;
+	value_length = length - key_length - 1;
+	if (!is_word(line, key_length, "_-") || value_length > REPLY_VALUE_MAX || !is_printable(value, value_length))
+		return 0;
+
+	if (is_text(line, key_length, "result")) {
+		if (reply->result != RESULT_NONE)
+			return 0;
+		if (is_text(value, value_length, "ok"))
+			reply->result = RESULT_OK;
+		else if (is_text(value, value_length, "refused"))
+			reply->result = RESULT_REFUSED;
+		return reply->result != RESULT_NONE;
+	}
+	/* These two become variables of the session: only what a unit's name or a token may hold. */
+	if (is_text(line, key_length, "session"))
+		return is_word(value, value_length, ":-_.\\@") && keep(reply->session, value, value_length);
+	if (is_text(line, key_length, "correlation"))
+		return is_word(value, value_length, ":-_.") && keep(reply->correlation, value, value_length);
+	if (is_text(line, key_length, "say"))
+		return keep(reply->say, value, value_length);
+	return 1;
+}
+
+/* Whether these bytes are a whole reply: its first line, a result, and "end" as the last thing of all. */
+static int
+parse_reply(const char *bytes, size_t length, struct reply *reply)
+{
+	const char	*line = bytes;
+	size_t		 left = length;
+
+	*reply = (struct reply){ .result = RESULT_NONE };
+	if (length > REPLY_MAX)
+		return 0;
+	for (int number = 1; left > 0; number++) {
+		const char	*newline = memchr(line, '\n', left);
+		size_t		 line_length;
+
+		if (newline == NULL)
+			return 0;
+		line_length = (size_t)(newline - line);
+		left -= line_length + 1;
+		if (number == 1) {
+			if (!is_text(line, line_length, "authnft 1"))
+				return 0;
+		} else if (is_text(line, line_length, "end"))
+			return left == 0 && reply->result != RESULT_NONE;
+		else if (!parse_line(line, line_length, reply))
+			return 0;
+		line = newline + 1;
+	}
+	return 0;
+}
+
+/* ---- the helper ---- */
+
+static void
+shut(int *fd)
+{
+	if (*fd != -1)
+		close(*fd);
+	*fd = -1;
+}
+
+/* The child puts its own 0, 1 and 2 where the caller may have none: nothing that it needs may be there before. */
+static int
+above_standard(int fd)
+{
+	int	higher, error;
+
+	if (fd == -1 || fd > STDERR_FILENO)
+		return fd;
+	higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	error = errno;
+	close(fd);
+	errno = error;
+	return higher;
+}
+
+static int
+open_pipe(int ends[2])
+{
+	if (pipe2(ends, O_CLOEXEC) == -1)
+		return 0;
+	ends[0] = above_standard(ends[0]);
+	ends[1] = above_standard(ends[1]);
+	return ends[0] != -1 && ends[1] != -1;
+}
+
+/* The child: between fork and exec, so nothing but system calls. All signals are still blocked. */
+static _Noreturn void
+become_helper(int request, int reply, int null, int unconfined)
+{
+	char		*argv[] = { (char []){ "authnft" }, (char []){ "session" }, NULL, NULL };
+	char		 flag[] = UNCONFINED;
+	char		*environment[] = { NULL };	/* the helper makes its own */
+	struct sigaction action = { .sa_handler = SIG_IGN };
+	sigset_t	 none;
+
+	if (unconfined)
+		argv[2] = flag;
+
+	/* Away from the terminal, then drop what was typed there until now: Ctrl-C at su is not for us. */
+	setsid();
+	for (int s = 1; s < NSIG; s++)
+		sigaction(s, &action, NULL);
+	action.sa_handler = SIG_DFL;
+	for (int s = 1; s < NSIG; s++)
+		sigaction(s, &action, NULL);
+
+	if (dup2(request, STDIN_FILENO) == -1 || dup2(reply, STDOUT_FILENO) == -1 || dup2(null, STDERR_FILENO) == -1 ||
+	    syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0) == -1 || chdir("/") == -1)
+		_exit(CHILD_FAILED);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execve(HELPER, argv, environment);
+	_exit(errno == ENOENT ? CHILD_MISSING : CHILD_FAILED);
+}
+
+/*
+ * Starts the helper in systemd's own cgroup: at close the caller sits in a scope whose memory and tasks may be
+ * used up, and the helper must not be charged to it. Until it executes, the child is of a kind that the caller's
+ * handling of SIGCHLD does not see (execve ends that). Older rules about system calls know only fork.
+ * Returns the pid or -1, and a descriptor for the process.
+ */
+static pid_t
+start_helper(int request, int reply, int null, int unconfined, int *pidfd)
+{
+	struct clone_args args = { .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND, .pidfd = (uintptr_t)pidfd };
+	long		 pid = -1;
+	int		 cgroup, error;
+
+	cgroup = open(CGROUP_ROOT "/init.scope", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (cgroup != -1) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (unsigned int)cgroup;
+		pid = syscall(SYS_clone3, &args, sizeof(args));
+		args.flags &= ~(uint64_t)CLONE_INTO_CGROUP;
+		args.cgroup = 0;
+	}
+	if (pid == -1)
+		pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == -1) {
+		*pidfd = -1;
+		pid = fork();
+	}
+	if (pid == 0)
+		become_helper(request, reply, null, unconfined);
+	error = errno;
+	shut(&cgroup);
+
+	/* The child cannot have ended and been forgotten unless the caller ignores SIGCHLD; then this finds nobody. */
+	if (pid > 0 && *pidfd == -1 && (*pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0)) == -1) {
+		error = errno;
+		if (error != ESRCH) {
+			kill((pid_t)pid, SIGKILL);
+			waitpid((pid_t)pid, NULL, 0);
+		}
+		pid = -1;
+	}
+	errno = error;
+	return (pid_t)pid;
+}
+
+/* Waits until fd is readable, or until then. */
+static int
+wait_until(int fd, int64_t then)
+{
+	struct pollfd	p = { .fd = fd, .events = POLLIN };
+	int		n;
+
+	do {
+		int64_t	left = then - now_ms();
+
+		n = poll(&p, 1, left > 0 ? (int)left : 0);
+	} while (n == -1 && errno == EINTR);
+	return n > 0;
+}
+
+/*
+ * Reads until the helper has closed its end or is gone. Returns the number of bytes, size if there are too many,
+ * or -1 if the time is over first.
+ */
+static ssize_t
+collect(int fd, int pidfd, int64_t deadline, char *bytes, size_t size)
+{
+	struct pollfd	p[2] = { { .fd = fd, .events = POLLIN }, { .fd = pidfd, .events = POLLIN } };
+	size_t		length = 0;
+
+	for (;;) {
+		int64_t	left = deadline - now_ms();
+		ssize_t	n = -1;
+
+		if (left <= 0)
+			return -1;
+		if (poll(p, LENGTH(p), (int)left) <= 0)
+			continue;
+		while (length < size && (n = read(fd, bytes + length, size - length)) > 0)
+			length += (size_t)n;
+		/* The look at pidfd came before the read: what a helper that is gone has written is all here. */
+		if (length == size || n == 0 || p[1].revents != 0)
+			return (ssize_t)length;
+	}
+}
+
+/*
+ * Sees the child off: gives it until then to end by itself, and kills it after that. Its status is good for a word
+ * in the log at most: a caller that ignores or reaps SIGCHLD may have taken it.
+ */
+static void
+reap(int pidfd, int64_t then, siginfo_t *status)
+{
+	int	ended;
+
+	if (!(ended = wait_until(pidfd, then))) {
+		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+		wait_until(pidfd, now_ms() + REAP_MS);
+	}
+	if (waitid(P_PIDFD, (id_t)pidfd, status, WEXITED | WNOHANG | __WALL) == -1 || !ended)
+		status->si_code = 0;
+}
+
+static void
+explain(char why[static WHY_MAX], const siginfo_t *status, size_t length)
+{
+	if (length > REPLY_MAX)
+		snprintf(why, WHY_MAX, "its reply is longer than %d bytes", REPLY_MAX);
+	else if (length > 0)
+		snprintf(why, WHY_MAX, "it wrote %zu bytes that are no reply of this version", length);
+	else if (status->si_code == CLD_KILLED || status->si_code == CLD_DUMPED)
+		snprintf(why, WHY_MAX, "it was killed by signal %d", status->si_status);
+	else if (status->si_code == CLD_EXITED && status->si_status == CHILD_MISSING)
+		snprintf(why, WHY_MAX, "it, or the program that it starts, is not there");
+	else if (status->si_code == CLD_EXITED)
+		snprintf(why, WHY_MAX, "it ended with status %d", status->si_status);
+	else
+		snprintf(why, WHY_MAX, "it ended without a word");
+}
+
+/* Starts the helper with the request, and returns whether it replied. If not, why says what happened. */
+static int
+ask(const struct request *request, struct reply *reply, char why[static WHY_MAX])
+{
+	char		 bytes[REPLY_MAX + 1];	/* one more, to see a reply that is too long */
+	int		 in[2] = { -1, -1 }, out[2] = { -1, -1 }, null = -1, pidfd = -1, answered = 0;
+	int64_t		 deadline = now_ms() + DEADLINE_MS;
+	sigset_t	 all, before;
+	siginfo_t	 status = { .si_code = 0 };
+	ssize_t		 length;
+
+	if (request->overrun) {
+		snprintf(why, WHY_MAX, "what it must be told is longer than %d bytes", REQUEST_MAX);
+		return 0;
+	}
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+
+	/* The request is in the pipe before there is anybody to read it: writing it can neither block nor fail late. */
+	if (!open_pipe(in) || !open_pipe(out) ||
+	    (null = above_standard(open("/dev/null", O_RDWR | O_CLOEXEC))) == -1 ||
+	    fcntl(in[1], F_SETFL, O_NONBLOCK) == -1 || fcntl(out[0], F_SETFL, O_NONBLOCK) == -1 ||
+	    write(in[1], request->bytes, request->length) != (ssize_t)request->length)
+		snprintf(why, WHY_MAX, "its pipes cannot be made: %s", strerror(errno));
+	else if (start_helper(in[0], out[1], null, request->unconfined, &pidfd) == -1)
+		snprintf(why, WHY_MAX, "it cannot be started: %s", strerror(errno));
+	else {
+		shut(&in[0]);
+		shut(&in[1]);
+		shut(&out[1]);
+		length = collect(out[0], pidfd, deadline, bytes, sizeof(bytes));
+		answered = length >= 0 && parse_reply(bytes, (size_t)length, reply);
+		shut(&out[0]);
+		/* Without a reply there is nothing to wait for, but the status of a child that said nothing at all. */
+		reap(pidfd, answered ? deadline : now_ms() + (length == 0 ? REAP_MS : 0), &status);
+		if (length < 0)
+			snprintf(why, WHY_MAX, "it did not answer within %d ms", DEADLINE_MS);
+		else if (!answered)
+			explain(why, &status, (size_t)length);
+	}
+
+	shut(&in[0]);
+	shut(&in[1]);
+	shut(&out[0]);
+	shut(&out[1]);
+	shut(&null);
+	shut(&pidfd);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return answered;
+}
+
+/* ---- refusing ---- */
+
+/* The cgroup of this process in the unified hierarchy, or NULL. The caller frees it. */
+static char *
+own_cgroup(void)
+{
+	FILE	*file;
+	char	*line = NULL, *path = NULL;
+	size_t	 size = 0;
+
+	if ((file = fopen("/proc/self/cgroup", "re")) == NULL)
+		return NULL;
+	while (path == NULL && getline(&line, &size, file) != -1)
+		if (strncmp(line, "0::", 3) == 0)
+			path = strdup(line + 3);
+	free(line);
+	fclose(file);
+	return path;
+}
+
+/*
+ * Below authnft.slice, what has no element in the ruleset's map has no network. This makes it so when nobody else
+ * did, for the PAM stack that goes on all the same.
+ */
+static void
+take_network(pam_handle_t *pamh)
+{
+	static const char	refused[] = CGROUP_ROOT "/authnft.slice/refused";
+	static const char	procs[] = CGROUP_ROOT "/authnft.slice/refused/cgroup.procs";
+	int			fd = -1;
+
+	if ((mkdir(refused, 0755) == -1 && errno != EEXIST) || (fd = open(procs, O_WRONLY | O_CLOEXEC)) == -1 ||
+	    write(fd, "0", 1) != 1)
+		pam_syslog(pamh, LOG_CRIT, "cannot move the refused session to %s, where it has no network: %s; if the "
+		    "PAM line says \"optional\", the session goes on unfiltered: make it \"required\"", refused,
+		    strerror(errno));
+	shut(&fd);
+}
+
+static int
+refuse(pam_handle_t *pamh, int flags, const char *sentence)
+{
+	if (((unsigned int)flags & PAM_SILENT) == 0)
+		pam_error(pamh, "%s", sentence);
+	return PAM_SESSION_ERR;
+}
+
+/* ---- the two functions that PAM calls ---- */
+
+static void
+forget(pam_handle_t *pamh, void *data, int status)
+{
+	struct session	*session = data;
+
+	(void)pamh;
+	(void)status;
+	free(session->name);
+	free(session);
+}
+
+/* What close needs. Without it close looks everything up again, so a failure costs nothing but a line. */
+static void
+remember(pam_handle_t *pamh, const struct person *who, const struct reply *reply)
+{
+	struct session	*session;
+
+	if ((session = calloc(1, sizeof(*session))) != NULL) {
+		session->uid = who->pw.pw_uid;
+		session->gid = who->pw.pw_gid;
+		memcpy(session->unit, reply->session, sizeof(session->unit));
+		if ((session->name = strdup(who->pw.pw_name)) != NULL &&
+		    pam_set_data(pamh, DATA, session, forget) == PAM_SUCCESS)
+			return;
+		forget(pamh, session, 0);
+	}
+	pam_syslog(pamh, LOG_WARNING, "cannot remember session %s for its end: out of memory", reply->session);
+}
+
+static void
+set_variable(pam_handle_t *pamh, const char *name, const char *value)
+{
+	char	variable[sizeof("AUTHNFT_CORRELATION=") + REPLY_VALUE_MAX];
+
+	snprintf(variable, sizeof(variable), "%s=%s", name, value);
+	if (pam_putenv(pamh, variable) != PAM_SUCCESS)
+		pam_syslog(pamh, LOG_WARNING, "cannot set %s in the session's environment", name);
+}
+
+/* The user manager's own PAM session: it is covered by its slice, and is no session to us. */
+static int
+is_user_manager(const pam_handle_t *pamh)
+{
+	return strcmp(item_of(pamh, PAM_SERVICE), "systemd-user") == 0;
+}
+
+static int
+open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int argc, const char **argv)
+{
+	static const char	slice[] = "/authnft.slice/";
+	struct request		request;
+	struct reply		reply;
+	char			why[WHY_MAX], *before, *after;
+	int64_t			start = now_ms();
+	int			answered;
+
+	before = own_cgroup();
+	make_request(&request, pamh, "open", who->pw.pw_name, who->pw.pw_uid, who->pw.pw_gid, "", argc, argv);
+	answered = ask(&request, &reply, why);
+	if (answered && reply.result == RESULT_OK && (reply.session[0] == '\0' || reply.correlation[0] == '\0')) {
+		answered = 0;
+		snprintf(why, WHY_MAX, "its reply names no session");
+	}
+	if (answered && has_argument(argc, argv, "debug"))
+		pam_syslog(pamh, LOG_DEBUG, "open: the helper replied \"%s\" after %lld ms",
+		    reply.result == RESULT_OK ? "ok" : "refused", (long long)(now_ms() - start));
+
+	if (answered && reply.result == RESULT_OK) {
+		free(before);
+		remember(pamh, who, &reply);
+		set_variable(pamh, "AUTHNFT_SESSION", reply.session);
+		set_variable(pamh, "AUTHNFT_CORRELATION", reply.correlation);
+		return PAM_SUCCESS;
+	}
+	if (!answered) {
+		free(before);
+		pam_syslog(pamh, LOG_ERR, "session of %s refused: no answer from " HELPER ": %s; "
+		    "run \"authnft doctor\"", who->pw.pw_name, why);
+		take_network(pamh);
+		return refuse(pamh, flags, "Your session was refused: the session firewall (authnft) did not answer. "
+		    "Ask the administrator to run \"authnft doctor\".");
+	}
+	/*
+	 * The helper leaves a refused process in a new place below the slice, where it has no network. The place where
+	 * it was before is no such thing: with su it may be the scope of another session that lives.
+	 */
+	after = own_cgroup();
+	if (before == NULL || after == NULL || strcmp(before, after) == 0 || strncmp(after, slice, strlen(slice)) != 0)
+		take_network(pamh);
+	free(before);
+	free(after);
+	return refuse(pamh, flags, reply.say[0] != '\0' ? reply.say : "Your session was refused by the session "
+	    "firewall (authnft). Ask the administrator what its log says.");
+}
+
+__attribute__((visibility("default"))) int
+pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
+{
+	const char	*user = item_of(pamh, PAM_USER);
+	struct person	 who;
+	int		 result = PAM_SUCCESS;
+
+	if (is_user_manager(pamh))
+		return PAM_SUCCESS;
+	switch (look_up(pamh, user, &who)) {
+	case ANSWER_NO:
+		break;
+	case ANSWER_NO_GROUP:
+		pam_syslog(pamh, LOG_WARNING, "there is no group " GROUP ", so nobody's sessions are filtered: "
+		    "run \"authnft install\"");
+		break;
+	case ANSWER_MEMBER:
+		result = open_for_member(pamh, flags, &who, argc, argv);
+		break;
+	case ANSWER_UNKNOWN:
+		take_network(pamh);
+		result = refuse(pamh, flags, "Your session was refused: the user database does not say whether you are "
+		    "in the group " GROUP ". Ask the administrator to see that it answers.");
+		break;
+	}
+	free(who.lookup.bytes);
+	return result;
+}
+
+/* Always succeeds: what is not done here is done when systemd sees the scope end. */
+__attribute__((visibility("default"))) int
+pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
+{
+	const void	*data = NULL;
+	struct person	 who = { .lookup = { NULL, 0 } };
+	struct request	 request;
+	struct reply	 reply;
+	char		 why[WHY_MAX];
+	int		 member = 1;
+
+	(void)flags;
+	if (is_user_manager(pamh))
+		return PAM_SUCCESS;
+	if (pam_get_data(pamh, DATA, &data) == PAM_SUCCESS && data != NULL) {
+		const struct session	*session = data;
+
+		make_request(&request, pamh, "close", session->name, session->uid, session->gid, session->unit, argc,
+		    argv);
+	} else if (look_up(pamh, item_of(pamh, PAM_USER), &who) == ANSWER_MEMBER)
+		make_request(&request, pamh, "close", who.pw.pw_name, who.pw.pw_uid, who.pw.pw_gid, "", argc, argv);
+	else
+		member = 0;
+	if (member && !ask(&request, &reply, why))
+		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
+		    "when its scope ends", why);
+	free(who.lookup.bytes);
+	return PAM_SUCCESS;
+}

@@ -1,0 +1,1205 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The shim and the entry, run for real: the shim through libpam, the entry under hostile callers. Needs root, gcc,
+// clang, lld, cppcheck, valgrind, libpam0g-dev and libclang-rt-dev; changes nothing outside its own directory.
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chmodSync } from "node:fs";
+import {
+  type Build,
+  CHECK,
+  DEADLINE_MS,
+  FUZZ,
+  inCgroup,
+  LOG_CRIT,
+  LOG_DEBUG,
+  LOG_ERR,
+  LOG_WARNING,
+  OK_REPLY,
+  PAM_SESSION_ERR,
+  PAM_SUCCESS,
+  REFUSED_REPLY,
+  Rig,
+  run,
+  type Session,
+  type SessionOptions,
+} from "./rig.ts";
+
+setDefaultTimeout(240_000);
+
+/** One reply after the other, as fast as they come. */
+const QUICK = "quick\nreply 0\n";
+
+const VALGRIND = [
+  "valgrind",
+  "--quiet",
+  "--error-exitcode=99",
+  "--leak-check=full",
+  "--show-leak-kinds=all",
+  "--child-silent-after-fork=yes",
+];
+
+/** valgrind has no clone3, so this is the way with fork; a process beside it makes the descriptors that it cannot. */
+const UNDER_VALGRIND = ["pidfd=server", "clone3=38"];
+
+let rig: Rig;
+/** The longest test by far: it goes on beside the others, in a directory of its own. */
+let besides: Rig;
+let soak: Promise<Session>;
+
+beforeAll(async () => {
+  [rig, besides] = await Promise.all([Rig.build(), Rig.build()]);
+  soak = besides.session({
+    build: "patient",
+    plan: QUICK,
+    under: VALGRIND,
+    words: [...UNDER_VALGRIND, "cycles=2000", "handles=10"],
+  });
+});
+
+afterAll(async () => {
+  await soak;
+  rig[Symbol.dispose]();
+  besides[Symbol.dispose]();
+});
+
+function codes(session: Session): number[] {
+  return session.calls.map(({ code }) => code);
+}
+
+/** What the application must find as it was, whatever happened. */
+function expectNothingLeft(session: Session): void {
+  expect(session.stderr).toBe("");
+  expect(session.exitCode).toBe(0);
+  expect(session.facts.get("descriptors")).toBe("+0");
+  expect(session.facts.get("children")).toBe("0");
+  expect(session.facts.get("mask")).toBe("same");
+}
+
+/** A session that was refused because the helper did not do its part. */
+function expectNoAnswer(session: Session, why: RegExp | string): void {
+  expect(codes(session)).toEqual([PAM_SESSION_ERR]);
+  expect(session.logs).toHaveLength(1);
+  expect(session.logs[0]?.level).toBe(LOG_ERR);
+  expect(session.logs[0]?.text).toContain("session of alice refused: no answer from ");
+  expect(session.logs[0]?.text).toContain('run "authnft doctor"');
+  expect(session.logs[0]?.text).toMatch(why);
+  expect(session.said).toHaveLength(1);
+  expect(session.said[0]).toContain("Ask the administrator");
+  expect(session.env).toEqual([]);
+  expect(rig.networkTaken).toBe(true);
+  expectNothingLeft(session);
+}
+
+function expectOpened(session: Session): void {
+  expect(session.logs).toEqual([]);
+  expect(session.said).toEqual([]);
+  expect(codes(session)).toEqual([PAM_SUCCESS]);
+  expect(session.env).toEqual(["AUTHNFT_SESSION=authnft-alice-42.scope", "AUTHNFT_CORRELATION=token-1"]);
+  expect(rig.networkTaken).toBe(false);
+  expectNothingLeft(session);
+}
+
+describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
+  const session = (options: SessionOptions = {}) => rig.session({ build, ...options });
+
+  describe("reply", () => {
+    test("ok opens the session, sets the PAM environment and leaves nothing behind", async () => {
+      expectOpened(await session());
+    });
+
+    test("ok is believed whatever the exit status is", async () => {
+      expectOpened(await session({ plan: "reply 0\nexit 3\n" }));
+    });
+
+    test("ok with keys of a newer helper is ok", async () => {
+      expectOpened(await session({ reply: OK_REPLY.replace("end\n", "shoe-size=44\nfuture=\nend\n") }));
+    });
+
+    test("ok of exactly 4096 bytes is ok, one byte more is no reply", async () => {
+      const filler = (length: number) => `pad=${"x".repeat(length - 5)}\n`;
+      const longest = (size: number) => {
+        let reply = OK_REPLY.slice(0, -"end\n".length);
+        while (size - "end\n".length - reply.length > 1000) reply += filler(500);
+        const rest = size - "end\n".length - reply.length;
+        return `${reply}${filler(Math.floor(rest / 2))}${filler(Math.ceil(rest / 2))}end\n`;
+      };
+      expect(longest(4096)).toHaveLength(4096);
+      expectOpened(await session({ reply: longest(4096) }));
+      expectNoAnswer(await session({ reply: longest(4097) }), "its reply is longer than 4096 bytes");
+    });
+
+    test("refused shows the helper's sentence, UTF-8 included, and takes the network", async () => {
+      const said = "Bitte fragen Sie den Verwalter: „authnft doctor“ – 100 %s %n.";
+      const refused = await session({ reply: REFUSED_REPLY.replace(/say=.*/, `say=${said}`) });
+      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(refused.said).toEqual([said]);
+      expect(refused.logs).toEqual([]);
+      expect(refused.env).toEqual([]);
+      expect(rig.networkTaken).toBe(true);
+      expectNothingLeft(refused);
+    });
+
+    test("refused without a sentence says one of the shim's", async () => {
+      const refused = await session({ reply: "authnft 1\nresult=refused\nend\n" });
+      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(refused.said[0]).toContain("Ask the administrator");
+    });
+
+    test("refused says nothing under PAM_SILENT", async () => {
+      const refused = await session({ reply: REFUSED_REPLY, words: ["open-silent"] });
+      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(refused.said).toEqual([]);
+      expect(rig.networkTaken).toBe(true);
+    });
+
+    const ok = (line: string) => OK_REPLY.replace("end\n", `${line}\nend\n`);
+    test.each([
+      ["nothing", "", "it ended with status 0"],
+      ["one line", "authnft 1\n", ""],
+      ["another version", OK_REPLY.replace("authnft 1", "authnft 2"), ""],
+      ["no first line", OK_REPLY.replace("authnft 1\n", ""), ""],
+      ["cut before its end", OK_REPLY.slice(0, -"end\n".length), ""],
+      ["cut within its end", OK_REPLY.slice(0, -1), ""],
+      ["without a result", OK_REPLY.replace("result=ok\n", ""), ""],
+      ["with another result", OK_REPLY.replace("result=ok", "result=maybe"), ""],
+      ["with two results", ok("result=refused"), ""],
+      ["with two sessions", ok("session=authnft-alice-43.scope"), ""],
+      ["with something after its end", `${OK_REPLY}result=ok\n`, ""],
+      ["with a byte after its end", `${OK_REPLY}\n`, ""],
+      ["with a line that is no pair", ok("hello"), ""],
+      ["with an empty line", ok(""), ""],
+      ["with an empty key", ok("=x"), ""],
+      ["with a key of odd letters", ok("a b=x"), ""],
+      ["with a NUL", ok("x=a\0b"), ""],
+      ["with a carriage return", OK_REPLY.replaceAll("\n", "\r\n"), ""],
+      ["with an escape sequence", ok("say=\u001b]0;owned\u0007"), ""],
+      ["with a C1 control", ok("say=\u009b31m"), ""],
+      ["with DEL", ok("say=\u007f"), ""],
+      ["with a session that is no unit", OK_REPLY.replace("authnft-alice-42.scope", "../x"), ""],
+      ["with an empty session", OK_REPLY.replace("authnft-alice-42.scope", ""), ""],
+      ["with a token of odd letters", OK_REPLY.replace("token-1", "a=b"), ""],
+      ["with a value of 513 bytes", ok(`x=${"y".repeat(513)}`), ""],
+      ["binary", "\u0001\u0002\u0003", ""],
+    ])("%s is no reply", async (_, reply, why) => {
+      expectNoAnswer(await session({ reply }), why === "" ? "bytes that are no reply of this version" : why);
+    });
+
+    test("ok without a session or a token is no reply", async () => {
+      for (const line of ["session", "correlation"]) {
+        expectNoAnswer(
+          await session({ reply: OK_REPLY.replace(new RegExp(`${line}=.*\n`), "") }),
+          "names no session",
+        );
+      }
+    });
+
+    test("a value of 512 bytes is taken whole", async () => {
+      const said = "y".repeat(512);
+      expect((await session({ reply: REFUSED_REPLY.replace(/say=.*/, `say=${said}`) })).said).toEqual([said]);
+    });
+  });
+
+  describe("helper", () => {
+    test("missing: the session is refused", async () => {
+      expectNoAnswer(await session({ plan: null }), "is not there");
+    });
+
+    test("crashing: the session is refused and the signal is named", async () => {
+      expectNoAnswer(await session({ plan: "kill 11\n" }), "killed by signal 11");
+    });
+
+    test("crashing after its reply: the reply counts", async () => {
+      expectOpened(await session({ plan: "reply 0\nkill 9\n" }));
+    });
+
+    test("ending without a word: the session is refused and the status is named", async () => {
+      expectNoAnswer(await session({ plan: "exit 7\n" }), "it ended with status 7");
+    });
+
+    test("hanging: killed at the deadline, and the session is refused", async () => {
+      const hung = await session({ plan: "sleep 30000\n" });
+      expectNoAnswer(hung, `did not answer within ${DEADLINE_MS} ms`);
+      expect(hung.calls[0]?.ms).toBeGreaterThanOrEqual(DEADLINE_MS);
+      expect(hung.calls[0]?.ms).toBeLessThan(DEADLINE_MS + 1500);
+    });
+
+    test("hanging in the middle of its reply: the session is refused", async () => {
+      expectNoAnswer(
+        await session({ plan: "reply 0\nsleep 30000\n", reply: OK_REPLY.slice(0, 20) }),
+        "did not answer within",
+      );
+    });
+
+    test("hanging after its reply and its end of file: the reply counts, the process goes", async () => {
+      expectOpened(await session({ plan: "reply 0\nclose 0\nsleep 30000\n" }));
+    });
+
+    test("closing its output without a word and hanging: refused before the deadline, the process goes", async () => {
+      expectNoAnswer(await session({ plan: "close 0\nsleep 30000\n" }), "it ended without a word");
+    });
+
+    test("leaving a process that holds its output: nobody waits for that one", async () => {
+      const opened = await session({ plan: "reply 0\nlinger 3000\n" });
+      expectOpened(opened);
+      expect(opened.calls[0]?.ms).toBeLessThan(1000);
+    });
+
+    test("slow but within the deadline: the session opens", async () => {
+      const opened = await session({ plan: "sleep 300\nreply 0\n" });
+      expectOpened(opened);
+      expect(opened.calls[0]?.ms).toBeGreaterThanOrEqual(300);
+    });
+
+    test("is given no environment, three descriptors, a session of its own, no mask, default dispositions", async () => {
+      await session({
+        env: { LD_PRELOAD: "", SECRET: "x", BUN_OPTIONS: "--preload=/x" },
+        words: ["env:PAM_USER=root", "open"],
+      });
+      const { seen } = rig;
+      expect(seen.get("arg")).toEqual(["authnft", "session"]);
+      expect(seen.get("env")).toBeUndefined();
+      expect([...seen.keys()].filter((key) => key.startsWith("fd-"))).toEqual(["fd-0", "fd-1", "fd-2"]);
+      expect(seen.get("fd-0")?.[0]).toStartWith("pipe:");
+      expect(seen.get("fd-1")?.[0]).toStartWith("pipe:");
+      expect(seen.get("fd-2")).toEqual(["/dev/null"]);
+      expect(seen.get("session-leader")).toEqual(["yes"]);
+      for (const set of ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"])
+        expect(seen.get(set)).toEqual(["0".repeat(16)]);
+      expect(seen.get("directory")).toEqual(["/"]);
+    });
+
+    test("is given the same by a host without descriptors 0, 1 and 2", async () => {
+      const opened = await session({
+        words: ["closed=0", "closed=1", ...(build === "sanitized" ? [] : ["closed=2"]), "open"],
+      });
+      expectOpened(opened);
+      expect([...rig.seen.keys()].filter((key) => key.startsWith("fd-"))).toEqual(["fd-0", "fd-1", "fd-2"]);
+      expect(rig.request["user"]).toBe("alice");
+    });
+
+    test.each(["ignore", "handler", "thread"])(
+      "SIGCHLD %s in the host: opens, refuses, kills just the same",
+      async (how) => {
+        const words = [`sigchld=${how}`, "open"];
+        expectOpened(await session({ words }));
+        expectNoAnswer(await session({ words, reply: "no" }), "no reply of this version");
+        expectNoAnswer(await session({ words, plan: null }), /is not there|without a word|ended with status/);
+        expectNoAnswer(await session({ words, plan: "kill 11\n" }), /killed by signal 11|without a word/);
+        expectNoAnswer(await session({ words, plan: "sleep 30000\n" }), "did not answer within");
+      },
+    );
+
+    test("Ctrl-C and Ctrl-Z as fast as one can press them do not reach it", async () => {
+      const opened = await session({ words: ["storm=4000", "cycles=60"], plan: "quick\nsleep 2\nreply 0\n" });
+      expect(opened.facts.get("cycles")).toBe("60 failures 0");
+      expect(opened.logs).toEqual([]);
+      expect(opened.facts.get("signals")).toMatch(/^int [1-9]\d* tstp [1-9]/);
+      expectNothingLeft(opened);
+    });
+
+    test("a signal that arrives while it is waited for is the host's, afterwards", async () => {
+      const opened = await session({ words: ["interrupt=100", "open"], plan: "sleep 300\nreply 0\n" });
+      expectOpened(opened);
+      expect(opened.facts.get("signals")).toMatch(/^int 1 tstp 0/);
+      expect(opened.calls[0]?.ms).toBeGreaterThanOrEqual(300);
+    });
+
+    // ENOSYS: valgrind, old kernels. EPERM: a seccomp filter of the host's.
+    test.each([38, 1])("without clone3 (errno %d) fork does the same", async (errno) => {
+      const words = [`clone3=${errno}`, "open"];
+      expectOpened(await session({ words }));
+      expect(rig.seen.get("session-leader")).toEqual(["yes"]);
+      expectNoAnswer(await session({ words, plan: "sleep 30000\n" }), "did not answer within");
+      expectOpened(await session({ words: ["sigchld=ignore", ...words] }));
+      expectOpened(await session({ words: ["sigchld=thread", ...words] }));
+      expectNoAnswer(await session({ words, plan: null }), "is not there");
+    });
+  });
+
+  describe("request", () => {
+    test("says who, what and where, byte for byte", async () => {
+      const opened = await session({
+        args: "rhost_policy=strict claims_env=CLAIMS debug",
+        words: [
+          "rhost=192.0.2.7",
+          "tty=ssh",
+          "ruser=eve",
+          "env:CLAIMS=123",
+          "env:AUTHNFT_CORRELATION=abc",
+          "env:OTHER=x",
+          "open",
+        ],
+      });
+      expect(rig.requestText).toBe(
+        '{"v":1,"type":"open","user":"alice","uid":1000,"gid":1000,"service":"sshd","rhost":"192.0.2.7","tty":"ssh",' +
+          `"ruser":"eve","pid":${opened.facts.get("pid")},"args":["rhost_policy=strict","claims_env=CLAIMS","debug"],` +
+          '"env":{"AUTHNFT_CORRELATION":"abc","CLAIMS":"123"},"session":""}',
+      );
+    });
+
+    test("has empty strings for what PAM does not know, and no variables that are not set", async () => {
+      await session({ args: "claims_env=CLAIMS" });
+      expect(rig.request).toMatchObject({
+        rhost: "",
+        tty: "",
+        ruser: "",
+        env: {},
+        args: ["claims_env=CLAIMS"],
+      });
+    });
+
+    test("escapes quotes, backslashes, controls and every byte above ASCII", async () => {
+      await session({ words: ['rhost=a"b\\c\n\t\u0001\u007f', "ruser=é“", "open"] });
+      expect(rig.requestText).toContain('"rhost":"a\\"b\\\\c\\u000a\\u0009\\u0001\\u007f"');
+      expect(rig.requestText).toContain('"ruser":"\\u00c3\\u00a9\\u00e2\\u0080\\u009c"');
+      expect(rig.request["rhost"]).toBe('a"b\\c\n\t\u0001\u007f');
+      expect(rig.requestText).toMatch(/^[\x20-\x7e]*$/);
+    });
+
+    test("names a variable once, whichever way it is asked for", async () => {
+      await session({
+        args: "claims_env=AUTHNFT_CORRELATION",
+        words: ["env:AUTHNFT_CORRELATION=abc", "open"],
+      });
+      expect(rig.requestText).toContain('"env":{"AUTHNFT_CORRELATION":"abc"}');
+    });
+
+    test("cuts what the user may have written, however long: it does not change the outcome", async () => {
+      const long = "\u0001".repeat(20_000);
+      const opened = await session({
+        args: "claims_env=CLAIMS",
+        words: [`env:CLAIMS=${long}`, `env:AUTHNFT_CORRELATION=${long}`, "open"],
+      });
+      expect(codes(opened)).toEqual([PAM_SUCCESS]);
+      expect(rig.request["env"]).toEqual({
+        AUTHNFT_CORRELATION: "\u0001".repeat(256),
+        CLAIMS: "\u0001".repeat(256),
+      });
+    });
+
+    test("that would be longer than 8192 bytes is never sent: the session is refused", async () => {
+      expectNoAnswer(
+        await session({ words: [`ruser=${"h".repeat(9000)}`, "open"] }),
+        "longer than 8192 bytes",
+      );
+      expect(rig.started).toBe(false);
+    });
+
+    test("with debug, the shim logs what came of it", async () => {
+      const opened = await session({ args: "debug" });
+      expect(opened.logs).toEqual([
+        { level: LOG_DEBUG, text: expect.stringMatching(/: open: the helper replied "ok" after \d+ ms$/) },
+      ]);
+    });
+  });
+
+  describe("who is affected", () => {
+    const nobodyAsked = "person 0 group 0 list 0";
+
+    function expectUntouched(passed: Session): void {
+      expect(codes(passed)).toEqual([PAM_SUCCESS]);
+      expect(rig.started).toBe(false);
+      expect(passed.said).toEqual([]);
+      expect(passed.env).toEqual([]);
+      expect(rig.networkTaken).toBe(false);
+      expectNothingLeft(passed);
+    }
+
+    function expectUnknown(refused: Session): void {
+      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(rig.started).toBe(false);
+      expect(refused.logs).toHaveLength(1);
+      expect(refused.logs[0]).toEqual({ level: LOG_ERR, text: expect.stringContaining("cannot look up") });
+      expect(refused.said[0]).toContain("the user database does not say");
+      expect(rig.networkTaken).toBe(true);
+      expectNothingLeft(refused);
+    }
+
+    test("a member in the local group file: nobody else is asked", async () => {
+      const opened = await session({ words: ["nss:person=error:5", "nss:group=error:5", "open"] });
+      expectOpened(opened);
+      expect(opened.facts.get("asked")).toBe(nobodyAsked);
+    });
+
+    test("a member by primary group in the local files: nobody else is asked", async () => {
+      const opened = await session({ user: "carol" });
+      expect(codes(opened)).toEqual([PAM_SUCCESS]);
+      expect(opened.facts.get("asked")).toBe(nobodyAsked);
+      expect(rig.request).toMatchObject({ user: "carol", uid: 1002, gid: 900 });
+    });
+
+    test("root: not even the name service is asked, and no helper is there", async () => {
+      const passed = await session({ user: "root", plan: null, words: ["open", "close"] });
+      expect(codes(passed)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+      expect(passed.logs).toEqual([]);
+      expect(passed.facts.get("asked")).toBe(nobodyAsked);
+    });
+
+    test("another name of uid 0: passes, even as a member", async () => {
+      expectUntouched(await session({ user: "toor", group: "authnft:x:900:toor\n" }));
+    });
+
+    test("uid 0 from the name service: passes", async () => {
+      expectUntouched(
+        await session({ user: "admin", words: ["nss:person=admin:0:900", "nss:group=900:admin", "open"] }),
+      );
+    });
+
+    test("root by name when the name service fails: passes", async () => {
+      expectUntouched(await session({ user: "root", passwd: "", words: ["nss:person=error:5", "open"] }));
+    });
+
+    test("no member: passes, with and without a helper, at open and at close", async () => {
+      const passed = await session({
+        user: "bob",
+        plan: null,
+        words: ["nss:group=900:alice", "open", "close"],
+      });
+      expect(codes(passed)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+      expect(passed.logs).toEqual([]);
+      expectUntouched(await session({ user: "bob", words: ["nss:group=900:alice", "open"] }));
+    });
+
+    test("a user that the name service does not know: passes", async () => {
+      expectUntouched(await session({ user: "nobody-knows" }));
+    });
+
+    test("a user of the name service, member in the local group file", async () => {
+      const opened = await session({ user: "zoe", words: ["nss:person=zoe:5000:5000", "open"] });
+      expect(codes(opened)).toEqual([PAM_SUCCESS]);
+      expect(rig.request).toMatchObject({ user: "zoe", uid: 5000, gid: 5000 });
+      expect(opened.facts.get("asked")).toBe("person 1 group 0 list 0");
+    });
+
+    test("a local user, member in the name service's group", async () => {
+      await session({ user: "bob", group: "", words: ["nss:group=7000:x,bob,y", "open"] });
+      expect(rig.request).toMatchObject({ user: "bob", uid: 1001 });
+    });
+
+    test("a user of the name service, member by primary group", async () => {
+      await session({
+        user: "dan",
+        group: "",
+        words: ["nss:person=dan:6000:7000", "nss:group=7000:", "open"],
+      });
+      expect(rig.request).toMatchObject({ user: "dan", gid: 7000 });
+    });
+
+    test("a user whose membership only getgrouplist knows", async () => {
+      const words = ["nss:person=dan:6000:6000", "nss:group=7000:", "nss:list=1,2,7000", "open"];
+      const opened = await session({ user: "dan", group: "", words });
+      expect(codes(opened)).toEqual([PAM_SUCCESS]);
+      expect(rig.request["user"]).toBe("dan");
+      expect(opened.facts.get("asked")).toBe("person 1 group 1 list 1");
+    });
+
+    test("a user of a thousand groups, one of them ours", async () => {
+      const many = Array.from({ length: 1000 }, (_, i) => 10_000 + i).join(",");
+      const words = ["nss:group=7000:", `nss:list=${many},7000`, "open"];
+      await session({ user: "bob", group: "", words });
+      expect(rig.request["user"]).toBe("bob");
+      expectUntouched(
+        await session({ user: "bob", group: "", words: ["nss:group=7000:", `nss:list=${many}`, "open"] }),
+      );
+    });
+
+    test("a group of ten thousand, the last of them the user", async () => {
+      const many = Array.from({ length: 10_000 }, (_, i) => `user${i}`).join(",");
+      const opened = await session({ group: `big:x:1:${many}\nauthnft:x:900:${many},alice\n` });
+      expectOpened(opened);
+      await session({ user: "bob", group: "", words: [`nss:group=900:${many},bob`, "open"] });
+      expect(rig.request["user"]).toBe("bob");
+    });
+
+    test("the name that is handed on is the name service's, not the application's spelling", async () => {
+      await session({ user: "ALICE@EXAMPLE", words: ["nss:person=alice:1000:1000", "open"] });
+      expect(rig.request["user"]).toBe("alice");
+    });
+
+    test("the group being absent: nobody is a member, with one warning", async () => {
+      const passed = await session({ user: "bob", group: "users:x:100:\n", words: ["open", "close"] });
+      expect(codes(passed)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+      expect(passed.logs).toEqual([
+        { level: LOG_WARNING, text: expect.stringContaining("there is no group authnft") },
+      ]);
+      expect(rig.started).toBe(false);
+    });
+
+    test.each([
+      ["the user", { user: "dan", words: ["nss:person=error:5", "open"] }],
+      ["the user, with 'not found' as an error", { user: "dan", words: ["nss:person=error:2", "open"] }],
+      ["the group", { user: "bob", group: "", words: ["nss:group=error:110", "open"] }],
+      ["a user without end of groups", { user: "bob", words: ["nss:group=900:", "nss:list=fail", "open"] }],
+      ["an empty user name", { user: "", words: ["open"] }],
+    ] satisfies [string, SessionOptions][])(
+      "a look-up of %s that fails is no 'no': refused",
+      async (_, options) => {
+        expectUnknown(await session(options));
+      },
+    );
+
+    test("a caller who lowers the limit of descriptors does not become a non-member", async () => {
+      // The name service of this system says "no such user" then. The call before makes libpam load the module.
+      for (const [user, limit] of [
+        ["alice", 3],
+        ["bob", 3],
+        ["bob", 12],
+      ] as const) {
+        const words = [
+          "nss:person=real",
+          "nss:group=900:",
+          "nss:list=real",
+          "close",
+          `limit:nofile=${limit}`,
+          "open",
+        ];
+        const refused = await session({ user, words });
+        // libpam cannot write its audit record with 3, and makes a failure of its own out of ours.
+        expect(refused.calls[1]?.code).not.toBe(PAM_SUCCESS);
+        expect(refused.logs[0]?.text).toMatch(/cannot look up user .*: Too many open files/);
+        expect(rig.requestText).not.toContain('"type":"open"');
+      }
+    });
+
+    test("root passes whatever the limits are", async () => {
+      for (const passwd of [undefined, ""]) {
+        const options: SessionOptions = passwd === undefined ? {} : { passwd };
+        const passed = await session({
+          ...options,
+          user: "root",
+          words: ["close", "limit:nofile=3", "open"],
+        });
+        expect(passed.logs.filter(({ text }) => text.includes("authnft"))).toEqual([]);
+        expect(rig.started).toBe(false);
+      }
+    });
+
+    test("a look-up that takes longer than a second is logged with its time", async () => {
+      const passed = await session({ user: "dan", words: ["nss:person=slow:1100", "open"] });
+      expect(codes(passed)).toEqual([PAM_SUCCESS]);
+      expect(passed.logs).toEqual([
+        { level: LOG_WARNING, text: expect.stringMatching(/took 1[1-9]\d\d ms/) },
+      ]);
+    });
+
+    test("the user manager's own session: nothing happens", async () => {
+      const passed = await session({ service: "systemd-user", words: ["open", "close"] });
+      expect(codes(passed)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+      expect(rig.started).toBe(false);
+    });
+  });
+
+  describe("close", () => {
+    test("tells the helper what open left in the PAM data, and asks nobody else", async () => {
+      const closed = await session({
+        user: "dan",
+        group: "",
+        words: [
+          "nss:person=dan:6000:7000",
+          "nss:group=7000:",
+          "open",
+          "nss:person=error:5",
+          "nss:group=none",
+          "close",
+        ],
+      });
+      expect(codes(closed)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+      expect(rig.request).toMatchObject({
+        type: "close",
+        user: "dan",
+        uid: 6000,
+        gid: 7000,
+        session: "authnft-alice-42.scope",
+      });
+      expect(closed.facts.get("asked")).toBe("person 1 group 1 list 0");
+      expectNothingLeft(closed);
+    });
+
+    test("does not take the session from the PAM environment", async () => {
+      await session({ words: ["env:AUTHNFT_SESSION=authnft-mallory-1.scope", "close"] });
+      expect(rig.request).toMatchObject({ type: "close", user: "alice", session: "" });
+    });
+
+    test.each([
+      ["missing", { plan: null }],
+      ["crashing", { plan: "kill 11\n" }],
+      ["talking nonsense", { reply: "nonsense" }],
+      ["hanging", { plan: "sleep 30000\n" }],
+    ] satisfies [string, SessionOptions][])(
+      "succeeds with the helper %s, and logs it",
+      async (_, options) => {
+        const closed = await session({ ...options, words: ["close"] });
+        expect(codes(closed)).toEqual([PAM_SUCCESS]);
+        expect(closed.said).toEqual([]);
+        expect(closed.logs).toEqual([
+          { level: LOG_WARNING, text: expect.stringContaining("end of session: no answer") },
+        ]);
+        expect(rig.networkTaken).toBe(false);
+        expectNothingLeft(closed);
+      },
+    );
+
+    test("succeeds when the helper refuses, and when the name service fails", async () => {
+      expect(codes(await session({ reply: REFUSED_REPLY, words: ["close"] }))).toEqual([PAM_SUCCESS]);
+      const unknown = await session({ user: "dan", words: ["nss:person=error:5", "close"] });
+      expect(codes(unknown)).toEqual([PAM_SUCCESS]);
+      expect(rig.networkTaken).toBe(false);
+    });
+  });
+
+  describe("cgroups", () => {
+    const inside = () => inCgroup(rig.cgroups);
+    const startedIn = (path: string) => [
+      ...inside(),
+      "sh",
+      "-c",
+      'mkdir -p "$0" && echo 0 >"$0/cgroup.procs" && exec "$@"',
+      `${rig.cgroups}${path}`,
+    ];
+
+    test("the helper is born in systemd's own cgroup, not in the caller's", async () => {
+      const opened = await session({ under: startedIn("/authnft.slice/authnft-alice-1.scope") });
+      expectOpened(opened);
+      expect(rig.seen.get("cgroup")).toEqual(["/init.scope"]);
+      expect(opened.facts.get("cgroup")).toBe("/authnft.slice/authnft-alice-1.scope");
+    });
+
+    test("where there is no such cgroup, the helper starts all the same", async () => {
+      const under = [...inside(), "sh", "-c", 'rmdir "$0/init.scope" && exec "$@"', rig.cgroups];
+      expectOpened(await session({ under }));
+      expect(rig.seen.get("cgroup")).toEqual(["/"]);
+    });
+
+    test("without a reply the process is moved to where there is no network", async () => {
+      const refused = await session({ under: inside(), reply: "no" });
+      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(refused.facts.get("cgroup")).toBe("/authnft.slice/refused");
+    });
+
+    test("refused where it stood, outside the slice: moved", async () => {
+      const refused = await session({ under: inside(), reply: REFUSED_REPLY });
+      expect(refused.facts.get("cgroup")).toBe("/authnft.slice/refused");
+    });
+
+    test("refused after the helper moved it below the slice: left there", async () => {
+      await Bun.write(rig.path("cgroup-target"), "");
+      const target = "/authnft.slice/authnft-alice-7.scope";
+      const under = [
+        ...inside(),
+        "sh",
+        "-c",
+        'printf %s "$1" >"$0" && shift && exec "$@"',
+        rig.path("cgroup"),
+        `${rig.cgroups}${target}`,
+      ];
+      const refused = await session({ under, plan: "move 0\nreply 0\n", reply: REFUSED_REPLY });
+      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(refused.facts.get("cgroup")).toBe(target);
+    });
+
+    test("refused inside the living scope of somebody else's session: moved out of it", async () => {
+      const refused = await session({
+        under: startedIn("/authnft.slice/authnft-bob-1.scope"),
+        reply: REFUSED_REPLY,
+      });
+      expect(refused.facts.get("cgroup")).toBe("/authnft.slice/refused");
+    });
+
+    test("where it cannot be moved, that is logged as critical", async () => {
+      const under = [...inside(), "sh", "-c", 'rmdir "$0/authnft.slice" && exec "$@"', rig.cgroups];
+      const refused = await session({ under, reply: REFUSED_REPLY });
+      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(refused.logs).toEqual([
+        { level: LOG_CRIT, text: expect.stringContaining("cannot move the refused session") },
+      ]);
+      expect(refused.said).toHaveLength(1);
+    });
+  });
+});
+
+describe("shim, with this system's own name service", () => {
+  // In a mount namespace of its own, over the real files: the host's stay as they are.
+  const withFiles = (): readonly string[] => [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'for file in passwd group nsswitch.conf; do mount --bind "$0/etc-$file" "/etc/$file" || exit 1; done; rm "$0/passwd" "$0/group"; exec "$@"',
+    rig.directory,
+  ];
+  const real = ["nss:person=real", "nss:group=real", "nss:list=real", "open"];
+
+  test.each([
+    ["alice", 1],
+    ["carol", 1],
+    ["bob", 0],
+    ["root", 0],
+    ["toor", 0],
+    ["nobody-knows", 0],
+  ])("%s starts the helper: %d", async (user, starts) => {
+    await Bun.write(
+      rig.path("etc-passwd"),
+      "root:x:0:0::/:/bin/sh\ntoor:x:0:0::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\ncarol:x:1002:900::/:/bin/sh\n",
+    );
+    await Bun.write(rig.path("etc-group"), "authnft:x:900:alice\n");
+    await Bun.write(rig.path("etc-nsswitch.conf"), "passwd: files\ngroup: files\n");
+    const session = await rig.session({ under: withFiles(), user, words: real });
+    expect(codes(session)).toEqual([PAM_SUCCESS]);
+    expect(rig.started).toBe(starts === 1);
+    expectNothingLeft(session);
+  });
+
+  // Not under the sanitisers, which take terabytes of address space.
+  test("a caller who lowers the limit of memory does not become a non-member", async () => {
+    const refused = await rig.session({
+      user: "bob",
+      words: ["nss:group=900:", "close", "limit:spare=1000000", "open"],
+    });
+    expect(codes(refused)).toEqual([PAM_SUCCESS, PAM_SESSION_ERR]);
+    expect(refused.logs[0]?.text).toMatch(/cannot look up user .*: Cannot allocate memory/);
+  });
+});
+
+describe("shim, thousands of times in one process", () => {
+  test.each([
+    ["gcc", 2000],
+    ["clang", 200],
+  ] as [Build, number][])(
+    "%s: %d opens and closes, a tenth of them with a handle of their own, leave nothing",
+    async (build, count) => {
+      const words = [`cycles=${count}`, `handles=${count / 10}`];
+      const session = await rig.session({ build, plan: QUICK, words });
+      expect(session.facts.get("cycles")).toBe(`${count} failures 0`);
+      expect(session.facts.get("handles")).toBe(`${count / 10} failures 0`);
+      expectNothingLeft(session);
+    },
+  );
+
+  test("2000 opens and closes under the address and undefined behaviour sanitisers", async () => {
+    const session = await rig.session({
+      build: "sanitized",
+      plan: QUICK,
+      words: ["cycles=2000", "handles=100"],
+    });
+    expect(session.facts.get("cycles")).toBe("2000 failures 0");
+    expect(session.facts.get("handles")).toBe("100 failures 0");
+    expectNothingLeft(session);
+  });
+
+  test("2000 opens and closes under valgrind", async () => {
+    const session = await soak;
+    expect(session.facts.get("cycles")).toBe("2000 failures 0");
+    expect(session.facts.get("handles")).toBe("10 failures 0");
+    expectNothingLeft(session);
+  });
+
+  test("every outcome under valgrind", async () => {
+    const words = [...UNDER_VALGRIND, "open", "close", "open", "close"];
+    const outcomes: SessionOptions[] = [
+      {},
+      { reply: REFUSED_REPLY },
+      { reply: "garbage" },
+      { plan: null },
+      { plan: "kill 11\n" },
+      { plan: "sleep 30000\n", build: "gcc" },
+      { user: "bob" },
+      { user: "root" },
+      { user: "dan", words: ["nss:person=error:5", ...words] },
+      { user: "bob", words: ["nss:group=900:x", "nss:list=fail", ...words] },
+    ];
+    for (const outcome of outcomes) {
+      expectNothingLeft(await rig.session({ build: "patient", words, under: VALGRIND, ...outcome }));
+    }
+  });
+});
+
+describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
+  const entry = (words: readonly string[], args: readonly string[] = [], under: readonly string[] = []) =>
+    rig.entry(words, args, { cc, under });
+  const fixed = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C", "TMPDIR=/run/authnft", "BUN_JSC_useJIT=0"];
+  const hostile = [
+    "LD_PRELOAD=/home/bob/p.so",
+    "LD_LIBRARY_PATH=/home/bob",
+    "LD_AUDIT=/home/bob/a.so",
+    "GLIBC_TUNABLES=glibc.malloc.check=3",
+    "GCONV_PATH=/home/bob",
+    "LOCPATH=/home/bob",
+    "BUN_BE_BUN=1",
+    "BUN_OPTIONS=--preload=/home/bob/p.js",
+    "NODE_OPTIONS=--require /home/bob/p.js",
+    "TMPDIR=/home/bob",
+    "PATH=/home/bob",
+    "HOME=/home/bob",
+    "AUTHNFT_NO_SANDBOX=1",
+    "AUTHNFT_PAM_USER=root",
+    "AUTHNFT_PAM_ENV_CLAIMS=1",
+    "PAM_SERVICE=cron",
+    "PAM_USER=root",
+    "PAM_RHOST=127.0.0.1",
+    "PAM_TYPE=close_session",
+  ].map((variable) => `env:${variable}`);
+  const block = [
+    "PAM_SERVICE=sshd",
+    "PAM_USER=alice",
+    "PAM_TTY=ssh",
+    "PAM_RHOST=192.0.2.7",
+    "PAM_RUSER=",
+    "PAM_TYPE=open_session",
+  ];
+  const fromPamExec = block.map((variable) => `env:${variable}`);
+  const renamed = block.map((variable) => `AUTHNFT_${variable}`);
+
+  test("session: the program gets the fixed environment, whatever the caller had", async () => {
+    const { exitCode } = await entry(hostile, ["session"]);
+    expect(exitCode).toBe(0);
+    expect(rig.seen.get("arg")).toEqual(["authnft", "session"]);
+    expect(rig.seen.get("env")).toEqual(fixed);
+    expect(rig.seen.get("alarm")).toEqual(["12"]);
+  });
+
+  test.each(["end", "boot", "cover", "restore"])(
+    "%s: arguments are handed on unchanged, without an alarm",
+    async (verb) => {
+      const args = [verb, "authnft-alice-42.scope", "-x", "", "claims_env=A"];
+      await entry([...hostile, "env:A=1", "env:NOTIFY_SOCKET=/run/x"], args);
+      expect(rig.seen.get("arg")).toEqual(["authnft", ...args]);
+      expect(rig.seen.get("env")).toEqual(fixed);
+      expect(rig.seen.get("alarm")).toEqual(["0"]);
+    },
+  );
+
+  test("pam_exec: its own items only, renamed, and the arguments of the PAM line", async () => {
+    const args = ["rhost_policy=strict", "debug", "AUTHNFT_NO_SANDBOX=1"];
+    await entry([...hostile, ...fromPamExec], args);
+    expect(rig.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
+    expect(rig.seen.get("env")).toEqual([...fixed, ...renamed]);
+    expect(rig.seen.get("alarm")).toEqual(["12"]);
+  });
+
+  test("pam_exec: a whole block of the user's before the real one changes nothing", async () => {
+    const forged = [
+      "PAM_SERVICE=su",
+      "PAM_USER=root",
+      "PAM_TTY=x",
+      "PAM_RHOST=::1",
+      "PAM_RUSER=root",
+      "PAM_TYPE=close_session",
+    ];
+    await entry([...forged.map((variable) => `env:${variable}`), ...fromPamExec]);
+    expect(rig.seen.get("env")).toEqual([...fixed, ...renamed]);
+  });
+
+  test("pam_exec: items that are not set are not made up from the user's", async () => {
+    await entry([
+      "env:PAM_RHOST=127.0.0.1",
+      "env:PAM_TTY=x",
+      "env:PAM_SERVICE=sshd",
+      "env:PAM_USER=alice",
+      "env:PAM_TYPE=open_session",
+    ]);
+    expect(rig.seen.get("env")).toEqual([
+      ...fixed,
+      "AUTHNFT_PAM_SERVICE=sshd",
+      "AUTHNFT_PAM_USER=alice",
+      "AUTHNFT_PAM_TYPE=open_session",
+    ]);
+  });
+
+  test("pam_exec: token and claims come from the user's part, the first of each, under names of their own", async () => {
+    const users = [
+      "AUTHNFT_CORRELATION=one",
+      "AUTHNFT_CORRELATION=two",
+      "CLAIMSX=0",
+      "CLAIMS=12=3",
+      "CLAIMS=4",
+    ];
+    await entry([...users.map((variable) => `env:${variable}`), ...fromPamExec], ["claims_env=CLAIMS"]);
+    expect(rig.seen.get("env")).toEqual([
+      ...fixed,
+      ...renamed,
+      "AUTHNFT_PAM_ENV_CORRELATION=one",
+      "AUTHNFT_PAM_ENV_CLAIMS=12=3",
+    ]);
+  });
+
+  test("pam_exec: the claims variable is not looked for among pam_exec's own", async () => {
+    await entry([...fromPamExec], ["claims_env=PAM_USER"]);
+    expect(rig.seen.get("env")).toEqual([...fixed, ...renamed]);
+  });
+
+  test("pam_exec: what the user may have written is cut at 256 bytes", async () => {
+    await entry(
+      [`env:AUTHNFT_CORRELATION=${"x".repeat(5000)}`, `env:C=${"y".repeat(257)}`, ...fromPamExec],
+      ["claims_env=C"],
+    );
+    expect(rig.seen.get("env")?.slice(-2)).toEqual([
+      `AUTHNFT_PAM_ENV_CORRELATION=${"x".repeat(256)}`,
+      `AUTHNFT_PAM_ENV_CLAIMS=${"y".repeat(256)}`,
+    ]);
+  });
+
+  test("pam_exec: an item of 1024 bytes passes, a longer one is refused", async () => {
+    const withHost = (length: number) =>
+      fromPamExec.map((word) =>
+        word.startsWith("env:PAM_RHOST=")
+          ? `env:PAM_RHOST=${"h".repeat(length - "PAM_RHOST=".length)}`
+          : word,
+      );
+    expect((await entry(withHost(1024))).exitCode).toBe(0);
+    expect(rig.seen.get("env")?.find((variable) => variable.startsWith("AUTHNFT_PAM_RHOST="))).toHaveLength(
+      "AUTHNFT_".length + 1024,
+    );
+    const { exitCode, stderr } = await entry(withHost(1025));
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("longer than 1024 bytes");
+    expect(rig.started).toBe(false);
+  });
+
+  test("pam_exec: a block that pam_exec does not write is refused", async () => {
+    const words = ["PAM_SERVICE=sshd", "PAM_RHOST=x", "PAM_USER=alice", "PAM_TYPE=open_session"].map(
+      (variable) => `env:${variable}`,
+    );
+    const { exitCode, stderr } = await entry(words);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("not in pam_exec's order");
+  });
+
+  test("by hand: a word about it, and status 2", async () => {
+    for (const [words, args] of [
+      [[], []],
+      [[], ["--help"]],
+      [["env:PAM_SERVICE=sshd", "env:PAM_TYPE=open_session", "env:SHELL=/bin/sh"], ["debug"]],
+      [["uid=65534,65534"], ["doctor"]],
+    ] as [string[], string[]][]) {
+      const { exitCode, stderr } = await entry(words, args);
+      expect(exitCode).toBe(2);
+      expect(stderr).toContain("/usr/sbin/authnft");
+      expect(rig.started).toBe(false);
+    }
+  });
+
+  test("not root: a word about seteuid on stderr and in the log, and status 1", async () => {
+    for (const [words, args] of [
+      [fromPamExec, []],
+      [[], ["session"]],
+      [[], ["end", "x.scope"]],
+    ] as [string[], string[]][]) {
+      const { exitCode, stdout, stderr } = await entry(
+        [`log=${rig.logSocket}`, ...words, "uid=65534,65534"],
+        args,
+      );
+      expect(exitCode).toBe(1);
+      expect(stderr).toMatch(/^authnft: .*seteuid/);
+      expect(stderr.split("\n")).toHaveLength(2);
+      expect(stdout).toMatch(/^log: <83>pam_authnft: .*seteuid/);
+      expect(rig.started).toBe(false);
+    }
+  });
+
+  test("no program: one line on stderr and in the log, and status 127", async () => {
+    await run(["mv", rig.path("witness"), rig.path("witness-away")]);
+    try {
+      const { exitCode, stdout, stderr } = await entry([`log=${rig.logSocket}`], ["session"]);
+      expect(exitCode).toBe(127);
+      expect(stderr).toContain("(error 2)");
+      expect(stdout).toMatch(/^log: <83>pam_authnft: Cannot execute .*authnft install/);
+      expect(stdout.split("\n")).toHaveLength(2);
+    } finally {
+      await run(["mv", rig.path("witness-away"), rig.path("witness")]);
+    }
+  });
+
+  test("a program that cannot be executed: the error is named", async () => {
+    chmodSync(rig.path("witness"), 0o644);
+    try {
+      expect((await entry([], ["session"])).stderr).toContain("(error 13)");
+    } finally {
+      chmodSync(rig.path("witness"), 0o755);
+    }
+  });
+
+  test("64 arguments pass, one more is refused", async () => {
+    const args = Array.from({ length: 64 }, (_, i) => `a${i}`);
+    await entry(fromPamExec, args);
+    expect(rig.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
+    const { exitCode, stderr } = await entry(fromPamExec, [...args, "x"]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("more than 64 arguments");
+  });
+
+  describe("what is inherited is replaced:", () => {
+    // As su would leave it: the caller's real uid, limits, priority, signals, directory, terminal's group.
+    const caller = [
+      "descriptors=20",
+      "nice=5",
+      "batch",
+      "disk=24583", // idle class
+      "umask=000",
+      "directory=/tmp",
+      "limit:0=3600", // cpu
+      "limit:1=1000000", // file size
+      "limit:3=65536", // stack
+      "limit:4=1000000", // core
+      "limit:7=64", // descriptors
+      "limit:6=32", // processes
+      "limit:9=1000000000", // address space
+      "ignore=1",
+      "ignore=2",
+      "ignore=13",
+      "ignore=17",
+      "ignore=40",
+      "block=15",
+      "block=14",
+      "pending=10",
+      "pending=12",
+      "groups=1234",
+      "dies-with=9",
+      "gid=65534,100",
+      "uid=65534,0",
+    ];
+
+    test.each([
+      ["pam_exec", fromPamExec, []],
+      ["session", [], ["session"]],
+      ["boot", [], ["boot"]],
+    ] as [string, string[], string[]][])("%s", async (_, words, args) => {
+      const { exitCode, stderr } = await entry([...words, ...caller], args);
+      expect(stderr).toBe("");
+      expect(exitCode).toBe(0);
+      const { seen } = rig;
+      expect(seen.get("Uid")).toEqual(["0\t0\t0\t0"]);
+      expect(seen.get("Gid")).toEqual(["0\t0\t0\t0"]);
+      expect(seen.get("Groups")).toEqual([""]);
+      expect(seen.get("umask")).toEqual(["077"]);
+      expect(seen.get("directory")).toEqual(["/"]);
+      expect(seen.get("session-leader")).toEqual(["yes"]);
+      for (const set of ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"])
+        expect(seen.get(set)).toEqual(["0".repeat(16)]);
+      expect(seen.get("NoNewPrivs")).toEqual(["1"]);
+      expect(seen.get("signal-at-parents-death")).toEqual(["0"]);
+      expect(seen.get("nice")).toEqual(["0"]);
+      expect(seen.get("scheduler")).toEqual(["0"]);
+      expect(seen.get("disk-priority")).toEqual(["0"]);
+      expect([...seen.keys()].filter((key) => key.startsWith("fd-"))).toEqual(["fd-0", "fd-1", "fd-2"]);
+      const limits = ["core", "nofile", "fsize", "cpu", "stack", "nice", "rtprio"].map(
+        (name) => seen.get(`limit-${name}`)?.[0],
+      );
+      expect(limits).toEqual([
+        "0 0",
+        "1024 4096",
+        "67108864 67108864",
+        "20 25",
+        "8388608 8388608",
+        "0 0",
+        "0 0",
+      ]);
+      // Up to whatever this machine lets root have.
+      expect(seen.get("limit-as")).toEqual(["-1 -1"]);
+      expect(seen.get("limit-nproc")?.[0]).toMatch(/^(-?\d+) \1$/);
+    });
+
+    test("standard descriptors that are missing", async () => {
+      const { exitCode } = await entry(["closed=0", "closed=1", "closed=2"], ["session"]);
+      expect(exitCode).toBe(0);
+      for (const fd of ["fd-0", "fd-1", "fd-2"]) expect(rig.seen.get(fd)).toEqual(["/dev/null"]);
+      expect(rig.seen.has("fd-3")).toBe(false);
+    });
+
+    test("the signal at the parent's death, where no change of ids has taken it away", async () => {
+      await entry(["dies-with=9"], ["boot"]);
+      expect(rig.seen.get("signal-at-parents-death")).toEqual(["0"]);
+    });
+
+    test("a session that is its own already is kept", async () => {
+      expect((await entry(["leader"], ["end", "x"])).exitCode).toBe(0);
+      expect(rig.seen.get("session-leader")).toEqual(["yes"]);
+    });
+  });
+
+  test("under pam_exec it leaves the session's cgroup; from the shim and systemd it stays where it was put", async () => {
+    const under = inCgroup(rig.cgroups);
+    await entry(fromPamExec, [], under);
+    expect(rig.seen.get("cgroup")).toEqual(["/init.scope"]);
+    for (const args of [["session"], ["boot"]]) {
+      await entry([], args, under);
+      expect(rig.seen.get("cgroup")).toEqual(["/"]);
+    }
+  });
+});
+
+describe("both roads", () => {
+  test("shim, entry and program: request in, reply out, everything replaced on the way", async () => {
+    const opened = await rig.session({
+      build: "chain",
+      words: ["rhost=192.0.2.7", "open"],
+      env: { LD_LIBRARY_PATH: "/x" },
+    });
+    expectOpened(opened);
+    expect(rig.request).toMatchObject({ type: "open", user: "alice", rhost: "192.0.2.7" });
+    expect(rig.seen.get("arg")).toEqual(["authnft", "session"]);
+    expect(rig.seen.get("NoNewPrivs")).toEqual(["1"]);
+    expect(rig.seen.get("umask")).toEqual(["077"]);
+    expect(rig.seen.get("env")).toContain("TMPDIR=/run/authnft");
+    expect(rig.seen.get("parent")).toEqual([opened.facts.get("pid") ?? ""]);
+  });
+
+  test("this system's own pam_exec and the entry: the user's variables come to nothing", async () => {
+    const forged = [
+      "PAM_SERVICE=cron",
+      "PAM_USER=root",
+      "PAM_RHOST=127.0.0.1",
+      "PAM_TYPE=close_session",
+      "LD_PRELOAD=/x",
+      "BUN_OPTIONS=--preload=/x",
+      "TMPDIR=/x",
+    ];
+    const opened = await rig.session({
+      line: `pam_exec.so seteuid quiet ${rig.path("gcc/authnft-entry")} claims_env=CLAIMS`,
+      words: [
+        ...forged.map((variable) => `env:${variable}`),
+        "env:CLAIMS=7",
+        "env:AUTHNFT_CORRELATION=abc",
+        "rhost=192.0.2.7",
+        "tty=ssh",
+        "open",
+      ],
+      plan: "quick",
+    });
+    expect(codes(opened)).toEqual([PAM_SUCCESS]);
+    await rig.session({
+      line: `pam_exec.so seteuid quiet ${rig.path("gcc/authnft-entry")} claims_env=CLAIMS`,
+      words: [
+        ...forged.map((variable) => `env:${variable}`),
+        "env:CLAIMS=7",
+        "env:AUTHNFT_CORRELATION=abc",
+        "rhost=192.0.2.7",
+        "tty=ssh",
+        "open",
+      ],
+    });
+    expect(rig.seen.get("arg")).toEqual(["authnft", "pam", "claims_env=CLAIMS"]);
+    expect(rig.seen.get("env")?.slice(4)).toEqual([
+      "AUTHNFT_PAM_SERVICE=sshd",
+      "AUTHNFT_PAM_USER=alice",
+      "AUTHNFT_PAM_TTY=ssh",
+      "AUTHNFT_PAM_RHOST=192.0.2.7",
+      "AUTHNFT_PAM_TYPE=open_session",
+      "AUTHNFT_PAM_ENV_CORRELATION=abc",
+      "AUTHNFT_PAM_ENV_CLAIMS=7",
+    ]);
+  });
+});
+
+describe("without running them", () => {
+  test("warnings, static analysis and hardening of both programs", async () => {
+    const { exitCode, stdout } = await run([CHECK]);
+    expect(stdout.split("\n").filter((line) => line.startsWith("FAIL"))).toEqual([]);
+    expect(exitCode).toBe(0);
+  });
+
+  test("three seconds of fuzzing the reply's parser", async () => {
+    const { exitCode, stderr } = await run([FUZZ, "3"]);
+    expect(exitCode, stderr).toBe(0);
+  });
+});

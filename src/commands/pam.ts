@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { confine } from "../confine/seccomp.ts";
 import { Refusal } from "../refusal.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
+import { cutOff } from "../session/lifecycle.ts";
 import type { Reply } from "../session/reply.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
 import { Level, log } from "../system/journal.ts";
@@ -36,11 +37,11 @@ export async function runPamExec(options: {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
 }): Promise<number> {
+  const type = options.env["AUTHNFT_PAM_TYPE"];
   let reply: Reply;
   try {
     const items = v.safeParse(ItemsSchema, options.env);
     if (!items.success) {
-      const type = options.env["AUTHNFT_PAM_TYPE"];
       throw new Refusal(
         "request",
         `Cannot serve pam_exec for PAM type ${JSON.stringify(type ?? "")}: authnft belongs on a "session" line of the PAM configuration.`,
@@ -51,6 +52,8 @@ export async function runPamExec(options: {
     if (!options.args.includes("AUTHNFT_NO_SANDBOX=1")) confine();
     reply = await answer(request);
   } catch (error) {
+    // Nobody stands behind us who would cut the process off from the network, as the shim does.
+    if (type === "open_session") cutOff(process.ppid);
     if (!(error instanceof Refusal)) throw error;
     log({
       level: Level.warning,
@@ -59,7 +62,8 @@ export async function runPamExec(options: {
     });
     reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
   }
-  if (reply.result === "ok") return 0;
+  // A close always succeeds.
+  if (reply.result === "ok" || type === "close_session") return 0;
   writeSync(1, `${reply.say}\n`);
   return 1;
 }
@@ -71,7 +75,7 @@ function toRequest(items: Items, args: readonly string[]): Request | undefined {
   const env: Record<string, string> = {};
   if (items.AUTHNFT_PAM_ENV_CORRELATION !== undefined)
     env[CORRELATION_VARIABLE] = items.AUTHNFT_PAM_ENV_CORRELATION;
-  const claims = args.find((arg) => arg.startsWith("claims_env="))?.slice("claims_env=".length);
+  const claims = args.findLast((arg) => arg.startsWith("claims_env="))?.slice("claims_env=".length);
   if (claims !== undefined && items.AUTHNFT_PAM_ENV_CLAIMS !== undefined)
     env[claims] = items.AUTHNFT_PAM_ENV_CLAIMS;
   return parseRequest(

@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
+import type { Gate } from "../system/libseccomp.ts";
+
+// sys/socket.h, errno.h
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const AF_NETLINK = 16;
+const EAFNOSUPPORT = 97;
+
 /**
  * The system calls that a session's open, close and end need. Everything else kills the helper.
  *
@@ -116,10 +125,17 @@ export const ALLOWED: readonly string[] = [
   "sendto",
   "setsockopt",
   "shutdown",
-  "socket",
   // the claims key
   "keyctl",
 ];
 
 /** Calls that answer "not implemented": their callers fall back on one that is allowed above. */
 export const ABSENT: readonly string[] = ["clone3", "io_uring_setup", "close_range"];
+
+/**
+ * Sockets to programs of this host and to the kernel only. An internet socket is not there: libnftables would ask a name
+ * server for a host name in a rule, and a login would wait for the answer.
+ */
+export const GATED: readonly Gate[] = [
+  { name: "socket", allowed: [AF_UNIX, AF_NETLINK], refused: [AF_INET, AF_INET6], errno: EAFNOSUPPORT },
+];

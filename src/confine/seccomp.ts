@@ -2,7 +2,7 @@
 import { Refusal } from "../refusal.ts";
 import { SystemError } from "../system/libc.ts";
 import { loadFilter } from "../system/libseccomp.ts";
-import { ABSENT, ALLOWED } from "./allowlist.ts";
+import { ABSENT, ALLOWED, GATED } from "./allowlist.ts";
 
 /**
  * Gives up every system call that opening and closing a session does not need, for all threads and for good.
@@ -11,7 +11,7 @@ import { ABSENT, ALLOWED } from "./allowlist.ts";
  */
 export function confine(): void {
   try {
-    loadFilter({ allowed: ALLOWED, absent: ABSENT });
+    loadFilter({ allowed: ALLOWED, absent: ABSENT, gated: GATED });
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     throw new Refusal("sandbox", `Cannot confine the helper: ${error.message}; run "authnft doctor".`);

@@ -25,6 +25,9 @@ export type CompileOptions = {
   readonly subject: Subject;
 };
 
+/** How many rules a policy may have. A thousand with a set each take nftables a second. */
+const RULE_LIMIT = 1000;
+
 /** The two chains that a fragment may write to, by all their names. */
 const DIRECTIONS: Readonly<Record<string, "in" | "out">> = {
   filter: "in",
@@ -52,7 +55,10 @@ const SESSION_SETS = new Set(["session_map_ipv4", "session_map_ipv6", "session_m
 export function compileFragment(fragment: Fragment, options: CompileOptions): Policy {
   const rules: CompiledRule[] = [];
   const notes: string[] = [];
-  if (options.subject.address === undefined && fragment.comments.includes("require address")) {
+  if (
+    options.subject.address === undefined &&
+    fragment.comments.some((comment) => /^require\s+address\.?$/i.test(comment))
+  ) {
     throw new Refusal(
       "content",
       `Cannot use the fragment ${options.path}: it asks for a client address ("# require address"), and this session has none; log in over the network, or drop that line.`,
@@ -64,6 +70,12 @@ export function compileFragment(fragment: Fragment, options: CompileOptions): Po
       `Cannot use the fragment ${options.path}: it holds no rule, and a policy must not be empty by accident; to permit everything, write "add rule inet authnft egress accept".`,
     );
   }
+  if (fragment.commands.length > RULE_LIMIT) {
+    throw new Refusal(
+      "content",
+      `Cannot use the fragment ${options.path}: ${fragment.commands.length} rules are more than ${RULE_LIMIT}, and each login would wait for them; put many addresses or ports into one rule: { a, b, … }.`,
+    );
+  }
   for (const command of fragment.commands) {
     const { direction, body } = parseAddRule(command);
     const place = command[0].place;
@@ -73,6 +85,12 @@ export function compileFragment(fragment: Fragment, options: CompileOptions): Po
         `${locate(place)}: the rule is left out: it needs ${missing}, which this session does not have`,
       );
     else rules.push({ direction, body: render(body, options), place });
+  }
+  if (rules.length === 0) {
+    throw new Refusal(
+      "content",
+      `Cannot use the fragment ${options.path}: no rule is left of it, for ${notes.join("; ")}; add one for every session.`,
+    );
   }
   return { rules, notes };
 }
@@ -109,19 +127,76 @@ function parseAddRule(command: Command): { direction: "in" | "out"; body: readon
   return { direction, body };
 }
 
+const NAT = "addresses are translated in the host's own nat table; set a mark here, and match on it there";
+
 /** Statements that would reach beyond the session, and why not. */
 const FORBIDDEN: Readonly<Record<string, string>> = {
   jump: "there are no chains that a fragment could jump to",
   goto: "there are no chains that a fragment could go to",
   map: "only the session sets may be named",
   include: "include must stand on a line of its own",
+  masquerade: NAT,
+  snat: NAT,
+  dnat: NAT,
+  redirect: NAT,
+  tproxy: NAT,
+  synproxy: NAT,
+  meter: "nftables makes a set of it that all sessions share",
 };
 
+/** libnftables 1.0.6 writes a longer prefix of a log statement over its own stack. */
+const STRING_LIMIT = 127; // bytes
+
+/** What may stand behind `ip saddr` or `ip daddr` besides an address. */
+const BEHIND_ADDRESS = new Set([
+  "map",
+  "vmap",
+  "set",
+  "and",
+  "or",
+  "xor",
+  "eq",
+  "ne",
+  "lt",
+  "gt",
+  "le",
+  "ge",
+]);
+
+/** Refuses host names: libnftables would ask a name server in the middle of a login, and keep the answer of that moment. */
+function checkAddresses(body: readonly Token[]): void {
+  for (const [index, token] of body.entries()) {
+    const isAddress =
+      (token.text === "saddr" || token.text === "daddr") && /^ip6?$/.test(body[index - 1]?.text ?? "");
+    if (!isAddress) continue;
+    let at = index + 1;
+    while (/^([!=<>]|eq|ne|lt|gt|le|ge)$/.test(body[at]?.text ?? "")) at++;
+    const list = body[at]?.text === "{";
+    const end = list ? body.findIndex((other, index) => index > at && other.text === "}") : at + 1;
+    for (const [place, value] of body.entries()) {
+      const named = /^[$@]$/.test(body[place - 1]?.text ?? "");
+      if (place < at || place >= end || named || value.kind !== "word") continue;
+      if (BEHIND_ADDRESS.has(value.text) || value.text === ".") continue;
+      throw new Refusal(
+        "content",
+        `${locate(value.place)}: "${value.text}" is no address; host names are not looked up at login, write the addresses.`,
+      );
+    }
+  }
+}
+
 function checkBody(body: readonly Token[]): void {
+  const [first] = body;
+  if (first !== undefined && /^(handle|index|position)$/.test(first.text)) {
+    throw new Refusal(
+      "content",
+      `${locate(first.place)}: "${first.text}" has no place in a fragment: its rules stand in the order of the file.`,
+    );
+  }
   body.forEach((token, index) => {
     const where = locate(token.place);
     const next = body[index + 1];
-    if (token.text === "@" && next?.kind === "word") {
+    if (token.text === "@" && next !== undefined) {
       const name = SET_ALIASES[next.text] ?? next.text;
       const payload = next.text === "ih" || next.text === "nh" || next.text === "th" || next.text === "ll";
       if (!SESSION_SETS.has(name) && !payload) {
@@ -137,6 +212,9 @@ function checkBody(body: readonly Token[]): void {
         `${where}: there is no variable "$${next?.text ?? ""}"; there are $user_ip, $user_id and $user_name.`,
       );
     }
+    if (token.kind === "string" && Buffer.byteLength(token.text) > STRING_LIMIT + 2) {
+      throw new Refusal("content", `${where}: a string of more than ${STRING_LIMIT} bytes; make it shorter.`);
+    }
     if (token.kind !== "word") return;
     // "add" may also be a part of an IPv6 address; as a statement it stands before a set, or behind "set" in old texts.
     if (
@@ -149,8 +227,9 @@ function checkBody(body: readonly Token[]): void {
       );
     }
     const why = Object.hasOwn(FORBIDDEN, token.text) ? FORBIDDEN[token.text] : undefined;
+    const isMessageType = token.text === "redirect" && body[index - 1]?.text === "type"; // "icmp type redirect"
     const isMapOfValues = token.text === "map" && next?.text === "{"; // "tcp dport map { … }" names no set
-    if (why !== undefined && !isMapOfValues)
+    if (why !== undefined && !isMapOfValues && !isMessageType)
       throw new Refusal("content", `${where}: "${token.text}" has no place in a rule of a fragment: ${why}.`);
     if (token.text === "label" && body[index - 1]?.text === "ct" && next?.text === "set") {
       throw new Refusal(
@@ -159,6 +238,7 @@ function checkBody(body: readonly Token[]): void {
       );
     }
   });
+  checkAddresses(body);
 }
 
 /** The address that a rule needs and the session lacks, in words; `undefined` when nothing is missing. */
@@ -196,7 +276,8 @@ function render(body: readonly Token[], options: CompileOptions): string {
       piece = value(next?.text, options.subject);
       index++;
     }
-    text += glue + piece;
+    // What we put there must not run together with what stands beside it.
+    text += piece === token.text ? glue + piece : ` ${piece} `;
   }
   return text;
 }

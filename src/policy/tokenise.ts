@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { isIPv6 } from "node:net";
 import { Refusal } from "../refusal.ts";
 
 /** A place in a file, for messages. Lines and columns count from 1. */
@@ -7,9 +8,9 @@ export type Place = { readonly file: string; readonly line: number; readonly col
 /**
  * A piece of nftables text.
  *
- * - `word`: what nft's scanner takes as one name or keyword: a letter, `_` or `.`, then letters, digits, `/ - _ . \`
+ * - `word`: what nft's scanner takes as one name or keyword: a letter, `_` or `.`, then letters, digits, `/ - _ .`
  * - `string`: in double quotes, kept with them
- * - `number`: digits and what follows them without a blank: also addresses, ranges, times
+ * - `number`: what nft's scanner takes as one value: a number, a time, an address
  * - `mark`: one other character
  * - `end`: a line's end or `;`
  */
@@ -29,7 +30,19 @@ const CONTINUED = /\\\n/y;
 const COMMENT = /#[^\n]*/y;
 const STRING = /"[^"\n]*"/y;
 const WORD = /[A-Za-z_.][A-Za-z0-9_./-]*/y;
-const NUMBER = /[0-9][A-Za-z0-9_./-]*/y;
+const VALUES = [
+  /[0-9]+/y,
+  /0[xX][0-9A-Fa-f]+/y,
+  /(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m(?!s))?(?:[0-9]+s)?(?:[0-9]+ms)?/y,
+  /(?:[0-9]{1,3}\.){3}[0-9]{1,3}/y,
+  /(?:[0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f]{1,2}/y,
+  /[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}(?=[ \t\n:},-])/y,
+  /8021(?:q|ad)/y,
+];
+/** What an IPv6 address is made of. */
+const ADDRESS = /[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*/y;
+const ADDRESS_LIMIT = 45; // characters, with an IPv4 address at the end
+const RUNS_ON = /[A-Za-z0-9_.]/y;
 const MARK = /[{}()[\],:=!<>&|^+*@$~/%'-]/y;
 
 /**
@@ -72,22 +85,39 @@ export function tokenise(file: string, text: string): Tokens {
     }
     const string = match(STRING);
     const word = match(WORD);
-    const number = match(NUMBER);
-    const piece = string ?? word ?? number ?? match(MARK);
+    const value = longest([...VALUES.map(match), address(match(ADDRESS))]);
+    // As for nft, the longest wins, and of two the word.
+    const number = value.length > (word?.length ?? 0) ? value : undefined;
+    const piece = string ?? number ?? word ?? match(MARK);
     if (piece === undefined) throw new Refusal("content", `${locate(place())}: ${describe(character)}`);
-    const kind =
-      string !== undefined
-        ? "string"
-        : word !== undefined
-          ? "word"
-          : number !== undefined
-            ? "number"
-            : "mark";
+    const kind = piece === string ? "string" : piece === number ? "number" : piece === word ? "word" : "mark";
     tokens.push({ kind, text: piece, place: place(), spaced });
     at += piece.length;
     spaced = false;
+    // nft would begin a new word here: "22jump" jumps.
+    if (kind === "number" && match(RUNS_ON) !== undefined) {
+      throw new Refusal(
+        "content",
+        `${locate(place())}: for nftables "${piece}" ends here, and a new word begins; put a blank between.`,
+      );
+    }
   }
   return { tokens, comments };
+}
+
+function longest(found: readonly (string | undefined)[]): string {
+  return found.reduce<string>(
+    (best, one) => (one !== undefined && one.length > best.length ? one : best),
+    "",
+  );
+}
+
+/** The longest IPv6 address that a text starts with. */
+function address(text: string | undefined): string | undefined {
+  for (let length = Math.min(text?.length ?? 0, ADDRESS_LIMIT); length > 1; length--) {
+    if (isIPv6(text?.slice(0, length) ?? "")) return text?.slice(0, length);
+  }
+  return undefined;
 }
 
 /** Writes a place the way compilers do: `file:line:column`. */

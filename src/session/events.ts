@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import type { Reason } from "../refusal.ts";
+import { oneLine, type Reason } from "../refusal.ts";
 import type { SessionRecord } from "./record.ts";
 
 /** What of a session is told to the log; "" where it is not known. */
@@ -35,7 +35,8 @@ export type EventEntry = {
 /** Writes an event down. */
 export function describeEvent(event: Event, told: Told): EventEntry {
   return {
-    message: sentence(event, told),
+    // A name may hold anything; it must not make a second line of the log.
+    message: oneLine(sentence(event, told)),
     messageId: MESSAGE_IDS[event.kind],
     fields: {
       AUTHNFT_EVENT: event.kind,

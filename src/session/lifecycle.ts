@@ -125,7 +125,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   };
 
   const user = parseUserName(request.user);
-  const peer = choosePeer(args.rhostPolicy, request.rhost, () => tcpPeers(request.pid));
+  const peer = choosePeer(args.rhostPolicy, request.rhost, () => connectionsOf(request.pid));
   if (peer.note !== undefined)
     log({ level: Level.warning, message: `The address of ${user}'s session: ${peer.note}.` });
   const address = peer.address && { family: familyOf(peer.address), text: peer.address };
@@ -187,16 +187,7 @@ async function refuse(refusal: Refusal, draft: Draft, locks: DisposableStack): P
   report({ kind: "refuse", reason: refusal.reason, why: refusal.message }, draft);
   if (refusal.concernsFragment) audit(refusal, draft);
   // Of a request that is not believed, neither is the process id. The shim sees to its own process then.
-  if (refusal.reason !== "request") {
-    try {
-      await quarantine(refusal, draft, locks);
-    } catch (error) {
-      log({
-        level: Level.warning,
-        message: `Process ${draft.pid} of ${draft.user} could not be cut off from the network: ${error}; end it.`,
-      });
-    }
-  }
+  if (refusal.reason !== "request") await quarantine(refusal, draft, locks);
   return { result: "refused", say: excuse(refusal, draft) };
 }
 
@@ -204,18 +195,36 @@ async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack
   draft.state = "refused";
   try {
     if (draft.cg_id === NO_CGROUP) {
-      if (refusal.reason === "systemd" || refusal.reason === "timeout") throw refusal; // it would only fail again
-      const user = parseUserName(draft.user);
+      // Where systemd has just failed it would only fail again.
+      if (refusal.reason === "systemd" || refusal.reason === "timeout") throw refusal;
       const deadline = performance.now() + REFUSAL_PATIENCE;
-      const { unit } = await enterScope(user, draft.pid, { deadline, locks, prepare: () => undefined });
-      const id = cgroupId(cgroupPath(unit));
-      Object.assign(draft, { scope_unit: unit, cg_path: cgroupPath(unit), cg_id: Number(id) });
+      const { unit } = await enterScope(parseUserName(draft.user), draft.pid, {
+        deadline,
+        locks,
+        prepare: () => undefined,
+      });
+      Object.assign(draft, {
+        scope_unit: unit,
+        cg_path: cgroupPath(unit),
+        cg_id: Number(cgroupId(cgroupPath(unit)) ?? NO_CGROUP),
+      });
     }
     writeRecord(draft);
+  } catch {
+    // No scope, or no room for its record: to be below the slice is enough. The refusal itself is logged already.
+    if (draft.cg_id === NO_CGROUP) cutOff(draft.pid);
+  }
+}
+
+/** Moves a process to where it has no network, without asking anybody. Best effort: what goes wrong is logged. */
+export function cutOff(pid: number): void {
+  try {
+    moveProcess(pid, LAST_RESORT);
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    // No scope, or no room for its record: below the slice is enough.
-    if (scopeOfProcess(cgroupOfProcess(draft.pid)) === undefined) moveProcess(draft.pid, LAST_RESORT);
+    log({
+      level: Level.warning,
+      message: `Process ${pid}, whose session is refused, cannot be cut off from the network: ${error}; end it.`,
+    });
   }
 }
 
@@ -231,7 +240,7 @@ function excuse(refusal: Refusal, draft: Draft): string {
     argument: "to mend the authnft line in the PAM configuration",
     user: "to give you a user name that authnft can use",
   }[refusal.reason as string];
-  return `authnft: no session for ${oneLine(draft.user)}. Ask the administrator ${what ?? "to run authnft doctor"}; the reference is ${draft.correlation || "in the log"}.`;
+  return `authnft: no session for ${oneLine(draft.user).slice(0, 40)}. Ask the administrator ${what ?? "to run authnft doctor"}; the reference is ${draft.correlation || "in the log"}.`;
 }
 
 function audit(refusal: Refusal, draft: Draft): void {
@@ -250,6 +259,7 @@ function audit(refusal: Refusal, draft: Draft): void {
  * What it closes is told by the kernel and the record, not by the request. It always succeeds; what goes wrong is logged.
  */
 export async function closeSession(request: Request): Promise<Reply> {
+  if (request.service === "systemd-user") return { result: "ok" };
   const unit = sessionOf(process.ppid, request.session);
   if (unit === undefined) {
     log({
@@ -262,14 +272,36 @@ export async function closeSession(request: Request): Promise<Reply> {
     using _held = await lockSession(unit, performance.now() + PATIENCE);
     const record = readRecord(unit);
     const traffic = removeSession(unit, record, nftables);
-    if (record?.state === "open") {
-      writeRecord({ ...record, state: "lingering", ...(traffic && { traffic }) });
-      report({ kind: "close", how: "pam" }, record);
+    const closed = record ?? (traffic && reconstruct(unit, request));
+    if (closed?.state === "open") {
+      report({ kind: "close", how: "pam" }, closed);
+      writeRecord({ ...closed, state: "lingering", ...(traffic && { traffic }) });
     }
   } catch (error) {
     complain(`Session ${unit} could not be closed`, error);
   }
   return { result: "ok" };
+}
+
+/** What can be known of a session whose record is gone or damaged, from its process and its cgroup. */
+function reconstruct(unit: ScopeUnit, request: Request): SessionRecord {
+  return {
+    v: 2,
+    user: request.user,
+    uid: request.uid,
+    scope_unit: unit,
+    cg_path: cgroupPath(unit),
+    cg_id: Number(cgroupId(cgroupPath(unit)) ?? 1),
+    remote_ip: "",
+    fragment: "",
+    claims_tag: "",
+    correlation: "",
+    service: request.service,
+    tty: request.tty,
+    pid: process.ppid,
+    opened_at: new Date().toISOString(),
+    state: "open",
+  };
 }
 
 /** The session that a process opened: the one it is in, else the one it remembers, if its record or name says that it is this process's. */
@@ -288,15 +320,16 @@ function sessionOf(pid: number, remembered: string): ScopeUnit | undefined {
  * @returns whether everything is gone
  */
 export async function endSession(unit: ScopeUnit): Promise<boolean> {
-  if (cgroupId(cgroupPath(unit)) !== undefined) {
-    log({
-      level: Level.warning,
-      message: `${unit} still lives; it is not cleaned up. Stop it with "systemctl stop ${unit}".`,
-    });
-    return false;
-  }
   try {
     using held = await lockSession(unit, performance.now() + END_PATIENCE);
+    // Asked under the lock: the name may have been given to a new session while we waited.
+    if (cgroupId(cgroupPath(unit)) !== undefined) {
+      log({
+        level: Level.info,
+        message: `${unit} lives; it is not cleaned up. To end it: systemctl stop ${unit}`,
+      });
+      return true;
+    }
     const record = readRecord(unit);
     const traffic = removeSession(unit, record, nftables) ?? record?.traffic;
     removeFile(recordPath(unit));
@@ -321,8 +354,23 @@ export function loadBaseTable(): void {
   run(baseTable(SLICE));
 }
 
+/** The peers of a process's connections; none where the kernel does not tell. */
+function connectionsOf(pid: number): string[] {
+  try {
+    return tcpPeers(pid);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    log({
+      level: Level.warning,
+      message: `The kernel does not tell the connections of process ${pid}: ${error.message}.`,
+    });
+    return [];
+  }
+}
+
 function readClaims(args: Arguments, env: Request["env"]): ClaimsTag | undefined {
-  const serial = args.claimsEnv === undefined ? undefined : env[args.claimsEnv];
+  if (args.claimsEnv === undefined || !Object.hasOwn(env, args.claimsEnv)) return undefined;
+  const serial = env[args.claimsEnv];
   if (serial === undefined) return undefined;
   try {
     const key = readKey(parseKeySerial(serial));
@@ -390,11 +438,13 @@ async function enterScope<T>(
 }
 
 async function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
-  const held = await keeping(`lock ${unit}`, () => {
+  try {
     makeDirectory(LOCK_DIRECTORY, 0o700);
-    return lock(`${LOCK_DIRECTORY}/${unit}`, deadline);
-  });
-  if (held !== undefined) return held;
+    const held = await lock(`${LOCK_DIRECTORY}/${unit}`, deadline);
+    if (held !== undefined) return held;
+  } catch (error) {
+    throw notKept(`lock ${unit}`, error);
+  }
   throw new Refusal(
     "timeout",
     `Cannot lock ${unit}: another process of authnft holds it; see "systemctl status authnft-end@${unit}.service".`,
@@ -451,24 +501,21 @@ function run(lines: readonly string[], place: (line: number) => string | undefin
 }
 
 function writeRecord(record: SessionRecord): void {
-  void keeping(`write the record of ${record.scope_unit}`, () => {
+  try {
     makeDirectory(RECORD_DIRECTORY, 0o755);
     replaceFile(recordPath(record.scope_unit), formatRecord(record));
-  });
+  } catch (error) {
+    throw notKept(`write the record of ${record.scope_unit}`, error);
+  }
 }
 
-/** Does something with the files that are our state. @throws {Refusal} `record` */
-function keeping<T>(act: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === undefined) throw error;
-    throw new Refusal(
-      "record",
-      `Cannot ${act} in /run/authnft: ${code}; make room in /run, and run "systemd-tmpfiles --create authnft.conf".`,
-    );
-  }
+/** The refusal that follows when our state cannot be kept on disk. */
+function notKept(act: string, error: unknown): Refusal {
+  const code = (error as NodeJS.ErrnoException).code ?? String(error);
+  return new Refusal(
+    "record",
+    `Cannot ${act} in /run/authnft: ${code}; make room in /run, and run "systemd-tmpfiles --create authnft.conf".`,
+  );
 }
 
 function recordPath(unit: string): string {

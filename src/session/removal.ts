@@ -36,7 +36,7 @@ export function removeSession(
   ruleset: Ruleset,
 ): Traffic | undefined {
   const stem = objectStem(unit);
-  const found = (record === undefined ? findKeys(stem, ruleset) : keysOf(record)).flatMap(({ set, key }) => {
+  const found = keysOf(stem, record, ruleset).flatMap(({ set, key }) => {
     const element = ruleset.element(TABLE_NAME, set, key);
     return element === undefined ? [] : [{ set, key, counter: element.counter }];
   });
@@ -51,7 +51,18 @@ export function removeSession(
   };
 }
 
-function keysOf(record: SessionRecord): KeyedElement[] {
+/** The keys of a session's elements: as the record has them, and where the ruleset does not agree, by the chains that they lead to. */
+function keysOf(stem: string, record: SessionRecord | undefined, ruleset: Ruleset): KeyedElement[] {
+  if (record === undefined) return findKeys(stem, ruleset);
+  const recorded = recordedKeys(record);
+  const chain = recorded[0] && ruleset.element(TABLE_NAME, recorded[0].set, recorded[0].key)?.chain;
+  if (chain === memberChain(stem, "in")) return recorded;
+  if (chain !== undefined) return findKeys(stem, ruleset);
+  const keys = [...recorded, ...findKeys(stem, ruleset)];
+  return [...new Map(keys.map((element) => [`${element.set} ${hex(element.key)}`, element])).values()];
+}
+
+function recordedKeys(record: SessionRecord): KeyedElement[] {
   const id = cgroupKey(BigInt(record.cg_id));
   const keys: KeyedElement[] = ["session_in", "session_out", "session_map_cg"].map((set) => ({
     set,
@@ -70,12 +81,13 @@ function findKeys(stem: string, ruleset: Ruleset): KeyedElement[] {
     ruleset
       .elements(TABLE_NAME, `session_${direction}`)
       .filter(({ chain }) => chain === memberChain(stem, direction))
-      .map(({ key }) => Buffer.from(key).toString("hex")),
+      .map(({ key }) => hex(key)),
   );
+  if (ids.length === 0) return [];
   return KEYED_SETS.flatMap((set) =>
     ruleset
       .elements(TABLE_NAME, set)
-      .filter(({ key }) => ids.includes(Buffer.from(key.subarray(0, 8)).toString("hex")))
+      .filter(({ key }) => ids.includes(hex(key.subarray(0, 8))))
       .map(({ key }) => ({ set, key })),
   );
 }
@@ -85,4 +97,8 @@ function cgroupKey(id: bigint): Uint8Array {
   const key = new Uint8Array(8);
   new DataView(key.buffer).setBigUint64(0, id, true);
   return key;
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
 }

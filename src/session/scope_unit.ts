@@ -8,8 +8,10 @@ export type ScopeUnit = string & Brand<"ScopeUnit">;
 /** The slice that every session's scope is in. */
 export const SLICE = "authnft.slice";
 
+// A number of one or two digits behind a process id counts that process's sessions. A user's name may end like that, too;
+// which of the two is meant decides only how the chains are called, and each unit has chains of its own either way.
 const SCOPE_UNIT =
-  /^authnft-([A-Za-z0-9_][A-Za-z0-9._-]{0,31})-([1-9][0-9]{0,9}(?:-[1-9][0-9]{0,3})?)\.scope$/;
+  /^authnft-([A-Za-z0-9_][A-Za-z0-9._-]{0,31}?)-([1-9][0-9]{0,9}(?:-(?:[2-9]|[1-9][0-9]))?)\.scope$/;
 
 /** Names the scope of a session. `attempt` counts from 1; later ones serve a process that opens more than one session. */
 export function scopeUnit(user: UserName, pid: number, attempt: number): ScopeUnit {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { oneLine } from "../refusal.ts";
 import { sendDatagram } from "./datagram.ts";
 import { SystemError } from "./libc.ts";
 
@@ -24,7 +25,9 @@ const SYSLOG = "/dev/log";
  * Writes an entry to the journal, or to syslog where there is no journal. Never throws: an event that cannot be written
  * must not fail a session.
  */
-export function log(entry: Entry): void {
+export function log({ message, ...rest }: Entry): void {
+  // What others chose, a user's name say, must not make a second line.
+  const entry = { ...rest, message: oneLine(message) };
   try {
     sendDatagram(JOURNAL, journalEntry(entry));
   } catch (error) {

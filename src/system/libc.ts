@@ -35,9 +35,17 @@ function checked(act: string, result: number | bigint): number {
   throw new SystemError(act, errnoName(koffi.errno()));
 }
 
+/** asm-generic/errno.h: the errors of keys, which the runtime has no names for. */
+const KEY_ERRORS: Readonly<Record<number, string>> = {
+  126: "ENOKEY",
+  127: "EKEYEXPIRED",
+  128: "EKEYREVOKED",
+  129: "EKEYREJECTED",
+};
+
 /** The symbolic name of an errno, such as `ENOENT`. */
 export function errnoName(errno: number): string {
-  return errno === 0 ? "OK" : getSystemErrorName(-errno);
+  return errno === 0 ? "OK" : (KEY_ERRORS[errno] ?? getSystemErrorName(-errno));
 }
 
 const SOCK_CLOEXEC = 0o2000000;

@@ -8,6 +8,7 @@ export type Message = { readonly type: number; readonly payload: Uint8Array };
 export const NLM_F_REQUEST = 0x01;
 export const NLM_F_ACK = 0x04;
 export const NLM_F_DUMP = 0x300;
+const NLM_F_DUMP_INTR = 0x10; // what was dumped changed meanwhile
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const HEADER = 16;
@@ -24,7 +25,7 @@ const BUFFER = 1 << 17;
  *
  * @param answers how many acknowledgements or ends of a dump are waited for
  * @returns the messages of a dump
- * @throws {SystemError} with the first error that the kernel reports, and on time-out (`EAGAIN`)
+ * @throws {SystemError} with the first error that the kernel reports; `EAGAIN` on time-out; `EINTR` when what is dumped changes meanwhile
  */
 export function netlink(
   protocol: number,
@@ -44,6 +45,7 @@ export function netlink(
   let waiting = options.answers;
   while (waiting > 0) {
     for (const message of split(socket.receive(buffer))) {
+      if ((message.flags & NLM_F_DUMP_INTR) !== 0) throw new SystemError("netlink", "EINTR");
       if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
         const errno = message.payload.length >= 4 ? -view(message.payload).getInt32(0, true) : 0;
         if (errno !== 0) throw new SystemError("netlink", errnoName(errno));
@@ -102,11 +104,15 @@ export function* eachAttribute(bytes: Uint8Array): Generator<[type: number, valu
   }
 }
 
-function* split(bytes: Uint8Array): Generator<Message> {
+function* split(bytes: Uint8Array): Generator<Message & { readonly flags: number }> {
   for (let at = 0; at + HEADER <= bytes.length; ) {
     const length = view(bytes).getUint32(at, true);
     if (length < HEADER || at + length > bytes.length) return;
-    yield { type: view(bytes).getUint16(at + 4, true), payload: bytes.subarray(at + HEADER, at + length) };
+    yield {
+      type: view(bytes).getUint16(at + 4, true),
+      flags: view(bytes).getUint16(at + 6, true),
+      payload: bytes.subarray(at + HEADER, at + length),
+    };
     at += pad(length);
   }
 }

@@ -228,14 +228,16 @@ export function element(table: string, set: string, key: Uint8Array): Element | 
   return listed(ask(request))[0];
 }
 
+const DUMP_ATTEMPTS = 100;
+
 function ask(request: Uint8Array): Message[] {
-  // Somebody else's transaction may cut a dump short (EINTR); three in a row would be a storm.
+  // Somebody else's transaction may make a dump a mixture of before and after; a storm of logins makes many of them.
   for (let attempt = 1; ; attempt++) {
     try {
       return netlink(NETLINK_NETFILTER, [request], { answers: 1 });
     } catch (error) {
       if (isGone(error)) return [];
-      if (!(error instanceof SystemError && error.code === "EINTR") || attempt === 3) throw error;
+      if (!(error instanceof SystemError && error.code === "EINTR") || attempt === DUMP_ATTEMPTS) throw error;
     }
   }
 }

@@ -45,30 +45,43 @@ const c = {
 /** A user as the host's name service knows them. */
 export type User = { readonly name: string; readonly uid: number; readonly gid: number };
 
-// getpwnam_r(3): these mean "no such entry" with one name service or another.
-const NOT_FOUND = new Set(["OK", "ENOENT", "ESRCH", "EBADF", "EPERM"]);
 /** Large groups need large buffers; sssd's largest answers are of this order. */
 const BUFFER = 1 << 20;
 const GROUPS = 65536; // NGROUPS_MAX
+const POINTER = 8; // bytes
 
-/** Looks a user up. @returns `undefined` when there is none. @throws {SystemError} when the name service fails */
+/**
+ * Looks a user up.
+ *
+ * @returns `undefined` when there is none
+ * @throws {SystemError} when the name service fails, with whatever error: not to know is not "no"
+ */
 export function findUser(name: string): User | undefined {
   const entry = {} as { pw_name: string; pw_uid: number; pw_gid: number };
   const result: [unknown] = [null];
-  const code = errnoName(c.getpwnam(name, entry, new Uint8Array(BUFFER), BUFFER, result));
-  if (code !== "OK" && !NOT_FOUND.has(code)) throw new SystemError(`the look-up of user ${name}`, code);
-  return code !== "OK" || result[0] === null
-    ? undefined
-    : { name: entry.pw_name, uid: entry.pw_uid, gid: entry.pw_gid };
+  const error = c.getpwnam(name, entry, new Uint8Array(BUFFER), BUFFER, result);
+  if (error !== 0) throw new SystemError(`the look-up of user ${name}`, errnoName(error));
+  return result[0] === null ? undefined : { name: entry.pw_name, uid: entry.pw_uid, gid: entry.pw_gid };
 }
 
-/** Whether a user is in a group, by primary group or otherwise. A group that does not exist has no members. @throws {SystemError} */
+/**
+ * Whether a user is in a group: by primary group, by the group's own list, or by what the name service says of the user.
+ * A group that does not exist has no members.
+ *
+ * @throws {SystemError} when the name service fails
+ */
 export function isMember(user: User, group: string): boolean {
-  const entry = {} as { gr_gid: number };
+  const entry = {} as { gr_gid: number; gr_mem: unknown };
   const result: [unknown] = [null];
-  const code = errnoName(c.getgrnam(group, entry, new Uint8Array(BUFFER), BUFFER, result));
-  if (code !== "OK" && !NOT_FOUND.has(code)) throw new SystemError(`the look-up of group ${group}`, code);
-  if (code !== "OK" || result[0] === null) return false;
+  const buffer = new Uint8Array(BUFFER); // gr_mem points into it
+  const error = c.getgrnam(group, entry, buffer, BUFFER, result);
+  if (error !== 0) throw new SystemError(`the look-up of group ${group}`, errnoName(error));
+  if (result[0] === null) return false;
+  for (let at = 0; ; at += POINTER) {
+    const member = koffi.decode(entry.gr_mem, at, "const char *") as string | null;
+    if (member === null) break;
+    if (member === user.name) return true;
+  }
   const gids = new Uint32Array(GROUPS);
   const count: [number] = [GROUPS];
   if (c.getgrouplist(user.name, user.gid, gids, count) < 0)

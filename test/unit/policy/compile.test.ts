@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  type CompileOptions,
+  compileFragment,
+  type Policy,
+  type Subject,
+} from "../../../src/policy/compile.ts";
+import { readFragment } from "../../../src/policy/read.ts";
+import { Refusal } from "../../../src/refusal.ts";
+import { nftTokens } from "../../fuzz/nft_scanner.ts";
+import { reach } from "../../fuzz/policy_fuzz.ts";
+import { REALISTIC } from "./realistic.ts";
+
+const ALICE = "/etc/authnft/users/alice";
+const JUDGED = "session_alice_4711_judged";
+const V4: Subject["address"] = { family: "ip", text: "192.0.2.7" };
+const V6: Subject["address"] = { family: "ip6", text: "2001:db8::7" };
+
+/** Compiles alice's fragment, which may include files of /etc/authnft by their names there. */
+function compile(text: string, address: Subject["address"] = V4, files: Record<string, string> = {}): Policy {
+  const fragment = readFragment(ALICE, (path) =>
+    Buffer.from(path === ALICE ? text : (files[path.slice("/etc/authnft/".length)] ?? "")),
+  );
+  const options: CompileOptions = {
+    path: ALICE,
+    accepted: JUDGED,
+    subject: { id: 1000, name: "alice", address },
+  };
+  return compileFragment(fragment, options);
+}
+
+/** A rule as nft understands it, whatever the blanks. */
+const meaning = (body: string): string =>
+  nftTokens(body)
+    .map(({ text }) => text)
+    .join(" ");
+
+function bodies(text: string, address: Subject["address"] = V4): string[] {
+  return compile(text, address).rules.map(({ body }) => meaning(body));
+}
+
+function refusalOf(text: string, address: Subject["address"] = V4): Refusal {
+  try {
+    compile(text, address);
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
+  throw new Error(`not refused: ${text}`);
+}
+
+describe("rules as administrators write them", () => {
+  test.each(REALISTIC.map(([rule, means]) => [rule, means] as const))("%s", (rule, means) => {
+    const [chain = "", ...rest] = rule.split(" ");
+    const expected = (means ?? rest.join(" ")).replaceAll("JUDGED", `goto ${JUDGED}`);
+    const [compiled, ...more] = compile(`add rule inet authnft ${rule}\n`).rules;
+    expect(more).toEqual([]);
+    expect(meaning(compiled?.body ?? "")).toBe(meaning(expected));
+    expect(compiled?.direction).toBe(chain === "egress" ? "out" : "in");
+    expect(reach(compiled?.body ?? "")).toBeUndefined();
+  });
+
+  test("all together, in order, with the line that each stands on", () => {
+    const text = REALISTIC.map(([rule]) => `add rule inet authnft ${rule}\n`).join("");
+    const { rules, notes } = compile(text);
+    expect(notes).toEqual([]);
+    expect(rules.map(({ place }) => place.line)).toEqual(REALISTIC.map((_, index) => index + 1));
+  });
+
+  test("over several lines, and several in one", () => {
+    const text = `
+# web and shells
+add rule inet authnft egress tcp dport {
+    80,   # plain
+    443,
+  } \\
+  accept
+add rule inet authnft egress drop; add rule inet authnft filter drop`;
+    const { rules } = compile(text);
+    expect(rules.map(({ body }) => meaning(body))).toEqual([
+      `tcp dport { 80 , 443 , } goto ${JUDGED}`,
+      "drop",
+      "drop",
+    ]);
+    expect(rules.map(({ place }) => `${place.line}:${place.column}`)).toEqual(["3:1", "8:1", "8:36"]);
+    expect(rules.map(({ direction }) => direction)).toEqual(["out", "out", "in"]);
+    for (const { body } of rules) expect(body).not.toContain("\n");
+  });
+
+  test("an included rule is compiled for this session, and told by its own file", () => {
+    const { rules } = compile('include "/etc/authnft/groups/dev"', V4, {
+      "groups/dev": "\nadd rule inet authnft egress accept",
+    });
+    expect(rules.map(({ body }) => meaning(body))).toEqual([`goto ${JUDGED}`]);
+    expect(rules[0]?.place).toEqual({ file: "/etc/authnft/groups/dev", line: 2, column: 1 });
+  });
+});
+
+describe("the examples that are shipped", () => {
+  const examples = join(import.meta.dir, "../../../data/examples");
+
+  test.each(readdirSync(examples))("%s", (name) => {
+    for (const address of [V4, V6, undefined]) {
+      const { rules, notes } = compile(readFileSync(join(examples, name), "utf8"), address);
+      expect(rules).not.toEqual([]);
+      expect(notes).toEqual([]);
+      for (const { body } of rules) expect(reach(body)).toBeUndefined();
+    }
+  });
+});
+
+describe("every accept is remembered", () => {
+  test.each([
+    "accept",
+    "tcp dport 22 accept",
+    "tcp dport 22\\\naccept",
+    "tcp dport 22 # no\\\n",
+    "tcp dport vmap { 22 : accept }",
+    "tcp dport vmap {22:accept,23:accept}",
+    "tcp dport vmap {\n22:\naccept\n}",
+    "tcp dport . ip daddr vmap { 22 . 10.0.0.1 : accept }",
+    "ct state vmap { new : accept, * : accept }",
+    'log prefix "x"accept',
+    'oifname "lo"accept',
+    "(accept)",
+    "return",
+    "tcp dport 22 return",
+    'counter accept comment "accept"',
+  ])("%j", (rule) => {
+    const compiled = compile(`add rule inet authnft egress ${rule}\nadd rule inet authnft egress drop`).rules;
+    for (const { body } of compiled) expect(reach(body)).toBeUndefined();
+  });
+
+  test("but words in quotes are no verdicts", () => {
+    expect(bodies('add rule inet authnft egress log prefix "accept" drop')).toEqual([
+      'log prefix "accept" drop',
+    ]);
+  });
+});
+
+describe("variables", () => {
+  const RULES = `add rule inet authnft filter ip saddr $user_ip accept
+add rule inet authnft filter ip6 saddr $user_ip accept
+add rule inet authnft egress meta skuid $user_id drop`;
+
+  test.each<[string, Subject["address"], string[], string[]]>([
+    [
+      "IPv4",
+      V4,
+      [`ip saddr 192.0.2.7 goto ${JUDGED}`, "meta skuid 1000 drop"],
+      [`${ALICE}:2:1: the rule is left out: it needs an IPv6 address, which this session does not have`],
+    ],
+    [
+      "IPv6",
+      V6,
+      [`ip6 saddr 2001:db8::7 goto ${JUDGED}`, "meta skuid 1000 drop"],
+      [`${ALICE}:1:1: the rule is left out: it needs an IPv4 address, which this session does not have`],
+    ],
+    [
+      "no address",
+      undefined,
+      ["meta skuid 1000 drop"],
+      [
+        `${ALICE}:1:1: the rule is left out: it needs the client's address, which this session does not have`,
+        `${ALICE}:2:1: the rule is left out: it needs the client's address, which this session does not have`,
+      ],
+    ],
+  ])("with %s", (_, address, expected, notes) => {
+    const policy = compileFragment(
+      readFragment(ALICE, () => Buffer.from(RULES)),
+      { path: ALICE, accepted: JUDGED, subject: { id: 1000, name: "alice", address } },
+    );
+    expect(policy.rules.map(({ body }) => meaning(body))).toEqual(expected);
+    expect(policy.notes).toEqual(notes);
+  });
+
+  test("an address without a family before it is the session's", () => {
+    expect(bodies("add rule inet authnft filter ct original saddr $user_ip drop", V6)).toEqual([
+      "ct original saddr 2001:db8::7 drop",
+    ]);
+  });
+
+  test("the family that counts is the last one before it", () => {
+    expect(bodies("add rule inet authnft filter ip6 hoplimit 1 ip saddr $user_ip drop")).toHaveLength(1);
+    expect(
+      bodies(
+        "add rule inet authnft filter ip ttl 1 ip6 saddr $user_ip drop\nadd rule inet authnft filter drop",
+      ),
+    ).toEqual(["drop"]);
+  });
+
+  test("a name is a string to nft, never a word of its language", () => {
+    const fragment = readFragment(ALICE, () =>
+      Buffer.from("add rule inet authnft egress meta skuid $user_name drop"),
+    );
+    for (const name of ["accept", "jump", "0day", "a.b-c", "drop"]) {
+      const subject = { id: 1, name, address: undefined };
+      expect(compileFragment(fragment, { path: ALICE, accepted: JUDGED, subject }).rules[0]?.body).toContain(
+        `"${name}"`,
+      );
+    }
+  });
+});
+
+describe("require address", () => {
+  const RULE = "add rule inet authnft egress drop";
+
+  test.each(["# require address\n", "#require address\n", "  #   require address  \n"])(
+    "%j refuses without one",
+    (comment) => {
+      const fragment = readFragment(ALICE, () => Buffer.from(comment + RULE));
+      const compiled = (address: Subject["address"]): Policy =>
+        compileFragment(fragment, {
+          path: ALICE,
+          accepted: JUDGED,
+          subject: { id: 1000, name: "alice", address },
+        });
+      expect(() => compiled(undefined)).toThrow(
+        `Cannot use the fragment ${ALICE}: it asks for a client address`,
+      );
+      expect(compiled(V4).rules).toHaveLength(1);
+      expect(compiled(V6).rules).toHaveLength(1);
+    },
+  );
+
+  test("in an included file counts as well", () => {
+    const fragment = readFragment(ALICE, (path) =>
+      Buffer.from(path === ALICE ? `include "/etc/authnft/x"\n${RULE}` : "# require address"),
+    );
+    const subject = { id: 1000, name: "alice", address: undefined };
+    expect(() => compileFragment(fragment, { path: ALICE, accepted: JUDGED, subject })).toThrow(Refusal);
+  });
+
+  test("in a string is no comment", () => {
+    const fragment = readFragment(ALICE, () =>
+      Buffer.from('add rule inet authnft egress log prefix "# require address" drop'),
+    );
+    const subject = { id: 1000, name: "alice", address: undefined };
+    expect(compileFragment(fragment, { path: ALICE, accepted: JUDGED, subject }).rules).toHaveLength(1);
+  });
+});
+
+describe("a policy that is empty by accident", () => {
+  test.each(["", "\n", ";;;", "# nothing\n", "\\\n", "\t "])("%j", (text) => {
+    expect(refusalOf(text).message).toBe(
+      `Cannot use the fragment ${ALICE}: it holds no rule, and a policy must not be empty by accident; to permit everything, write "add rule inet authnft egress accept".`,
+    );
+  });
+
+  test("an include of nothing", () => {
+    expect(refusalOf('include "/etc/authnft/x"').message).toContain("it holds no rule");
+  });
+});
+
+/** A fragment, hostile or clumsy, where the complaint is and what it says. */
+const REFUSED: readonly (readonly [text: string, where: string, complaint: string])[] = [
+  // Other commands.
+  [
+    "flush ruleset",
+    "1:1",
+    'only "add rule inet authnft filter …", "add rule inet authnft egress …" and include may stand in a fragment, not "flush ruleset".',
+  ],
+  ["flush table inet authnft", "1:1", 'not "flush table inet authnft".'],
+  ["flush chain inet authnft filter", "1:1", 'not "flush chain inet authnft".'],
+  ["flush set inet authnft session_map_cg", "1:1", 'not "flush set inet authnft".'],
+  ["delete table inet authnft", "1:1", 'not "delete table inet authnft".'],
+  ["destroy table inet authnft", "1:1", 'not "destroy table inet authnft".'],
+  ["delete rule inet authnft members_out handle 3", "1:1", 'not "delete rule inet authnft".'],
+  ["delete element inet authnft session_in { 1 }", "1:1", 'not "delete element inet authnft".'],
+  ["insert rule inet authnft filter accept", "1:1", 'not "insert rule inet authnft".'],
+  ["replace rule inet authnft filter handle 3 accept", "1:1", 'not "replace rule inet authnft".'],
+  ["create rule inet authnft filter accept", "1:1", 'not "create rule inet authnft".'],
+  ["rename chain inet authnft filter x", "1:1", 'not "rename chain inet authnft".'],
+  ["list ruleset", "1:1", 'not "list ruleset".'],
+  ["reset counters", "1:1", 'not "reset counters".'],
+  ["reset rules inet authnft", "1:1", 'not "reset rules inet authnft".'],
+  ["monitor", "1:1", 'not "monitor".'],
+  ["export ruleset json", "1:1", 'not "export ruleset json".'],
+  ["describe ip saddr", "1:1", 'not "describe ip saddr".'],
+  ["get element inet authnft session_map_cg { 1 }", "1:1", 'not "get element inet authnft".'],
+  ["define user_ip = 0.0.0.0/0", "1:1", 'not "define user_ip = 0.0.0.0'],
+  ["redefine x = 1", "1:1", 'not "redefine x = 1".'],
+  ["undefine x", "1:1", 'not "undefine x".'],
+  ['error "x"', "1:1", 'not "error "x"".'],
+  ["add element inet authnft session_in { 1 : accept }", "1:1", 'not "add element inet authnft".'],
+  ["add table inet evil", "1:1", 'not "add table inet evil".'],
+  ["add flowtable inet authnft f { hook ingress priority 0; }", "1:55", 'a ";" inside braces'],
+  [
+    "add chain inet authnft x { type filter hook output priority -300; policy accept; }",
+    "1:65",
+    'a ";" inside braces',
+  ],
+  [
+    "add chain inet authnft x { type filter hook output priority -300 }",
+    "1:1",
+    'not "add chain inet authnft".',
+  ],
+  ["table inet authnft { chain filter { accept } }", "1:1", 'not "table inet authnft {".'],
+  ["#!/usr/sbin/nft -f\nflush ruleset", "2:1", 'not "flush ruleset".'],
+  // Almost a rule.
+  ["add", "1:1", 'not "add".'],
+  ["add rule", "1:1", 'not "add rule".'],
+  ["add rule inet authnft", "1:1", 'go to chain filter (what arrives) or egress (what is sent), not "".'],
+  ["add rule inet authnft filter", "1:1", "the rule is empty; say what to match and what to do."],
+  ["add rule inet authnft @session_chain", "1:1", "the rule is empty"],
+  ["ADD RULE inet authnft filter accept", "1:1", 'not "ADD RULE inet authnft".'],
+  ['add rule inet "authnft" filter accept', "1:1", 'not "add rule inet "authnft"".'],
+  ["add rule authnft filter accept", "1:1", 'not "add rule authnft filter".'],
+  ["add rule ip authnft filter accept", "1:1", 'not "add rule ip authnft".'],
+  ["add rule ip6 authnft egress accept", "1:1", 'not "add rule ip6 authnft".'],
+  ["add rule netdev authnft egress accept", "1:1", 'not "add rule netdev authnft".'],
+  ["add rule inet filter input accept", "1:1", 'not "add rule inet filter".'],
+  ["add inet authnft filter accept", "1:1", 'not "add inet authnft filter".'],
+  ["rule inet authnft filter accept", "1:1", 'not "rule inet authnft filter".'],
+  ["accept", "1:1", 'not "accept".'],
+  // Other chains.
+  ["add rule inet authnft input accept", "1:23", 'not "input".'],
+  ["add rule inet authnft Filter accept", "1:23", 'not "Filter".'],
+  ["add rule inet authnft filter.x accept", "1:23", 'not "filter.x".'],
+  ['add rule inet authnft "filter" accept', "1:23", 'not ""filter"".'],
+  ["add rule inet authnft members_in accept", "1:23", 'not "members_in".'],
+  ["add rule inet authnft members_out accept", "1:23", 'not "members_out".'],
+  ["add rule inet authnft session_bob_77_in accept", "1:23", 'not "session_bob_77_in".'],
+  [`add rule inet authnft ${JUDGED} accept`, "1:23", `not "${JUDGED}".`],
+  ["add rule inet authnft @session_in accept", "1:23", 'not "@session_in".'],
+  ["add rule inet authnft @session_map_cg accept", "1:23", 'not "@session_map_cg".'],
+  ["add rule inet authnft @ session_chain accept", "1:23", 'not "@".'],
+  ["add rule inet authnft $user_name accept", "1:23", 'not "$".'],
+  ["add rule inet authnft constructor accept", "1:23", 'not "constructor".'],
+  ["add rule inet authnft __proto__ accept", "1:23", 'not "__proto__".'],
+  // A second command.
+  ["add rule inet authnft filter accept; flush ruleset", "1:38", 'not "flush ruleset".'],
+  ["add rule inet authnft filter accept;flush ruleset", "1:37", 'not "flush ruleset".'],
+  ["add rule inet authnft filter accept\nflush ruleset", "2:1", 'not "flush ruleset".'],
+  ["add rule inet authnft filter accept # \\\nflush ruleset", "2:1", 'not "flush ruleset".'],
+  ["add rule inet authnft \\\n input accept", "2:2", 'not "input".'],
+  [
+    'add rule inet authnft filter log prefix "a\nflush ruleset"',
+    "1:41",
+    "a string is opened here and not closed on this line",
+  ],
+  ["add rule inet authnft filter tcp dport { 22; flush ruleset }", "1:44", 'a ";" inside braces'],
+  ["add rule inet authnft filter accept\radd table inet evil", "1:36", "a carriage return"],
+  ["add rule inet authnft filter accept\vadd table inet evil", "1:36", 'the character "\\u000b"'],
+  ["add rule inet authnft filter accept\u2028add table inet evil", "1:36", "the character"],
+  // Jumps.
+  [
+    "add rule inet authnft filter jump session_bob_77_in",
+    "1:30",
+    '"jump" has no place in a rule of a fragment: there are no chains',
+  ],
+  [
+    "add rule inet authnft filter goto session_bob_77_in",
+    "1:30",
+    '"goto" has no place in a rule of a fragment',
+  ],
+  [`add rule inet authnft filter goto ${JUDGED}`, "1:30", '"goto" has no place'],
+  ["add rule inet authnft filter tcp dport 22 \\\n jump members_out", "2:2", '"jump" has no place'],
+  ["add rule inet authnft filter jump { accept }", "1:30", '"jump" has no place'],
+  ["add rule inet authnft filter goto { accept; }", "1:43", 'a ";" inside braces'],
+  [
+    "add rule inet authnft filter tcp dport vmap { 22 : jump session_bob_77_in }",
+    "1:52",
+    '"jump" has no place',
+  ],
+  ["add rule inet authnft filter tcp dport vmap {22:goto session_bob_77_in}", "1:49", '"goto" has no place'],
+  ['add rule inet authnft filter comment "x"jump session_bob_77_in', "1:41", '"jump" has no place'],
+  // Sets and maps.
+  [
+    "add rule inet authnft egress socket cgroupv2 level 2 vmap @session_out",
+    "1:59",
+    'cannot use the set "@session_out": only @session_map_ipv4, @session_map_ipv6 and @session_map_cg are there.',
+  ],
+  [
+    "add rule inet authnft egress socket cgroupv2 level 2 vmap @ session_out",
+    "1:59",
+    'cannot use the set "@session_out"',
+  ],
+  [
+    "add rule inet authnft egress socket cgroupv2 level 1 @member_slices accept",
+    "1:54",
+    'cannot use the set "@member_slices"',
+  ],
+  ["add rule inet authnft egress ip daddr @\\\nbob accept", "1:39", 'cannot use the set "@bob"'],
+  ["add rule inet authnft egress ip daddr @constructor accept", "1:39", 'cannot use the set "@constructor"'],
+  ["add rule inet authnft egress ip daddr @__proto__ accept", "1:39", 'cannot use the set "@__proto__"'],
+  [
+    "add rule inet authnft egress ip daddr @session_map_ipv4x accept",
+    "1:39",
+    'cannot use the set "@session_map_ipv4x"',
+  ],
+  [
+    "add rule inet authnft egress meta mark set ip daddr map @session_map_ipv4",
+    "1:53",
+    '"map" has no place in a rule of a fragment: only the session sets may be named',
+  ],
+  [
+    "add rule inet authnft egress add @session_map_ipv4 { ip daddr }",
+    "1:30",
+    '"add" has no place in a rule of a fragment: it would change a set.',
+  ],
+  [
+    "add rule inet authnft egress update @session_map_cg { socket cgroupv2 level 2 }",
+    "1:30",
+    '"update" has no place',
+  ],
+  [
+    "add rule inet authnft egress delete @ session_map_cg { socket cgroupv2 level 2 }",
+    "1:30",
+    '"delete" has no place',
+  ],
+  ["add rule inet authnft egress set add ip daddr @session_map_ipv4", "1:34", '"add" has no place'],
+  [
+    "add rule inet authnft egress set update ip daddr timeout 1d @session_map_ipv4",
+    "1:34",
+    '"update" has no place',
+  ],
+  ["add rule inet authnft egress flow add @f", "1:35", '"add" has no place'],
+  ["add rule inet authnft egress flow offload @f", "1:43", 'cannot use the set "@f"'],
+  // Labels.
+  [
+    "add rule inet authnft filter ct label set 5",
+    "1:33",
+    '"ct label set" has no place in a fragment: labels say which flows were judged.',
+  ],
+  ["add rule inet authnft filter ct \\\n label \\\n set 5", "2:2", '"ct label set" has no place'],
+  ["add rule inet authnft filter ct\tlabel\tset ct mark", "1:33", '"ct label set" has no place'],
+  // Variables that are none.
+  [
+    "add rule inet authnft filter ip saddr $user_home accept",
+    "1:39",
+    'there is no variable "$user_home"; there are $user_ip, $user_id and $user_name.',
+  ],
+  ["add rule inet authnft filter ip saddr $user_ip/24 accept", "1:39", 'there is no variable "$user_ip/24"'],
+  ["add rule inet authnft filter ip saddr $", "1:39", 'there is no variable "$"'],
+  ["add rule inet authnft filter ip saddr $$user_ip", "1:39", 'there is no variable "$$"'],
+  ['add rule inet authnft filter ip saddr $"user_ip"', "1:39", "there is no variable"],
+  ["add rule inet authnft filter ip saddr $\u007buser_ip}", "1:39", 'there is no variable "${"'],
+  ["add rule inet authnft filter ip saddr $constructor", "1:39", 'there is no variable "$constructor"'],
+  // Includes.
+  [
+    'add rule inet authnft filter include "/etc/authnft/x"',
+    "1:30",
+    '"include" has no place in a rule of a fragment: include must stand on a line of its own',
+  ],
+  ['include "/etc/passwd"', "1:1", "cannot include"],
+  // What shells and editors leave behind.
+  ["add rule inet authnft filter ip saddr “192.0.2.7” accept", "1:39", 'the character "“"'],
+  ["add rule inet authnft filter tcp dport 8000–8099 accept", "1:44", 'the character "–"'],
+  ["add rule inet authnft\u00a0filter accept", "1:22", "the character"],
+  ["add rule inet authnft filter $(id)", "1:30", 'there is no variable "$("'],
+  ["add rule inet authnft filter `id`", "1:30", 'the character "`"'],
+  ["<<<<<<< HEAD", "1:1", 'not "< < < <".'],
+];
+
+describe("fragments that are refused", () => {
+  test("are many", () => {
+    expect(REFUSED.length).toBeGreaterThan(100);
+  });
+
+  test.each(REFUSED)("%j", (text, where, complaint) => {
+    const refusal = refusalOf(text);
+    expect(refusal.reason).toBe("content");
+    expect(refusal.message).toStartWith(`${ALICE}:${where}: `);
+    expect(refusal.message).toContain(complaint);
+    expect(refusal.message).not.toMatch(/\p{Cc}/u);
+  });
+
+  test("are refused as well behind a good rule, and the place is counted on", () => {
+    for (const [text, where] of REFUSED) {
+      const [line, column] = where.split(":").map(Number);
+      const refusal = refusalOf(`add rule inet authnft egress accept\n${text}`);
+      expect(refusal.message).toStartWith(`${ALICE}:${(line ?? 0) + 1}:${column}: `);
+    }
+  });
+});
+
+// nft ends a number where it ends, and an address after four hexadecimal digits: what follows without a blank is the next word.
+describe("words that run into what stands before them", () => {
+  const GLUED = [
+    "tcp dport 22accept",
+    "tcp dport 22return",
+    "tcp dport 22jump session_bob_77_in",
+    "tcp dport 0x16goto session_bob_77_judged",
+    "tcp dport 1-22jump session_bob_77_in",
+    "ip daddr 10.0.0.1jump session_bob_77_in",
+    "ip daddr 10.0.0.0/8jump session_bob_77_in",
+    "ip6 daddr ::1jump session_bob_77_in",
+    "ip6 daddr ::facejump session_bob_77_in",
+    "ip6 daddr 1:2:3:4:5:6:7:8jump session_bob_77_in",
+    "ip6 daddr ::ffff:192.0.2.7jump session_bob_77_in",
+    "ether daddr aa:bb:cc:dd:ee:ffgoto session_bob_77_judged",
+    "ct expiration 1d2h3m4sjump session_bob_77_in",
+    "vlan type 8021qjump session_bob_77_in",
+    "tcp dport 22update @session_map_cg { socket cgroupv2 level 2 }",
+    "tcp dport 22add @session_map_ipv4 { ip daddr }",
+    "meta mark 1set add ip daddr @session_map_ipv4",
+    "tcp dport 22ct label set 5",
+    'tcp dport 22include "/etc/authnft/x"',
+  ];
+
+  test("are refused", () => {
+    const through = GLUED.filter((rule) => {
+      try {
+        return compile(`add rule inet authnft egress ${rule}`).rules.some(
+          ({ body }) => reach(body) !== undefined,
+        );
+      } catch (error) {
+        expect(error).toBeInstanceOf(Refusal);
+        return false;
+      }
+    });
+    expect(through).toEqual([]);
+  });
+});
+
+describe("what is known to slip through", () => {
+  // Two sessions with a meter of one name exclude each other: nft makes a set of that name in the table.
+  test("a meter", () => {
+    refusalOf("add rule inet authnft egress meter m { ip daddr counter } drop");
+  });
+
+  // "index 0" counts from the rule that remembers flows, which is not the fragment's.
+  test("a rule that chooses its own place", () => {
+    for (const place of ["index 0", "handle 5", "position 5"])
+      refusalOf(`add rule inet authnft egress ${place} accept`);
+  });
+
+  test("a set whose name starts with a digit", () => {
+    refusalOf("add rule inet authnft egress ip daddr @8021q accept");
+  });
+
+  // libnftables 1.0.6 writes such a prefix over its own stack: the helper dies instead of refusing.
+  test("a log prefix of more than 127 bytes", () => {
+    refusalOf(`add rule inet authnft egress log prefix "${"x".repeat(137)}" drop`);
+    refusalOf(`add rule inet authnft egress log prefix "${"é".repeat(64)}" drop`);
+  });
+
+  // The kernel refuses these when the session's elements are added, so the complaint names no rule.
+  test("the translation of addresses", () => {
+    for (const statement of [
+      "masquerade",
+      "ip saddr 10.0.0.1 snat ip to 10.0.0.2",
+      "tcp dport 1 redirect to :2",
+    ]) {
+      refusalOf(`add rule inet authnft egress ${statement}`);
+    }
+  });
+
+  // Each rule is left out for want of an address: what stays is a policy that accepts everything.
+  test("a policy that is empty after all", () => {
+    refusalOf("add rule inet authnft egress ip6 daddr != $user_ip drop");
+  });
+});

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { describe, expect, test } from "bun:test";
+import { flowLabel } from "../../../src/ruleset/flow_label.ts";
+import {
+  addMember,
+  judgedChain,
+  type Member,
+  memberChain,
+  memberChains,
+} from "../../../src/ruleset/members.ts";
+
+const MEMBER: Member = {
+  stem: "alice_4711",
+  cgroupPath: "authnft.slice/authnft-alice-4711.scope",
+  cgroupId: 27711n,
+  address: { family: "ip", text: "192.0.2.7" },
+  comment: "alice (PID:4711)",
+  rules: [
+    { direction: "out", body: "tcp dport 443 goto session_alice_4711_judged" },
+    { direction: "in", body: "drop" },
+    { direction: "out", body: "reject" },
+  ],
+};
+
+test("a session with an address, whole", () => {
+  const label = flowLabel(27711n).join("|");
+  const path = '"authnft.slice/authnft-alice-4711.scope"';
+  const comment = 'comment "alice (PID:4711)"';
+  expect(addMember(MEMBER).lines).toEqual([
+    "create chain inet authnft session_alice_4711_in",
+    "create chain inet authnft session_alice_4711_out",
+    "create chain inet authnft session_alice_4711_judged",
+    `add rule inet authnft session_alice_4711_judged ct label set ${label} accept`,
+    `add rule inet authnft session_alice_4711_in ct direction reply ct label == ${label} accept`,
+    `add rule inet authnft session_alice_4711_out ct direction reply ct label == ${label} accept`,
+    "add rule inet authnft session_alice_4711_out tcp dport 443 goto session_alice_4711_judged",
+    "add rule inet authnft session_alice_4711_in drop",
+    "add rule inet authnft session_alice_4711_out reject",
+    "add rule inet authnft session_alice_4711_in goto session_alice_4711_judged",
+    "add rule inet authnft session_alice_4711_out goto session_alice_4711_judged",
+    `add element inet authnft session_map_cg { ${path} ${comment} }`,
+    `add element inet authnft session_map_ipv4 { ${path} . 192.0.2.7 ${comment} }`,
+    `add element inet authnft session_in { ${path} ${comment} : jump session_alice_4711_in }`,
+    `add element inet authnft session_out { ${path} ${comment} : jump session_alice_4711_out }`,
+  ]);
+});
+
+test.each<[Member["address"], string[]]>([
+  [undefined, ["session_map_cg"]],
+  [{ family: "ip", text: "192.0.2.7" }, ["session_map_cg", "session_map_ipv4"]],
+  [{ family: "ip6", text: "2001:db8::7" }, ["session_map_cg", "session_map_ipv6"]],
+])("which sets a session is in, address %j", (address, sets) => {
+  const named = addMember({ ...MEMBER, address }).lines.flatMap(
+    (line) => /session_map_\w+/.exec(line)?.[0] ?? [],
+  );
+  expect(named).toEqual(sets);
+});
+
+test("the first rule's line is told, however many there are", () => {
+  for (const count of [0, 1, 500]) {
+    const rules = Array.from(
+      { length: count },
+      (_, index) => ({ direction: "out", body: `th dport ${index}` }) as const,
+    );
+    const { lines, firstRule } = addMember({ ...MEMBER, rules });
+    for (const [index, { body }] of rules.entries()) expect(lines[firstRule + index]).toEndWith(` ${body}`);
+    expect(lines[firstRule + count]).toEndWith("_in goto session_alice_4711_judged");
+  }
+});
+
+test("a session is in force last of all: no packet meets its chains half made", () => {
+  const { lines } = addMember(MEMBER);
+  const element = lines.findIndex((line) => line.startsWith("add element"));
+  expect(lines.slice(element).every((line) => line.startsWith("add element"))).toBe(true);
+  expect(lines.slice(0, element).some((line) => line.startsWith("add element"))).toBe(false);
+});
+
+test("chains are listed so that each can be deleted when it comes", () => {
+  expect(memberChains("x_1")).toEqual([
+    memberChain("x_1", "in"),
+    memberChain("x_1", "out"),
+    judgedChain("x_1"),
+  ]);
+});
+
+describe("the elements' comment", () => {
+  const commentOf = (comment: string): string => {
+    const found = addMember({ ...MEMBER, comment }).lines.flatMap(
+      (line) => /comment "([^"]*)"/.exec(line)?.[1] ?? [],
+    );
+    expect(new Set(found).size).toBe(1);
+    expect(found).toHaveLength(4);
+    return found[0] ?? "";
+  };
+  const longest = `${"u".repeat(32)} (PID:4194304)`;
+
+  test.each<[string, string]>([
+    ["alice (PID:1)", "alice (PID:1)"],
+    [longest, longest],
+    ["alice (PID:1) [role=dev]", "alice (PID:1) [role=dev]"],
+    ["x".repeat(127), "x".repeat(127)],
+    ["x".repeat(128), "x".repeat(127)],
+    [`a [${"t".repeat(123)}]`, `a [${"t".repeat(123)}]`],
+    [`a [${"t".repeat(124)}]`, `a [${"t".repeat(123)}]`],
+    [`${longest} [${"t".repeat(192)}]`, `${longest} [${"t".repeat(126 - longest.length - 2)}]`],
+  ])("%s", (comment, kept) => {
+    expect(commentOf(comment)).toBe(kept);
+    expect(kept.length).toBeLessThanOrEqual(127);
+  });
+
+  // nftables refuses a transaction with a longer one, and the login with it.
+  test("is never longer than nftables holds, and a tag keeps its brackets", () => {
+    for (let length = 1; length <= 192; length++) {
+      const kept = commentOf(`alice (PID:4711) [${"t".repeat(length)}]`);
+      expect(kept).toMatch(/^alice \(PID:4711\) \[t+\]$/);
+      expect(kept.length).toBe(Math.min(127, 19 + length));
+    }
+  });
+});

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { expect, test } from "bun:test";
+import { BASE_CHAINS, baseTable, closeSlice, KEYED_SETS, TABLE } from "../../../src/ruleset/table.ts";
+
+const lines = baseTable("authnft.slice");
+
+/** The rules of a chain, in order. */
+function rulesOf(chain: string): string[] {
+  const prefix = `add rule ${TABLE} ${chain} `;
+  return lines.filter((line) => line.startsWith(prefix)).map((line) => line.slice(prefix.length));
+}
+
+test("every command is of our table, stands on one line and adds, but for what is written anew", () => {
+  for (const line of lines) {
+    expect(line).toMatch(/^(add (table|set|map|chain|rule|element)|flush chain) inet authnft\b/);
+    expect(line).not.toMatch(/[\n\r]/);
+  }
+});
+
+test("the chains that are hooked accept: what is not a member's is nobody's business here", () => {
+  const hooked = lines.filter((line) => line.includes(" hook "));
+  expect(hooked).toEqual([
+    `add chain ${TABLE} filter { type filter hook input priority filter - 1; policy accept; }`,
+    `add chain ${TABLE} egress { type filter hook output priority filter - 1; policy accept; }`,
+  ]);
+});
+
+test("packets of everybody else meet one look-up", () => {
+  expect(rulesOf("filter")).toEqual(["socket cgroupv2 level 1 @member_slices jump members_in"]);
+  expect(rulesOf("egress")).toEqual(["socket cgroupv2 level 1 @member_slices jump members_out"]);
+});
+
+test("a packet of a member that no session answers for ends here", () => {
+  expect(rulesOf("members_in").at(-1)).toBe("drop");
+  expect(rulesOf("members_out").slice(-2)).toEqual([
+    "meta l4proto tcp reject with tcp reset",
+    "reject with icmpx admin-prohibited",
+  ]);
+  // Before the default stands the look-up, and only what has no judge passes before that.
+  expect(rulesOf("members_in").at(-2)).toBe("socket cgroupv2 level 2 vmap @session_in");
+  expect(rulesOf("members_out").at(-3)).toBe("socket cgroupv2 level 2 vmap @session_out");
+  expect(rulesOf("members_in").slice(0, -2)).toEqual([
+    "meta l4proto != { tcp, udp } accept",
+    "fib daddr type { broadcast, multicast } accept",
+    "iif lo tcp flags & rst == rst accept",
+  ]);
+});
+
+test("each chain has as many rules as is said of it, and starts from none", () => {
+  for (const [chain, count] of Object.entries(BASE_CHAINS)) {
+    expect(rulesOf(chain)).toHaveLength(count);
+    const flushed = lines.indexOf(`flush chain ${TABLE} ${chain}`);
+    expect(flushed).toBeGreaterThan(
+      lines.findIndex((line) => line.startsWith(`add chain ${TABLE} ${chain}`)),
+    );
+    expect(flushed).toBeLessThan(lines.findIndex((line) => line.startsWith(`add rule ${TABLE} ${chain}`)));
+  }
+  expect(lines.filter((line) => line.startsWith("add rule"))).toHaveLength(
+    Object.values(BASE_CHAINS).reduce((sum, count) => sum + count, 0),
+  );
+});
+
+test("nothing that sessions added is flushed", () => {
+  expect(lines.filter((line) => /flush (set|map|table)|delete|destroy/.test(line))).toEqual([]);
+});
+
+test("the sets and maps that sessions are in are made, the maps with a counter for each element", () => {
+  for (const set of KEYED_SETS) {
+    const made = lines.filter((line) => new RegExp(`^add (set|map) ${TABLE} ${set} `).test(line));
+    expect(made).toHaveLength(1);
+    expect(made[0]).toContain("typeof socket cgroupv2 level 2");
+    expect(made[0]?.includes("counter;")).toBe(made[0]?.includes(": verdict") ?? false);
+  }
+});
+
+test("a set is made before an element goes in, and the slice before a rule looks for it", () => {
+  const close = lines.indexOf(closeSlice("authnft.slice"));
+  expect(closeSlice("authnft.slice")).toBe(`add element ${TABLE} member_slices { "authnft.slice" }`);
+  expect(close).toBeGreaterThan(
+    lines.findIndex((line) => line.includes("add set inet authnft member_slices ")),
+  );
+  expect(close).toBeLessThan(lines.findIndex((line) => line.startsWith("add rule")));
+});

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { describe, expect, test } from "bun:test";
+import { formatRecord, parseRecord, type SessionRecord } from "../../../src/session/record.ts";
+
+const RECORD: SessionRecord = {
+  v: 2,
+  user: "alice",
+  uid: 1000,
+  scope_unit: "authnft-alice-4711.scope",
+  cg_path: "authnft.slice/authnft-alice-4711.scope",
+  cg_id: 27711,
+  remote_ip: "192.0.2.7",
+  fragment: "/etc/authnft/users/alice",
+  claims_tag: "",
+  correlation: "authnft-1700000000-4711-000aff10",
+  service: "sshd",
+  tty: "ssh",
+  pid: 4711,
+  opened_at: "2025-11-22T01:38:00.123Z",
+  state: "open",
+};
+
+test("what is written is read", () => {
+  expect(parseRecord(formatRecord(RECORD))).toEqual(RECORD);
+  const counted = { ...RECORD, state: "lingering", traffic: { packets: 7, bytes: 4242 } } as const;
+  expect(parseRecord(formatRecord(counted))).toEqual(counted);
+});
+
+test("a record is one line", () => {
+  const text = formatRecord({ ...RECORD, tty: "a\nb", service: "\u2028\x1b" });
+  expect(text.indexOf("\n")).toBe(text.length - 1);
+  expect(parseRecord(text)?.tty).toBe("a\nb");
+});
+
+test("what a later release adds is passed over", () => {
+  expect(parseRecord(JSON.stringify({ ...RECORD, later: { x: 1 } }))).toEqual(RECORD);
+});
+
+describe("no record of ours", () => {
+  test("however much of the end is missing", () => {
+    const text = formatRecord(RECORD).trimEnd();
+    for (let length = 0; length < text.length; length++)
+      expect(parseRecord(text.slice(0, length))).toBeUndefined();
+  });
+
+  test.each(Object.keys(RECORD))("without %s", (key) => {
+    const { [key as keyof SessionRecord]: _, ...rest } = RECORD;
+    expect(parseRecord(JSON.stringify(rest))).toBeUndefined();
+  });
+
+  test.each<[string, unknown]>([
+    ["v", 1],
+    ["v", 3],
+    ["v", "2"],
+    ["user", null],
+    ["uid", -1],
+    ["uid", 1.5],
+    ["uid", "1000"],
+    ["scope_unit", "session-3.scope"],
+    ["scope_unit", "../../etc/passwd"],
+    ["scope_unit", "authnft-alice-4711.scope/../x"],
+    ["scope_unit", ""],
+    ["cg_id", 0],
+    ["cg_id", -5],
+    ["cg_id", 1.5],
+    ["cg_id", "27711"],
+    ["cg_id", null],
+    ["remote_ip", null],
+    ["pid", 0],
+    ["pid", -1],
+    ["pid", "1"],
+    ["opened_at", ""],
+    ["opened_at", "yesterday"],
+    ["opened_at", 1700000000],
+    ["state", "closed"],
+    ["state", ""],
+    ["traffic", 5],
+    ["traffic", { packets: "1", bytes: 2 }],
+    ["traffic", { packets: 1 }],
+  ])("with %s = %j", (key, value) => {
+    expect(parseRecord(JSON.stringify({ ...RECORD, [key]: value }))).toBeUndefined();
+  });
+
+  test.each(["", " ", "null", "[]", "2", '"text"', "{}", "{", "\0", "\ufeff", "v=2"])("in %j", (text) => {
+    expect(parseRecord(text)).toBeUndefined();
+  });
+
+  test("with something behind it", () => {
+    expect(parseRecord(`${JSON.stringify(RECORD)}x`)).toBeUndefined();
+  });
+
+  test("in a hundred thousand brackets", () => {
+    expect(parseRecord("[".repeat(100_000))).toBeUndefined();
+  });
+});

@@ -34,7 +34,7 @@
 #endif
 
 #define ALARM_S		12	/* seconds; the shim gives up after 10, pam_exec never does */
-#define ITEM_MAX	1024	/* bytes of one PAM item; a host name has at most 255, a user name 32 */
+#define ITEM_MAX	4096	/* bytes of one PAM item: more than the program takes, so that it is the one to refuse */
 #define VALUE_MAX	256	/* bytes of a value of the user's; a correlation token has 64, a serial 11 */
 #define ARGS_MAX	64	/* words on a PAM line; there are six arguments to give */
 #define MESSAGE_MAX	256	/* bytes of one line to the log */

@@ -909,7 +909,8 @@ refuse(pam_handle_t *pamh, int flags, const char *sentence)
 {
 	if (((unsigned int)flags & PAM_SILENT) == 0)
 		pam_error(pamh, "%s", sentence);
-	return PAM_SESSION_ERR;
+	/* Not PAM_SESSION_ERR: sudo runs the command all the same after that one. */
+	return PAM_PERM_DENIED;
 }
 
 /* ---- the two functions that PAM calls ---- */

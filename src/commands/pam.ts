@@ -4,10 +4,10 @@ import * as v from "valibot";
 import { confine } from "../confine/seccomp.ts";
 import { Refusal } from "../refusal.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
-import { cutOff } from "../session/lifecycle.ts";
+import { cutOff, reportUnread } from "../session/lifecycle.ts";
 import type { Reply } from "../session/reply.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
-import { Level, log } from "../system/journal.ts";
+import { readText } from "../system/files.ts";
 import { SystemError } from "../system/libc.ts";
 import { findUser, isMember } from "../system/users.ts";
 import { answer } from "./session.ts";
@@ -53,13 +53,9 @@ export async function runPamExec(options: {
     reply = await answer(request);
   } catch (error) {
     // Nobody stands behind us who would cut the process off from the network, as the shim does.
-    if (type === "open_session") cutOff(process.ppid);
+    if (type === "open_session" && effectiveUid(process.ppid) === 0) cutOff(process.ppid);
     if (!(error instanceof Refusal)) throw error;
-    log({
-      level: Level.warning,
-      message: error.message,
-      fields: { AUTHNFT_EVENT: "refuse", AUTHNFT_REASON: error.reason },
-    });
+    reportUnread(error);
     reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
   }
   // A close always succeeds.
@@ -72,6 +68,13 @@ export async function runPamExec(options: {
 function toRequest(items: Items, args: readonly string[]): Request | undefined {
   const user = resolve(items.AUTHNFT_PAM_USER);
   if (user === undefined) return undefined;
+  // If the PAM process died, its child has another parent now: a user's service manager, for one.
+  if (effectiveUid(process.ppid) !== 0) {
+    throw new Refusal(
+      "request",
+      "Cannot tell whose session it is: the process that asked for it is gone; log in again.",
+    );
+  }
   const env: Record<string, string> = {};
   if (items.AUTHNFT_PAM_ENV_CORRELATION !== undefined)
     env[CORRELATION_VARIABLE] = items.AUTHNFT_PAM_ENV_CORRELATION;
@@ -95,6 +98,12 @@ function toRequest(items: Items, args: readonly string[]): Request | undefined {
       session: "",
     }),
   );
+}
+
+/** The effective uid of a process; `undefined` when it is gone. */
+function effectiveUid(pid: number): number | undefined {
+  const uid = /^Uid:\t\d+\t(\d+)\t/m.exec(readText(`/proc/${pid}/status`) ?? "")?.[1];
+  return uid === undefined ? undefined : Number(uid);
 }
 
 /** @throws {Refusal} `user`, when the name service fails: "cannot know" is not "no" */

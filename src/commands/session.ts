@@ -2,10 +2,9 @@
 import { readSync, writeSync } from "node:fs";
 import { confine } from "../confine/seccomp.ts";
 import { Refusal } from "../refusal.ts";
-import { closeSession, openSession } from "../session/lifecycle.ts";
+import { closeSession, openSession, reportUnread } from "../session/lifecycle.ts";
 import { formatReply, type Reply } from "../session/reply.ts";
-import { parseRequest, REQUEST_LIMIT, type Request } from "../session/request.ts";
-import { Level, log } from "../system/journal.ts";
+import { decodeRequest, parseRequest, REQUEST_LIMIT, type Request } from "../session/request.ts";
 
 /**
  * Serves the shim: one request on standard input, one reply on standard output.
@@ -17,14 +16,10 @@ export async function runSession(options: { readonly sandbox: boolean }): Promis
   let reply: Reply;
   try {
     if (options.sandbox) confine();
-    reply = await answer(parseRequest(readInput()));
+    reply = await answer(parseRequest(decodeRequest(readInput())));
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    log({
-      level: Level.warning,
-      message: error.message,
-      fields: { AUTHNFT_EVENT: "refuse", AUTHNFT_REASON: error.reason },
-    });
+    reportUnread(error);
     reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
   }
   writeSync(1, formatReply(reply));
@@ -36,7 +31,7 @@ export function answer(request: Request): Promise<Reply> {
   return request.type === "open" ? openSession(request) : closeSession(request);
 }
 
-function readInput(): string {
+function readInput(): Uint8Array {
   const buffer = Buffer.alloc(REQUEST_LIMIT + 1);
   let filled = 0;
   while (filled < buffer.length) {
@@ -44,5 +39,5 @@ function readInput(): string {
     if (got === 0) break;
     filled += got;
   }
-  return buffer.toString("utf8", 0, filled);
+  return buffer.subarray(0, filled);
 }

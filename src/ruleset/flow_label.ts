@@ -3,21 +3,27 @@
 /** nf_conntrack_labels(5): a flow has 128 label bits. */
 const BITS = 128;
 
-/** Six bits of 128 make 5,423,611,200 different labels: more than the 2^32 cgroups that the kernel numbers before it starts over. */
-const WEIGHT = 6;
+/** Eight bits of 128 make 1.4e12 different labels. */
+const WEIGHT = 8;
+const LABELS = choose(BITS, WEIGHT);
+
+/** Spreads consecutive ids over all labels; LABELS by the golden ratio, and the next number that shares no factor with it. */
+const SPREAD = 883_604_832_989n;
 
 /**
  * The connection tracking label of a cgroup's flows, as the numbers of its bits.
  *
  * "Established" says only that packets went both ways, and a peer can bring that about alone. A flow that carries
- * this label was judged by the chain that sets it. Labels can be added to a flow, never taken away: so each has exactly six bits,
- * and a flow that a second session labels carries more, which is nobody's label. Its replies are then judged by the rules.
+ * this label was accepted by the chain that sets it. Bits can be added to a flow, never taken away, and on the loopback two sessions
+ * label one flow; so a label counts as there when its eight bits are, whatever others are. No two cgroups of a boot have the
+ * same label, and labels of neighbours have little in common, so that two together do not make up a third's.
  *
  * @param cgroupId the inode of the cgroup's directory
- * @returns six different bit numbers, 0 to 127, in descending order; the `cgroupId`th combination in the combinatorial number system
+ * @returns eight different bit numbers, 0 to 127, in descending order: the scrambled id's combination in the combinatorial number system
  */
 export function flowLabel(cgroupId: bigint): number[] {
-  let rest = Number(cgroupId % BigInt(choose(BITS, WEIGHT)));
+  // The kernel numbers cgroups with 32 bits before it starts over.
+  let rest = Number((BigInt.asUintN(32, cgroupId) * SPREAD) % BigInt(LABELS));
   const bits: number[] = [];
   let bit = BITS;
   for (let weight = WEIGHT; weight > 0; weight--) {

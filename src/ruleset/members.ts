@@ -55,10 +55,12 @@ export function addMember(member: Member): { readonly lines: string[]; readonly 
   const head = [
     // "create" fails where "add" would lay our rules behind the leftovers of another session.
     ...memberChains(stem).map((chain) => `create chain ${TABLE} ${chain}`),
-    `add rule ${TABLE} ${judged} ct label set ${label} accept`,
+    // The opener's direction only: who joins a flow that a peer opened is judged packet by packet.
+    `add rule ${TABLE} ${judged} ct direction original ct label set ${label}`,
+    `add rule ${TABLE} ${judged} accept`,
     ...(["in", "out"] as const).map(
       (direction) =>
-        `add rule ${TABLE} ${memberChain(stem, direction)} ct direction reply ct label == ${label} accept`,
+        `add rule ${TABLE} ${memberChain(stem, direction)} ct direction reply ct label & (${label}) == ${label} accept`,
     ),
   ];
   const rules = member.rules.map(

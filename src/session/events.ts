@@ -78,7 +78,7 @@ function sentence(event: Event, told: Told): string {
     case "open":
       return `Session of ${told.user}${from} is filtered by ${told.fragment} in ${told.scope_unit}.`;
     case "refuse":
-      return `Session of ${told.user}${from} is refused: ${event.why}`;
+      return told.user === "" ? event.why : `Session of ${told.user}${from} is refused: ${event.why}`;
     case "close":
       return event.how === "pam"
         ? `Session of ${told.user} in ${told.scope_unit} was closed; its rules are gone.`

@@ -18,7 +18,7 @@ import {
   replaceFile,
 } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
-import { readKey } from "../system/keyring.ts";
+import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
 import * as nftables from "../system/nftables.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
@@ -26,7 +26,7 @@ import { familyOf } from "./address.ts";
 import { type Arguments, parseArguments } from "./arguments.ts";
 import { type ClaimsTag, claimsTag, parseKeySerial } from "./claims.ts";
 import { CORRELATION_VARIABLE, correlationToken } from "./correlation.ts";
-import { describeEvent, type Event } from "./events.ts";
+import { describeEvent, type Event, type Told } from "./events.ts";
 import { choosePeer } from "./peer.ts";
 import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "./record.ts";
 import { removeSession, type Traffic } from "./removal.ts";
@@ -159,7 +159,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   // What is pushed here is undone in reverse when a later step fails.
   using undo = new DisposableStack();
   for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
-  loadRules(unit, policy, {
+  loadRules(unit, draft.fragment, policy, {
     stem: objectStem(unit),
     cgroupPath: cgroupPath(unit),
     cgroupId: id,
@@ -214,6 +214,23 @@ async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack
     // No scope, or no room for its record: to be below the slice is enough. The refusal itself is logged already.
     if (draft.cg_id === NO_CGROUP) cutOff(draft.pid);
   }
+}
+
+/** Logs a refusal of which nothing is known but the reason. */
+export function reportUnread(refusal: Refusal): void {
+  report(
+    { kind: "refuse", reason: refusal.reason, why: refusal.message },
+    {
+      user: "",
+      cg_path: "",
+      cg_id: NO_CGROUP,
+      remote_ip: "",
+      fragment: "",
+      claims_tag: "",
+      scope_unit: "",
+      correlation: "",
+    },
+  );
 }
 
 /** Moves a process to where it has no network, without asking anybody. Best effort: what goes wrong is logged. */
@@ -373,11 +390,12 @@ function readClaims(args: Arguments, env: Request["env"]): ClaimsTag | undefined
   const serial = env[args.claimsEnv];
   if (serial === undefined) return undefined;
   try {
-    const key = readKey(parseKeySerial(serial));
-    if (key.uid === 0 && key.type === "user") return claimsTag(key.payload);
+    const key = parseKeySerial(serial);
+    const { type, uid } = describeKey(key);
+    if (uid === 0 && type === "user") return claimsTag(readKey(key));
     throw new Refusal(
       "claims",
-      `Cannot believe the claims: key ${serial} is of type "${key.type}" and belongs to uid ${key.uid}; only a key of type "user" that belongs to uid 0 is taken.`,
+      `Cannot believe the claims: key ${serial} is of type "${type}" and belongs to uid ${uid}; only a key of type "user" that belongs to uid 0 is taken.`,
     );
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
@@ -452,12 +470,15 @@ async function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
 }
 
 /** Loads a session's rules, and the base table where it is not whole. @throws {Refusal} `nft-syntax` or `ruleset` */
-function loadRules(unit: ScopeUnit, policy: Policy, member: Member): void {
+function loadRules(unit: ScopeUnit, fragment: string, policy: Policy, member: Member): void {
   const { lines, firstRule } = addMember(member);
   const load = (base: readonly string[]): void =>
-    run([...base, ...lines], (line) => {
-      const rule = policy.rules[line - base.length - firstRule];
-      return rule && locate(rule.place);
+    run([...base, ...lines], (line, complaint) => {
+      const index = line - base.length - firstRule;
+      const rule = policy.rules[index];
+      if (rule !== undefined) return locate(rule.place);
+      // What a rule may not do in its chain the kernel finds when the chain is put into the map, and does not say which.
+      return index >= policy.rules.length && complaint.includes("not supported") ? fragment : undefined;
     });
   try {
     load(baseIsWhole() ? [closeSlice(SLICE)] : baseTable(SLICE));
@@ -482,16 +503,19 @@ function baseIsWhole(): boolean {
  * @param place tells the place in a fragment that a line, from 0, comes from
  * @throws {Refusal} `nft-syntax` for a line that comes from a fragment, `ruleset` for any other
  */
-function run(lines: readonly string[], place: (line: number) => string | undefined = () => undefined): void {
+function run(
+  lines: readonly string[],
+  place: (line: number, complaint: string) => string | undefined = () => undefined,
+): void {
   try {
     nftables.runTransaction(lines);
   } catch (error) {
     if (!(error instanceof nftables.TransactionError)) throw error;
-    const where = error.line === undefined ? undefined : place(error.line);
+    const where = error.line === undefined ? undefined : place(error.line, error.complaint);
     if (where !== undefined)
       throw new Refusal(
         "nft-syntax",
-        `${where}: nftables does not take this rule: ${error.complaint}; see nft(8).`,
+        `${where}: nftables does not take what it says: ${error.complaint}; see nft(8).`,
       );
     throw new Refusal(
       "ruleset",
@@ -535,7 +559,7 @@ function readRecord(unit: ScopeUnit): SessionRecord | undefined {
   return undefined;
 }
 
-function report(event: Event, told: Draft | SessionRecord): void {
+function report(event: Event, told: Told & { readonly cg_id: number }): void {
   const { message, messageId, fields } = describeEvent(event, {
     ...told,
     cg_id: told.cg_id === NO_CGROUP ? undefined : told.cg_id,

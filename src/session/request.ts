@@ -23,12 +23,31 @@ const RequestSchema = v.strictObject({
   ruser: item,
   pid: v.pipe(v.number(), v.integer(), v.minValue(2)),
   args: v.array(item),
-  env: v.record(v.string(), item),
+  env: v.pipe(
+    v.unknown(),
+    v.check((value) => !Array.isArray(value), "an object"),
+    v.record(v.string(), item),
+  ),
   session: item,
 });
 
 /** What the PAM process asks for: its PAM items, as it has them. None of it is believed further than its check. */
 export type Request = Readonly<v.InferOutput<typeof RequestSchema>>;
+
+/**
+ * Takes the bytes of a request for text.
+ *
+ * @throws {Refusal} `request`, when there are too many, or they are no UTF-8
+ */
+export function decodeRequest(bytes: Uint8Array): string {
+  if (bytes.length > REQUEST_LIMIT)
+    throw new Refusal("request", malformed(`it is longer than ${REQUEST_LIMIT} bytes`));
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new Refusal("request", malformed("it is not UTF-8"));
+  }
+}
 
 /**
  * Reads a request.

@@ -10,6 +10,7 @@ import {
   readFileSync,
   readSync,
   renameSync,
+  rmSync,
   statSync,
   unlinkSync,
   writeSync,
@@ -121,6 +122,8 @@ export function replaceFile(path: string, content: string): void {
     } finally {
       closeSync(fd);
     }
+    // Nothing but a directory withstands a rename; one that somebody made there is none of ours.
+    if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) rmSync(path, { recursive: true });
     renameSync(temporary, path);
   } catch (error) {
     unlinkSync(temporary);
@@ -141,13 +144,9 @@ export function readText(path: string): string | undefined {
   }
 }
 
-/** Removes a file; that it is gone already is fine. @throws {Error} of node:fs */
+/** Removes a file, or what else stands in its place; that it is gone already is fine. @throws {Error} of node:fs */
 export function removeFile(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
+  rmSync(path, { recursive: true, force: true });
 }
 
 /** Makes a directory of root's with this mode, and those above it. @throws {Error} of node:fs */

@@ -62,8 +62,8 @@ function journalEntry(entry: Entry): Uint8Array {
 }
 
 function syslogLine(entry: Entry): string {
-  const fields = Object.entries(entry.fields ?? {}).map(
-    ([name, value]) => ` ${name}=${JSON.stringify(value)}`,
-  );
+  const known =
+    entry.messageId === undefined ? entry.fields : { ...entry.fields, MESSAGE_ID: entry.messageId };
+  const fields = Object.entries(known ?? {}).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`);
   return `<${AUTHPRIV * 8 + entry.level}>${IDENTIFIER}[${process.pid}]: ${entry.message}${fields.join("")}`;
 }

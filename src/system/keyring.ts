@@ -13,15 +13,18 @@ const KEYCTL_DESCRIBE = 6;
 const KEYCTL_READ = 11;
 const PAYLOAD_LIMIT = 32767; // keyrings(7): the longest payload of a "user" key
 
-/** A key's owner and payload. */
-export type Key = { readonly type: string; readonly uid: number; readonly payload: Uint8Array };
-
-/** Reads a key of the kernel's keyrings by its serial number: keyctl(2). @throws {SystemError} */
-export function readKey(serial: number): Key {
-  const description = Buffer.from(keyctl(KEYCTL_DESCRIBE, serial, 4096)).toString("latin1");
+/** The type and the owner of a key of the kernel's keyrings: keyctl(2). @throws {SystemError} */
+export function describeKey(serial: number): { readonly type: string; readonly uid: number } {
   // "type;uid;gid;perm;description"
-  const [type = "", uid = ""] = description.split(";");
-  return { type, uid: Number(uid), payload: keyctl(KEYCTL_READ, serial, PAYLOAD_LIMIT) };
+  const [type = "", uid = ""] = Buffer.from(keyctl(KEYCTL_DESCRIBE, serial, 4096))
+    .toString("latin1")
+    .split(";");
+  return { type, uid: Number(uid) };
+}
+
+/** The payload of a key. @throws {SystemError} */
+export function readKey(serial: number): Uint8Array {
+  return keyctl(KEYCTL_READ, serial, PAYLOAD_LIMIT);
 }
 
 function keyctl(operation: number, serial: number, room: number): Uint8Array {

@@ -16,7 +16,7 @@ import {
   LOG_ERR,
   LOG_WARNING,
   OK_REPLY,
-  PAM_SESSION_ERR,
+  PAM_PERM_DENIED,
   PAM_SUCCESS,
   REFUSED_REPLY,
   Rig,
@@ -78,7 +78,7 @@ function expectNothingLeft(session: Session): void {
 
 /** A session that was refused because the helper did not do its part. */
 function expectNoAnswer(session: Session, why: RegExp | string): void {
-  expect(codes(session)).toEqual([PAM_SESSION_ERR]);
+  expect(codes(session)).toEqual([PAM_PERM_DENIED]);
   expect(session.logs).toHaveLength(1);
   expect(session.logs[0]?.level).toBe(LOG_ERR);
   expect(session.logs[0]?.text).toContain("session of alice refused: no answer from ");
@@ -132,7 +132,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test("refused shows the helper's sentence, UTF-8 included, and takes the network", async () => {
       const said = "Bitte fragen Sie den Verwalter: „authnft doctor“ – 100 %s %n.";
       const refused = await session({ reply: REFUSED_REPLY.replace(/say=.*/, `say=${said}`) });
-      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
       expect(refused.said).toEqual([said]);
       expect(refused.logs).toEqual([]);
       expect(refused.env).toEqual([]);
@@ -142,13 +142,13 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     test("refused without a sentence says one of the shim's", async () => {
       const refused = await session({ reply: "authnft 1\nresult=refused\nend\n" });
-      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
       expect(refused.said[0]).toContain("Ask the administrator");
     });
 
     test("refused says nothing under PAM_SILENT", async () => {
       const refused = await session({ reply: REFUSED_REPLY, words: ["open-silent"] });
-      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
       expect(refused.said).toEqual([]);
       expect(rig.networkTaken).toBe(true);
     });
@@ -407,7 +407,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     }
 
     function expectUnknown(refused: Session): void {
-      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
       expect(rig.started).toBe(false);
       expect(refused.logs).toHaveLength(1);
       expect(refused.logs[0]).toEqual({ level: LOG_ERR, text: expect.stringContaining("cannot look up") });
@@ -673,7 +673,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     test("without a reply the process is moved to where there is no network", async () => {
       const refused = await session({ under: inside(), reply: "no" });
-      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
       expect(refused.facts.get("cgroup")).toBe("/authnft.slice/refused");
     });
 
@@ -694,7 +694,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         `${rig.cgroups}${target}`,
       ];
       const refused = await session({ under, plan: "move 0\nreply 0\n", reply: REFUSED_REPLY });
-      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
       expect(refused.facts.get("cgroup")).toBe(target);
     });
 
@@ -709,7 +709,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test("where it cannot be moved, that is logged as critical", async () => {
       const under = [...inside(), "sh", "-c", 'rmdir "$0/authnft.slice" && exec "$@"', rig.cgroups];
       const refused = await session({ under, reply: REFUSED_REPLY });
-      expect(codes(refused)).toEqual([PAM_SESSION_ERR]);
+      expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
       expect(refused.logs).toEqual([
         { level: LOG_CRIT, text: expect.stringContaining("cannot move the refused session") },
       ]);
@@ -756,7 +756,7 @@ describe("shim, with this system's own name service", () => {
       user: "bob",
       words: ["nss:group=900:", "close", "limit:spare=1000000", "open"],
     });
-    expect(codes(refused)).toEqual([PAM_SUCCESS, PAM_SESSION_ERR]);
+    expect(codes(refused)).toEqual([PAM_SUCCESS, PAM_PERM_DENIED]);
     expect(refused.logs[0]?.text).toMatch(/cannot look up user .*: Cannot allocate memory/);
   });
 });

@@ -13,7 +13,7 @@ export const DEADLINE_MS = 1000;
 
 /** What PAM answers (security/_pam_types.h). */
 export const PAM_SUCCESS = 0;
-export const PAM_SESSION_ERR = 14;
+export const PAM_PERM_DENIED = 6;
 
 /** Syslog's levels (syslog.h). */
 export const LOG_CRIT = 2;

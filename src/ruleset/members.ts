@@ -52,9 +52,20 @@ export function addMember(member: Member): { readonly lines: string[]; readonly 
   const { stem, cgroupPath: path } = member;
   const label = flowLabel(member.cgroupId).join("|");
   const judged = judgedChain(stem);
+  const comment = `comment "${clipComment(member.comment)}"`;
+  const set = member.address?.family === "ip6" ? "session_map_ipv6" : "session_map_ipv4";
   const head = [
     // "create" fails where "add" would lay our rules behind the leftovers of another session.
     ...memberChains(stem).map((chain) => `create chain ${TABLE} ${chain}`),
+    // The elements first: then the kernel blames the rule that it cannot have in such a chain, and not the element.
+    `add element ${TABLE} session_map_cg { "${path}" ${comment} }`,
+    ...(member.address === undefined
+      ? []
+      : [`add element ${TABLE} ${set} { "${path}" . ${member.address.text} ${comment} }`]),
+    ...(["in", "out"] as const).map(
+      (direction) =>
+        `add element ${TABLE} session_${direction} { "${path}" ${comment} : jump ${memberChain(stem, direction)} }`,
+    ),
     // The opener's direction only: who joins a flow that a peer opened is judged packet by packet.
     `add rule ${TABLE} ${judged} ct direction original ct label set ${label}`,
     `add rule ${TABLE} ${judged} accept`,
@@ -66,22 +77,8 @@ export function addMember(member: Member): { readonly lines: string[]; readonly 
   const rules = member.rules.map(
     ({ direction, body }) => `add rule ${TABLE} ${memberChain(stem, direction)} ${body}`,
   );
-  const comment = `comment "${clipComment(member.comment)}"`;
-  const tail = [
-    ...(["in", "out"] as const).map(
-      (direction) => `add rule ${TABLE} ${memberChain(stem, direction)} goto ${judged}`,
-    ),
-    `add element ${TABLE} session_map_cg { "${path}" ${comment} }`,
-  ];
-  if (member.address !== undefined) {
-    const set = member.address.family === "ip" ? "session_map_ipv4" : "session_map_ipv6";
-    tail.push(`add element ${TABLE} ${set} { "${path}" . ${member.address.text} ${comment} }`);
-  }
-  tail.push(
-    ...(["in", "out"] as const).map(
-      (direction) =>
-        `add element ${TABLE} session_${direction} { "${path}" ${comment} : jump ${memberChain(stem, direction)} }`,
-    ),
+  const tail = (["in", "out"] as const).map(
+    (direction) => `add rule ${TABLE} ${memberChain(stem, direction)} goto ${judged}`,
   );
   return { lines: [...head, ...rules, ...tail], firstRule: head.length };
 }

@@ -159,7 +159,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   // What is pushed here is undone in reverse when a later step fails.
   using undo = new DisposableStack();
   for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
-  loadRules(unit, draft.fragment, policy, {
+  loadRules(unit, policy, {
     stem: objectStem(unit),
     cgroupPath: cgroupPath(unit),
     cgroupId: id,
@@ -470,15 +470,12 @@ async function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
 }
 
 /** Loads a session's rules, and the base table where it is not whole. @throws {Refusal} `nft-syntax` or `ruleset` */
-function loadRules(unit: ScopeUnit, fragment: string, policy: Policy, member: Member): void {
+function loadRules(unit: ScopeUnit, policy: Policy, member: Member): void {
   const { lines, firstRule } = addMember(member);
   const load = (base: readonly string[]): void =>
-    run([...base, ...lines], (line, complaint) => {
-      const index = line - base.length - firstRule;
-      const rule = policy.rules[index];
-      if (rule !== undefined) return locate(rule.place);
-      // What a rule may not do in its chain the kernel finds when the chain is put into the map, and does not say which.
-      return index >= policy.rules.length && complaint.includes("not supported") ? fragment : undefined;
+    run([...base, ...lines], (line) => {
+      const rule = policy.rules[line - base.length - firstRule];
+      return rule && locate(rule.place);
     });
   try {
     load(baseIsWhole() ? [closeSlice(SLICE)] : baseTable(SLICE));
@@ -503,15 +500,12 @@ function baseIsWhole(): boolean {
  * @param place tells the place in a fragment that a line, from 0, comes from
  * @throws {Refusal} `nft-syntax` for a line that comes from a fragment, `ruleset` for any other
  */
-function run(
-  lines: readonly string[],
-  place: (line: number, complaint: string) => string | undefined = () => undefined,
-): void {
+function run(lines: readonly string[], place: (line: number) => string | undefined = () => undefined): void {
   try {
     nftables.runTransaction(lines);
   } catch (error) {
     if (!(error instanceof nftables.TransactionError)) throw error;
-    const where = error.line === undefined ? undefined : place(error.line, error.complaint);
+    const where = error.line === undefined ? undefined : place(error.line);
     if (where !== undefined)
       throw new Refusal(
         "nft-syntax",

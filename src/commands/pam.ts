@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { writeSync } from "node:fs";
 import * as v from "valibot";
 import { confine } from "../confine/seccomp.ts";
 import { Refusal } from "../refusal.ts";
@@ -10,7 +9,7 @@ import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.
 import { readText } from "../system/files.ts";
 import { SystemError } from "../system/libc.ts";
 import { findUser, isMember } from "../system/users.ts";
-import { answer } from "./session.ts";
+import { answer, tell } from "./session.ts";
 
 /** The group whose members' sessions are filtered. */
 const GROUP = "authnft";
@@ -60,7 +59,7 @@ export async function runPamExec(options: {
   }
   // A close always succeeds.
   if (reply.result === "ok" || type === "close_session") return 0;
-  writeSync(1, `${reply.say}\n`);
+  tell(`${reply.say}\n`);
   return 1;
 }
 

@@ -22,13 +22,22 @@ export async function runSession(options: { readonly sandbox: boolean }): Promis
     reportUnread(error);
     reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
   }
-  writeSync(1, formatReply(reply));
+  tell(formatReply(reply));
   return reply.result === "ok" ? 0 : 1;
 }
 
 /** Does what a request asks for. */
 export function answer(request: Request): Promise<Reply> {
   return request.type === "open" ? openSession(request) : closeSession(request);
+}
+
+/** Writes to standard output. Whoever should read it may be gone; what was decided stands all the same. */
+export function tell(text: string): void {
+  try {
+    writeSync(1, text);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
+  }
 }
 
 function readInput(): Uint8Array {

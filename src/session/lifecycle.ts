@@ -192,6 +192,7 @@ async function refuse(refusal: Refusal, draft: Draft, locks: DisposableStack): P
 }
 
 async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<void> {
+  if (cgroupOfProcess(draft.pid) === "") return; // dead: nobody is left to cut off
   draft.state = "refused";
   try {
     if (draft.cg_id === NO_CGROUP) {

@@ -9,9 +9,11 @@ export function cgroupId(path: string): bigint | undefined {
   return statSync(`${CGROUP_ROOT}/${path}`, { bigint: true, throwIfNoEntry: false })?.ino;
 }
 
-/** What `/proc/<pid>/cgroup` says; empty when the process is gone. */
+/** What `/proc/<pid>/cgroup` says; empty when the process is gone, or dead and waits to be buried. */
 export function cgroupOfProcess(pid: number): string {
   try {
+    const [, state] = /^\d+ \(.*\) (\w)/s.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
+    if (state === undefined || "ZX".includes(state)) return "";
     return readFileSync(`/proc/${pid}/cgroup`, "utf8");
   } catch {
     return "";

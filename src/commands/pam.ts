@@ -7,6 +7,7 @@ import { cutOff, reportUnread } from "../session/lifecycle.ts";
 import type { Reply } from "../session/reply.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
 import { readText } from "../system/files.ts";
+import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
 import { findUser, isMember } from "../system/users.ts";
 import { answer, tell } from "./session.ts";
@@ -54,7 +55,9 @@ export async function runPamExec(options: {
     // Nobody stands behind us who would cut the process off from the network, as the shim does.
     if (type === "open_session" && effectiveUid(process.ppid) === 0) cutOff(process.ppid);
     if (!(error instanceof Refusal)) throw error;
-    reportUnread(error);
+    // That a session cannot be closed is no refusal; its scope's end cleans up.
+    if (type === "close_session") log({ level: Level.warning, message: error.message });
+    else reportUnread(error);
     reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
   }
   // A close always succeeds.

@@ -6,9 +6,9 @@ import { CORRELATION_VARIABLE } from "../session/correlation.ts";
 import { cutOff, reportUnread } from "../session/lifecycle.ts";
 import type { Reply } from "../session/reply.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
-import { readText } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
+import { readText } from "../system/text_file.ts";
 import { findUser, isMember } from "../system/users.ts";
 import { answer, tell } from "./session.ts";
 

@@ -8,20 +8,13 @@ import { addMember, judgedChain, type Member } from "../ruleset/members.ts";
 import { BASE_CHAINS, baseTable, closeSlice, TABLE_NAME } from "../ruleset/table.ts";
 import { auditUserError, auditValue } from "../system/audit.ts";
 import { cgroupId, cgroupOfProcess, moveProcess } from "../system/cgroup.ts";
-import {
-  type Lock,
-  lock,
-  makeDirectory,
-  readText,
-  readTrusted,
-  removeFile,
-  replaceFile,
-} from "../system/files.ts";
+import { type Lock, lock, makeDirectory, readTrusted, removeFile, replaceFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
 import * as nftables from "../system/nftables.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
+import { readText } from "../system/text_file.ts";
 import { familyOf } from "./address.ts";
 import { type Arguments, parseArguments } from "./arguments.ts";
 import { type ClaimsTag, claimsTag, parseKeySerial } from "./claims.ts";

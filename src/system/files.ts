@@ -135,20 +135,6 @@ function writeWhole(fd: number, bytes: Uint8Array): void {
   for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
 }
 
-/** Reads a small text file; `undefined` when it is not there, is no plain file, or cannot be read. */
-export function readText(path: string): string | undefined {
-  let fd: number | undefined;
-  try {
-    // O_NONBLOCK: what somebody put there instead, a FIFO say, must not make a login wait.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    return fstatSync(fd).isFile() ? readFileSync(fd, "utf8") : undefined;
-  } catch {
-    return undefined;
-  } finally {
-    if (fd !== undefined) closeSync(fd);
-  }
-}
-
 /** Removes a file, or what else stands in its place; that it is gone already is fine. @throws {Error} of node:fs */
 export function removeFile(path: string): void {
   rmSync(path, { recursive: true, force: true });

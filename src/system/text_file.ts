@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 
-/** Reads a small text file; `undefined` when it is not there or cannot be read. */
+/** Reads a small text file; `undefined` when it is not there, is no plain file, or cannot be read. */
 export function readText(path: string): string | undefined {
+  let fd: number | undefined;
   try {
-    return readFileSync(path, "utf8");
+    // O_NONBLOCK: what somebody put there instead, a FIFO say, must not make a login wait.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return fstatSync(fd).isFile() ? readFileSync(fd, "utf8") : undefined;
   } catch {
     return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }

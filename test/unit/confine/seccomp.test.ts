@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+
+const SIGSYS = 31;
+
+function attempt(mode: "free" | "confined", what: string): { signal: number | undefined; output: string } {
+  const { signalCode, exitCode, stdout } = Bun.spawnSync([
+    process.execPath,
+    join(import.meta.dir, "confined.ts"),
+    mode,
+    what,
+  ]);
+  const signal = signalCode === "SIGSYS" || exitCode === 128 + SIGSYS ? SIGSYS : undefined;
+  return { signal, output: stdout.toString() };
+}
+
+test.each(["exec", "kill"])("a call that is not on the list kills the process: %s", (what) => {
+  expect(attempt("free", what)).toEqual({ signal: undefined, output: "alive\n" });
+  expect(attempt("confined", what)).toEqual({ signal: SIGSYS, output: "" });
+});
+
+test("calls that are on the list return as ever", () => {
+  expect(attempt("confined", "allowed")).toEqual({ signal: undefined, output: "alive\n" });
+});
+
+test("there is no internet, and asking for it kills nobody", () => {
+  expect(attempt("free", "internet")).toEqual({ signal: undefined, output: "made\nalive\n" });
+  expect(attempt("confined", "internet")).toEqual({ signal: undefined, output: "EAFNOSUPPORT\nalive\n" });
+});

@@ -33,6 +33,10 @@
 #define INIT_PROCS	"/sys/fs/cgroup/init.scope/cgroup.procs"
 #endif
 
+#ifndef REFUSED
+#define REFUSED		"/sys/fs/cgroup/authnft.slice/refused"
+#endif
+
 #define ALARM_S		12	/* seconds; the shim gives up after 10, pam_exec never does */
 #define ITEM_MAX	4096	/* bytes of one PAM item: more than the program takes, so that it is the one to refuse */
 #define VALUE_MAX	256	/* bytes of a value of the user's; a correlation token has 64, a serial 11 */
@@ -546,6 +550,37 @@ clean(enum mode mode)
 
 /* ---- the program ---- */
 
+/*
+ * Without the program nobody is there to take the network from a session that "optional" lets go on: pam_exec's own
+ * process, our parent, goes where the module would put it. Root's never does, and nobody's but a living PAM process:
+ * an orphan's parent is process 1.
+ */
+static void
+take_network(const char *const *environment)
+{
+	char	pid[24];
+	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), fd;
+	int	opens = 0;
+
+	for (; *environment != NULL; environment++) {
+		const char	*user = after(*environment, "AUTHNFT_PAM_USER=");
+
+		if (equal(*environment, "AUTHNFT_PAM_TYPE=open_session"))
+			opens = 1;
+		if (user != NULL && equal(user, "root"))
+			return;
+	}
+	if (!opens || parent <= 1)
+		return;
+	call(__NR_mkdirat, AT_FDCWD, address(REFUSED), 0755, 0, 0);
+	if ((fd = call(__NR_openat, AT_FDCWD, address(REFUSED "/cgroup.procs"), O_WRONLY | O_CLOEXEC, 0, 0)) < 0)
+		return;
+	pid[0] = '\0';
+	append_number(pid, sizeof(pid), (unsigned long)parent);
+	call(__NR_write, fd, address(pid), (long)length_of(pid), 0, 0);
+	call(__NR_close, fd, 0, 0, 0, 0);
+}
+
 static _Noreturn void
 execute(const char *const *argv, const char *const *environment)
 {
@@ -558,6 +593,7 @@ execute(const char *const *argv, const char *const *environment)
 	append_number(why, sizeof(why), (unsigned long)error);
 	append(why, sizeof(why), "): run \"authnft install\" again, and see that no mount there is noexec.");
 	complain(why);
+	take_network(environment);
 	leave(EXIT_NO_PROGRAM);
 }
 

@@ -308,6 +308,11 @@ ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct l
 	local = local_person(user, who);
 	if (local && who->pw.pw_uid == 0)
 		return ANSWER_NO;
+	known = local && local_group(&gr, lookup);
+	if (known && belongs(&who->pw, &gr))
+		return ANSWER_MEMBER;
+
+	/* What the files do not say, NSS is asked, and must have room to answer. */
 	if (strcmp(user, "root") != 0 && (error = lacks_room()) != 0)
 		return unknown(pamh, "user", user, error);
 	if (!local) {
@@ -318,9 +323,8 @@ ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct l
 			return unknown(pamh, "user", user, error);
 		if (who->pw.pw_uid == 0)
 			return ANSWER_NO;
+		known = local_group(&gr, lookup);
 	}
-
-	known = local_group(&gr, lookup);
 	if (known) {
 		if (belongs(&who->pw, &gr))
 			return ANSWER_MEMBER;

@@ -47,6 +47,7 @@ async function complain(verb: string | undefined, error: unknown): Promise<void>
   console.error(complaint);
   // Nobody sees what these write there.
   if (verb !== "session" && verb !== "pam") return;
+  if (verb === "pam") (await import("./commands/last_resort.ts")).cutOffPamProcess(process.env);
   const { hostCommand } = await import("./system/host_command.ts");
   hostCommand("logger", "--tag", "pam_authnft", "--priority", "authpriv.err", complaint);
 }

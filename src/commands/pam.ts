@@ -3,13 +3,13 @@ import * as v from "valibot";
 import { confine } from "../confine/seccomp.ts";
 import { Refusal } from "../refusal.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
-import { cutOff, reportUnread } from "../session/lifecycle.ts";
+import { reportUnread } from "../session/lifecycle.ts";
 import type { Reply } from "../session/reply.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
-import { readText } from "../system/text_file.ts";
 import { findUser, isMember } from "../system/users.ts";
+import { cutOffPamProcess, pamProcess } from "./last_resort.ts";
 import { answer, tell } from "./session.ts";
 
 /** The group whose members' sessions are filtered. */
@@ -52,8 +52,7 @@ export async function runPamExec(options: {
     if (!options.args.includes("AUTHNFT_NO_SANDBOX=1")) confine();
     reply = await answer(request);
   } catch (error) {
-    // Nobody stands behind us who would cut the process off from the network, as the shim does.
-    if (type === "open_session" && effectiveUid(process.ppid) === 0) cutOff(process.ppid);
+    cutOffPamProcess(options.env);
     if (!(error instanceof Refusal)) throw error;
     // That a session cannot be closed is no refusal; its scope's end cleans up.
     if (type === "close_session") log({ level: Level.warning, message: error.message });
@@ -70,8 +69,8 @@ export async function runPamExec(options: {
 function toRequest(items: Items, args: readonly string[]): Request | undefined {
   const user = resolve(items.AUTHNFT_PAM_USER);
   if (user === undefined) return undefined;
-  // If the PAM process died, its child has another parent now: a user's service manager, for one.
-  if (effectiveUid(process.ppid) !== 0) {
+  const pid = pamProcess();
+  if (pid === undefined) {
     throw new Refusal(
       "request",
       "Cannot tell whose session it is: the process that asked for it is gone; log in again.",
@@ -94,18 +93,12 @@ function toRequest(items: Items, args: readonly string[]): Request | undefined {
       rhost: items.AUTHNFT_PAM_RHOST,
       tty: items.AUTHNFT_PAM_TTY,
       ruser: items.AUTHNFT_PAM_RUSER,
-      pid: process.ppid,
+      pid,
       args,
       env,
       session: "",
     }),
   );
-}
-
-/** The effective uid of a process; `undefined` when it is gone. */
-function effectiveUid(pid: number): number | undefined {
-  const uid = /^Uid:\t\d+\t(\d+)\t/m.exec(readText(`/proc/${pid}/status`) ?? "")?.[1];
-  return uid === undefined ? undefined : Number(uid);
 }
 
 /** @throws {Refusal} `user`, when the name service fails: "cannot know" is not "no" */

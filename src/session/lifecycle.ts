@@ -5,7 +5,7 @@ import { FRAGMENT_DIRECTORY, readFragment } from "../policy/read.ts";
 import { locate } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
 import { addMember, judgedChain, type Member } from "../ruleset/members.ts";
-import { BASE_CHAINS, baseTable, closeSlice, TABLE_NAME } from "../ruleset/table.ts";
+import { BASE_CHAINS, baseTable, closeSlice, TABLE, TABLE_NAME } from "../ruleset/table.ts";
 import { auditUserError, auditValue } from "../system/audit.ts";
 import { cgroupId, cgroupOfProcess, moveProcess } from "../system/cgroup.ts";
 import { type Lock, lock, makeDirectory, readTrusted, removeFile, replaceFile } from "../system/files.ts";
@@ -29,6 +29,7 @@ import {
   cgroupPath,
   objectStem,
   parseScopeUnit,
+  REFUSED_CGROUP,
   type ScopeUnit,
   SLICE,
   scopeOfProcess,
@@ -46,9 +47,6 @@ const REFUSAL_PATIENCE = 1000;
 
 /** How long a clean-up waits for the open or close of its session, in milliseconds: longer than those may take. */
 const END_PATIENCE = 15_000;
-
-/** A process whose session is refused and that systemd does not take is put here: below the slice, without an element. */
-const LAST_RESORT = `${SLICE}/refused`;
 
 /** How many sessions of one process are told apart. */
 const ATTEMPTS = 99;
@@ -142,6 +140,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   step(`in ${unit}`);
   const id = cgroupId(cgroupPath(unit));
   if (id === undefined || scopeOfProcess(cgroupOfProcess(request.pid)) !== unit) {
+    await stopEmptyScope(unit, deadline);
     throw new Refusal(
       "cgroup",
       `Cannot find process ${request.pid} in ${unit}: it ended or was moved while its session was opened; log in again.`,
@@ -208,6 +207,22 @@ async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack
     // No scope, or no room for its record: to be below the slice is enough. The refusal itself is logged already.
     if (draft.cg_id === NO_CGROUP) cutOff(draft.pid);
   }
+  closeDefault();
+}
+
+/** Sees to it that what is below the slice without an element has no network, whatever became of the table. Best effort. */
+function closeDefault(): void {
+  const whole = [`add table ${TABLE}`, `delete table ${TABLE}`, ...baseTable(SLICE)];
+  // The last one takes the place of a table that has our name and is not ours.
+  for (const lines of [baseIsWhole() ? [closeSlice(SLICE)] : baseTable(SLICE), whole]) {
+    try {
+      run(lines);
+      return;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      complain("The table that closes refused sessions cannot be loaded", error);
+    }
+  }
 }
 
 /** Logs a refusal of which nothing is known but the reason. */
@@ -228,9 +243,9 @@ export function reportUnread(refusal: Refusal): void {
 }
 
 /** Moves a process to where it has no network, without asking anybody. Best effort: what goes wrong is logged. */
-export function cutOff(pid: number): void {
+function cutOff(pid: number): void {
   try {
-    moveProcess(pid, LAST_RESORT);
+    moveProcess(pid, REFUSED_CGROUP);
   } catch (error) {
     log({
       level: Level.warning,
@@ -420,6 +435,10 @@ async function enterScope<T>(
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const unit = scopeUnit(user, pid, attempt);
     if (cgroupId(cgroupPath(unit)) !== undefined) continue;
+    if (cgroupOfProcess(pid) === "") {
+      // systemd would make a scope of nothing, which never ends.
+      throw new Refusal("cgroup", `Cannot open a session for process ${pid}: it has ended; log in again.`);
+    }
     const made = options.prepare(unit);
     const held = options.locks.use(await lockSession(unit, options.deadline));
     try {
@@ -447,6 +466,18 @@ async function enterScope<T>(
     "systemd",
     `Cannot name a scope for process ${pid}: it has ${ATTEMPTS} of them; end some with "systemctl stop authnft-${user}-${pid}-*.scope".`,
   );
+}
+
+/** Ends a scope whose only process died before it came there: nothing would ever tell systemd that it is empty. */
+async function stopEmptyScope(unit: ScopeUnit, deadline: number): Promise<void> {
+  if (readText(`/sys/fs/cgroup/${cgroupPath(unit)}/cgroup.events`)?.includes("populated 1")) return;
+  const { Systemd, SystemdError } = await import("../system/systemd.ts");
+  try {
+    using systemd = new Systemd(deadline);
+    await systemd.stop(unit);
+  } catch (error) {
+    if (!(error instanceof SystemdError)) throw error;
+  }
 }
 
 async function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
@@ -507,7 +538,7 @@ function run(lines: readonly string[], place: (line: number) => string | undefin
       );
     throw new Refusal(
       "ruleset",
-      `Cannot load the rules: ${error.complaint} (${lines[error.line ?? -1] ?? "the transaction as a whole"}); run "authnft doctor".`,
+      `Cannot load the rules into table ${TABLE}: ${error.complaint} (${lines[error.line ?? -1] ?? "the transaction as a whole"}); run "authnft doctor", and if the table is somebody else's, "nft delete table ${TABLE}".`,
     );
   }
 }

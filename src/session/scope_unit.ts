@@ -8,6 +8,9 @@ export type ScopeUnit = string & Brand<"ScopeUnit">;
 /** The slice that every session's scope is in. */
 export const SLICE = "authnft.slice";
 
+/** Where a process goes whose session is refused and that systemd does not take: below the slice, without an element. */
+export const REFUSED_CGROUP = `${SLICE}/refused`;
+
 // A number of one or two digits behind a process id counts that process's sessions. A user's name may end like that, too;
 // which of the two is meant decides only how the chains are called, and each unit has chains of its own either way.
 const SCOPE_UNIT =

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { koffi } from "./koffi.ts";
+import { koffi, loadLibrary } from "./koffi.ts";
 import { errnoName, SystemError } from "./libc.ts";
 
-const libc = koffi.load("libc.so.6");
+const libc = loadLibrary("libc.so.6");
 const syscall = libc.func(
   "long syscall(long number, long operation, long serial, _Out_ void *buffer, size_t length, long unused)",
 );

@@ -20,11 +20,17 @@ export type Koffi = Omit<typeof Wrapped, "default" | "introspect" | "resolve">;
  */
 export const koffi: Koffi = loadKoffi();
 
+/** Where "install" puts program and addon: where the one is, the other must be. */
+const INSTALLED = "/usr/lib/authnft";
+
 function loadKoffi(): Koffi {
   if (!compiled) return loadAddon(piecePath("koffi.node"));
   const program = executable();
   const beside = join(dirname(program), "koffi.node");
   const stat = lstatSync(beside, { throwIfNoEntry: false });
+  if (stat === undefined && dirname(program) === INSTALLED) {
+    throw new Error(`Cannot load koffi's addon: there is no ${beside}; run "authnft install" again.`);
+  }
   if (stat === undefined) return loadEmbedded(dirname(program));
   checkOwner(beside, stat);
   checkOwner(dirname(beside), lstatSync(dirname(beside)));
@@ -63,13 +69,29 @@ function loadEmbedded(home: string): Koffi {
   throw new Error(`Cannot load koffi's addon from anywhere (${reasons.join("; ")}); run "authnft install".`);
 }
 
+/**
+ * Loads a library of the host's.
+ *
+ * @param name its soname, which the dynamic linker looks for where root has put libraries
+ * @throws {Error} that says what to do
+ */
+export function loadLibrary(name: string): ReturnType<Koffi["load"]> {
+  try {
+    return koffi.load(name);
+  } catch (error) {
+    throw new Error(
+      `Cannot load ${name}: ${(error as Error).message}; install its package and run "authnft doctor".`,
+    );
+  }
+}
+
 function loadAddon(path: string): Koffi {
   const module = { exports: {} };
   try {
     process.dlopen(module, path);
   } catch (error) {
     throw new Error(
-      `Cannot load koffi's addon: ${(error as Error).message}; is the package of libstdc++.so.6 installed?`,
+      `Cannot load koffi's addon: ${(error as Error).message}; run "authnft install" again, and see that the package of libstdc++.so.6 is installed.`,
     );
   }
   return module.exports as Koffi;

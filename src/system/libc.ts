@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { getSystemErrorName } from "node:util";
-import { koffi } from "./koffi.ts";
+import { koffi, loadLibrary } from "./koffi.ts";
 
-const libc = koffi.load("libc.so.6");
+const libc = loadLibrary("libc.so.6");
 
 const c = {
   socket: libc.func("int socket(int domain, int type, int protocol)"),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { koffi } from "./koffi.ts";
+import { koffi, loadLibrary } from "./koffi.ts";
 import { errnoName, SystemError } from "./libc.ts";
 
-const library = koffi.load("libseccomp.so.2");
+const library = loadLibrary("libseccomp.so.2");
 const Filter = koffi.pointer("scmp_filter_ctx", koffi.opaque());
 
 const c = {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { closeSync, constants, openSync } from "node:fs";
-import { koffi } from "./koffi.ts";
+import { koffi, loadLibrary } from "./koffi.ts";
 import { errnoName, SystemError } from "./libc.ts";
 
-const libc = koffi.load("libc.so.6");
+const libc = loadLibrary("libc.so.6");
 
 const c = {
   unshare: libc.func("int unshare(int flags)"),

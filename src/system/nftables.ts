@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { closeSync, writeFileSync } from "node:fs";
-import { koffi } from "./koffi.ts";
+import { koffi, loadLibrary } from "./koffi.ts";
 import { memoryFile, SystemError } from "./libc.ts";
 import {
   attribute,
@@ -16,7 +16,7 @@ import {
   view,
 } from "./netlink.ts";
 
-const library = koffi.load("libnftables.so.1");
+const library = loadLibrary("libnftables.so.1");
 const Context = koffi.pointer("nft_ctx", koffi.opaque());
 
 const nft = {

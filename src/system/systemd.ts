@@ -106,6 +106,11 @@ export class Systemd implements Disposable {
       throw new SystemdError(`systemd did not start ${scope.unit}: its job ended as "${result}"`, result);
   }
 
+  /** Asks systemd to stop a unit; does not wait for it. @throws {SystemdError} */
+  async stop(unit: string): Promise<void> {
+    await this.#call({ ...SYSTEMD, member: "StopUnit", signature: "ss", body: [unit, "replace"] });
+  }
+
   async #call(call: ConstructorParameters<typeof Message>[0]): Promise<dbus.Message> {
     try {
       const reply = await this.#bounded(this.#bus.call(new Message(call)), `no answer to ${call?.member}`);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { koffi } from "./koffi.ts";
+import { koffi, loadLibrary } from "./koffi.ts";
 import { errnoName, SystemError } from "./libc.ts";
 
-const libc = koffi.load("libc.so.6");
+const libc = loadLibrary("libc.so.6");
 const Passwd = koffi.struct("passwd", {
   pw_name: "const char *",
   pw_passwd: "const char *",

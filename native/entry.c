@@ -403,7 +403,7 @@ translate(const char **out, int argc, char *const *argv, char *const *environmen
 		last = item;
 		append(items[item], sizeof(items[item]), "AUTHNFT_");
 		if (!append(items[item], sizeof(items[item]), environment[i]))
-			refuse("A PAM item is longer than 1024 bytes: nothing is done.");
+			refuse("A PAM item is longer than 4096 bytes: nothing is done.");
 		out[added++] = items[item];
 	}
 

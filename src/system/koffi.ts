@@ -4,10 +4,13 @@ import { dirname, join } from "node:path";
 import type * as Wrapped from "koffi";
 import { compiled, executable, piecePath, readPiece } from "./shipped.ts";
 
-const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY; // asm-generic/fcntl.h
-
 /** koffi without its JavaScript wrapper, which adds but old names for `type` to what the addon exports. */
 export type Koffi = Omit<typeof Wrapped, "default" | "introspect" | "resolve">;
+
+/** Where "install" puts program and addon: where the one is, the other must be. */
+const INSTALLED = "/usr/lib/authnft";
+
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 
 /**
  * The foreign function interface, loaded when this module is.
@@ -19,9 +22,6 @@ export type Koffi = Omit<typeof Wrapped, "default" | "introspect" | "resolve">;
  * @throws {Error} when the addon is not trustworthy or cannot be loaded
  */
 export const koffi: Koffi = loadKoffi();
-
-/** Where "install" puts program and addon: where the one is, the other must be. */
-const INSTALLED = "/usr/lib/authnft";
 
 function loadKoffi(): Koffi {
   if (!compiled) return loadAddon(piecePath("koffi.node"));

@@ -939,20 +939,20 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     ]);
   });
 
-  test("pam_exec: an item of 1024 bytes passes, a longer one is refused", async () => {
+  test("pam_exec: an item of 4096 bytes passes, a longer one is refused", async () => {
     const withHost = (length: number) =>
       fromPamExec.map((word) =>
         word.startsWith("env:PAM_RHOST=")
           ? `env:PAM_RHOST=${"h".repeat(length - "PAM_RHOST=".length)}`
           : word,
       );
-    expect((await entry(withHost(1024))).exitCode).toBe(0);
+    expect((await entry(withHost(4096))).exitCode).toBe(0);
     expect(rig.seen.get("env")?.find((variable) => variable.startsWith("AUTHNFT_PAM_RHOST="))).toHaveLength(
-      "AUTHNFT_".length + 1024,
+      "AUTHNFT_".length + 4096,
     );
-    const { exitCode, stderr } = await entry(withHost(1025));
+    const { exitCode, stderr } = await entry(withHost(4097));
     expect(exitCode).toBe(1);
-    expect(stderr).toContain("longer than 1024 bytes");
+    expect(stderr).toContain("longer than 4096 bytes");
     expect(rig.started).toBe(false);
   });
 

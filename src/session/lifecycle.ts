@@ -212,9 +212,10 @@ async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack
 
 /** Sees to it that what is below the slice without an element has no network, whatever became of the table. Best effort. */
 function closeDefault(): void {
-  const whole = [`add table ${TABLE}`, `delete table ${TABLE}`, ...baseTable(SLICE)];
-  // The last one takes the place of a table that has our name and is not ours.
-  for (const lines of [baseIsWhole() ? [closeSlice(SLICE)] : baseTable(SLICE), whole]) {
+  // A table that is whole is ours, and live sessions stand on it. One that will not become whole has our name and is
+  // somebody else's; ours takes its place.
+  const replacement = [`add table ${TABLE}`, `delete table ${TABLE}`, ...baseTable(SLICE)];
+  for (const lines of baseIsWhole() ? [[closeSlice(SLICE)]] : [baseTable(SLICE), replacement]) {
     try {
       run(lines);
       return;

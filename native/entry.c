@@ -359,8 +359,7 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 {
 	if ((argc == 2 || (argc == 3 && equal(argv[2], "AUTHNFT_NO_SANDBOX=1"))) && equal(argv[1], "session"))
 		return MODE_SHIM;
-	if (argc >= 2 && (equal(argv[1], "end") || equal(argv[1], "boot") || equal(argv[1], "cover") ||
-	    equal(argv[1], "restore")))
+	if (argc >= 2 && (equal(argv[1], "end") || equal(argv[1], "cover") || equal(argv[1], "restore")))
 		return MODE_UNIT;
 	return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 }

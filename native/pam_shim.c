@@ -991,6 +991,8 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 		remember(pamh, who, &reply);
 		set_variable(pamh, "AUTHNFT_SESSION", reply.session);
 		set_variable(pamh, "AUTHNFT_CORRELATION", reply.correlation);
+		if (reply.say[0] != '\0' && ((unsigned int)flags & PAM_SILENT) == 0)
+			pam_info(pamh, "%s", reply.say);
 		return PAM_SUCCESS;
 	}
 	if (!answered) {

@@ -20,9 +20,11 @@ async function run(args: readonly string[]): Promise<number> {
       if (unit === undefined || more.length > 0) return usage("end <scope unit>");
       return (await import("./commands/end.ts")).runEnd(unit);
     }
-    case "boot":
-      if (rest.length > 0) return usage("boot");
-      return (await import("./commands/boot.ts")).runBoot();
+    case "cover": {
+      const [uid, ...more] = rest;
+      if (more.length > 0) return usage("cover [user number]");
+      return (await import("./commands/cover.ts")).runCover(uid);
+    }
     default: {
       const { runProgram } = await import("./commands/program.ts");
       return runProgram(args, {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { confine } from "../confine/seccomp.ts";
-import { endSession } from "../session/lifecycle.ts";
+import { endSession } from "../lifecycle/close.ts";
 import { parseScopeUnit } from "../session/scope_unit.ts";
 
 /** Cleans up after a scope that has ended; systemd runs it as `authnft-end@<scope>.service`. Returns the exit code. */

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import * as v from "valibot";
 import { confine } from "../confine/seccomp.ts";
+import { reportUnread } from "../lifecycle/report.ts";
 import { Refusal } from "../refusal.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
-import { reportUnread } from "../session/lifecycle.ts";
 import type { Reply } from "../session/reply.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
-import { findUser, isMember } from "../system/users.ts";
+import { findUser, GROUP, isMember } from "../system/users.ts";
 import { cutOffPamProcess, pamProcess } from "./last_resort.ts";
 import { answer, tell } from "./session.ts";
-
-/** The group whose members' sessions are filtered. */
-const GROUP = "authnft";
 
 /** What the entry hands on of pam_exec's environment (native/entry.c). */
 const ItemsSchema = v.object({
@@ -60,9 +57,9 @@ export async function runPamExec(options: {
     reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
   }
   // A close always succeeds.
-  if (reply.result === "ok" || type === "close_session") return 0;
-  tell(`${reply.say}\n`);
-  return 1;
+  if (type === "close_session") return 0;
+  if (reply.say !== undefined) tell(`${reply.say}\n`);
+  return reply.result === "ok" ? 0 : 1;
 }
 
 /** Makes a request of pam_exec's items; `undefined` for root and for users outside the group. @throws {Refusal} */

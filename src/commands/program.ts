@@ -105,6 +105,38 @@ Examples:
       code = await (await import("./doctor.ts")).runDoctor({ json: options.json === true, ...terminal });
     });
 
+  program
+    .command("restore")
+    .description("Load the table, and bring every live session back under its rules.")
+    .addHelpText(
+      "after",
+      `
+Runs by itself at boot and whenever nftables.service was started, reloaded or stopped. Run it after anything else that
+flushed the ruleset. One transaction: no packet is judged by half of it. Counters and quotas of the sessions begin anew.
+
+Example:
+  sudo nft flush ruleset && sudo nft -f my.nft && sudo authnft restore`,
+    )
+    .action(async () => {
+      code = await (await import("./restore.ts")).runRestore();
+    });
+
+  program
+    .command("release")
+    .argument("<session...>", "scopes, as the user was told at login")
+    .description("Give processes that outlived their session's logout the session's rules back.")
+    .addHelpText(
+      "after",
+      `
+They keep them until their scope ends. To end it instead: systemctl stop <session>.
+
+Example:
+  sudo authnft release authnft-alice-4711.scope`,
+    )
+    .action(async (units: string[]) => {
+      code = await (await import("./release.ts")).runRelease(units);
+    });
+
   // Verbs inherit neither of these from the program.
   for (const verb of program.commands) {
     verb.helpOption("-h, --help", "print help").exitOverride();

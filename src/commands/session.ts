@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readSync, writeSync } from "node:fs";
 import { confine } from "../confine/seccomp.ts";
+import { closeSession } from "../lifecycle/close.ts";
+import { openSession } from "../lifecycle/open.ts";
+import { reportUnread } from "../lifecycle/report.ts";
 import { Refusal } from "../refusal.ts";
-import { closeSession, openSession, reportUnread } from "../session/lifecycle.ts";
 import { formatReply, type Reply } from "../session/reply.ts";
 import { decodeRequest, parseRequest, REQUEST_LIMIT, type Request } from "../session/request.ts";
 

@@ -22,6 +22,8 @@ export type CompileOptions = {
   readonly path: string;
   /** The chain that a packet goes to when a rule accepts it. */
   readonly accepted: string;
+  /** How deep the cgroup lies that the rules are for: what "meta cgroup" is read as. */
+  readonly level: 2 | 3;
   readonly subject: Subject;
 };
 
@@ -267,7 +269,7 @@ function render(body: readonly Token[], options: CompileOptions): string {
       piece = `goto ${options.accepted}`;
     else if (piece === "meta" && next?.text === "cgroup") {
       // "meta cgroup" reads the class id of cgroup v1's net_cls and never matches what is in the sets.
-      piece = "socket cgroupv2 level 2";
+      piece = `socket cgroupv2 level ${options.level}`;
       index++;
     } else if (piece === "@" && next !== undefined) {
       piece = `@${SET_ALIASES[next.text] ?? next.text}`;

@@ -4,54 +4,61 @@ import { Refusal } from "../refusal.ts";
 /** Where the client's address comes from. */
 export type RhostPolicy = "lax" | "strict" | "kernel";
 
+/** What becomes of processes that outlive the logout: no network, the session's rules as before, or the end. */
+export const LINGERING = ["quarantine", "keep", "kill"] as const;
+export type Lingering = (typeof LINGERING)[number];
+
+/** What a session lives in: a scope of ours, or the login session's own. */
+const SCOPES = ["own", "session"] as const;
+
 /** The arguments of the PAM line, read. */
 export type Arguments = {
   readonly rhostPolicy: RhostPolicy;
   /** Name of the PAM variable that holds a keyring serial, if one was named. */
   readonly claimsEnv: string | undefined;
+  readonly lingering: Lingering;
+  readonly scope: (typeof SCOPES)[number];
   /** Each step to syslog at debug level. */
   readonly debug: boolean;
   /** Debugging only: no confinement. */
   readonly noSandbox: boolean;
 };
 
-// What a later release will take. Refused by name until then: an administrator who wrote one
-// of these relies on it.
-const NOT_YET = new Set(["lingering=keep", "lingering=kill", "scope=session"]);
-const DEFAULTS_SPELLED_OUT = new Set(["lingering=quarantine", "scope=own"]);
-
 /**
- * Reads the arguments of the PAM line.
+ * Reads the arguments of the PAM line. Of two that contradict each other the last holds.
  *
  * @throws {Refusal} `argument`, for an unknown argument or value: a typing error must not weaken a policy silently.
  */
 export function parseArguments(words: readonly string[]): Arguments {
-  let rhostPolicy: RhostPolicy = "lax";
-  let claimsEnv: string | undefined;
-  let debug = false;
-  let noSandbox = false;
+  const found: { -readonly [Key in keyof Arguments]: Arguments[Key] } = {
+    rhostPolicy: "lax",
+    claimsEnv: undefined,
+    lingering: "quarantine",
+    scope: "own",
+    debug: false,
+    noSandbox: false,
+  };
   for (const word of words) {
     const [key, value] = splitOnce(word, "=");
-    if (word === "debug") debug = true;
-    else if (word === "AUTHNFT_NO_SANDBOX=1") noSandbox = true;
-    else if (key === "rhost_policy" && isRhostPolicy(value)) rhostPolicy = value;
-    else if (key === "claims_env" && /^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(value)) claimsEnv = value;
-    else if (DEFAULTS_SPELLED_OUT.has(word)) continue;
-    else throw new Refusal("argument", complaint(word));
+    if (word === "debug") found.debug = true;
+    else if (word === "AUTHNFT_NO_SANDBOX=1") found.noSandbox = true;
+    else if (key === "rhost_policy" && isOneOf(["lax", "strict", "kernel"] as const, value))
+      found.rhostPolicy = value;
+    else if (key === "claims_env" && /^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(value)) found.claimsEnv = value;
+    else if (key === "lingering" && isOneOf(LINGERING, value)) found.lingering = value;
+    else if (key === "scope" && isOneOf(SCOPES, value)) found.scope = value;
+    else {
+      throw new Refusal(
+        "argument",
+        `Cannot use the argument ${JSON.stringify(word.slice(0, 80))} of the PAM line: it is unknown or its value is; see pam_authnft(8) for the ones that exist.`,
+      );
+    }
   }
-  return { rhostPolicy, claimsEnv, debug, noSandbox };
+  return found;
 }
 
-function isRhostPolicy(value: string): value is RhostPolicy {
-  return value === "lax" || value === "strict" || value === "kernel";
-}
-
-function complaint(word: string): string {
-  const shown = JSON.stringify(word.slice(0, 80));
-  if (NOT_YET.has(word)) {
-    return `Cannot use the argument ${shown} of the PAM line: this release does not have it yet; take it out.`;
-  }
-  return `Cannot use the argument ${shown} of the PAM line: it is unknown or its value is; see pam_authnft(8) for the ones that exist.`;
+function isOneOf<T extends string>(values: readonly T[], text: string): text is T {
+  return (values as readonly string[]).includes(text);
 }
 
 function splitOnce(text: string, separator: string): [string, string] {

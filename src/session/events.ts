@@ -5,8 +5,9 @@ import type { SessionRecord } from "./record.ts";
 /** What of a session is told to the log; "" where it is not known. */
 export type Told = Pick<
   SessionRecord,
-  "user" | "cg_path" | "remote_ip" | "fragment" | "claims_tag" | "scope_unit" | "correlation"
+  "user" | "cg_path" | "remote_ip" | "fragment" | "claims_tag" | "correlation"
 > & {
+  readonly scope_unit: string;
   readonly cg_id: number | undefined;
 };
 
@@ -14,7 +15,8 @@ export type Told = Pick<
 export type Event =
   | { readonly kind: "open" }
   | { readonly kind: "refuse"; readonly reason: Reason; readonly why: string }
-  | { readonly kind: "close"; readonly how: "pam" | "lost" }
+  | { readonly kind: "close"; readonly how: "pam"; readonly keeps: boolean }
+  | { readonly kind: "close"; readonly how: "lost" }
   | { readonly kind: "end"; readonly seconds: number; readonly traffic: SessionRecord["traffic"] };
 
 // Made once with "journalctl --new-id128"; part of the interface.
@@ -80,9 +82,10 @@ function sentence(event: Event, told: Told): string {
     case "refuse":
       return told.user === "" ? event.why : `Session of ${told.user}${from} is refused: ${event.why}`;
     case "close":
-      return event.how === "pam"
-        ? `Session of ${told.user} in ${told.scope_unit} was closed; its rules are gone.`
-        : `Session of ${told.user} in ${told.scope_unit} was lost without being closed.`;
+      if (event.how === "pam") {
+        return `Session of ${told.user} in ${told.scope_unit} was closed; ${event.keeps ? "what is left of it keeps its rules" : "its rules are gone"}.`;
+      }
+      return `Session of ${told.user} in ${told.scope_unit} was lost without being closed.`;
     case "end":
       return `Session of ${told.user} in ${told.scope_unit} is over after ${event.seconds.toFixed(1)} s.`;
   }

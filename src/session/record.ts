@@ -1,35 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import * as v from "valibot";
-import { parseScopeUnit } from "./scope_unit.ts";
+import { LINGERING } from "./arguments.ts";
+import { cgroupPath, parseScopeUnit, type ScopeUnit } from "./scope_unit.ts";
 
 /** Where the records of live sessions are. */
 export const RECORD_DIRECTORY = "/run/authnft/sessions";
 
-const RecordSchema = v.object({
-  v: v.literal(2),
-  user: v.string(),
-  uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
-  scope_unit: v.pipe(
-    v.string(),
-    v.check((text) => parseScopeUnit(text) !== undefined, "a scope unit of ours"),
-  ),
-  cg_path: v.string(),
-  cg_id: v.pipe(v.number(), v.integer(), v.minValue(1)),
-  remote_ip: v.string(),
-  fragment: v.string(),
-  claims_tag: v.string(),
-  correlation: v.string(),
-  service: v.string(),
-  tty: v.string(),
-  pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
-  opened_at: v.pipe(v.string(), v.isoTimestamp()),
-  state: v.picklist(["open", "lingering", "refused"]),
-  /** What the session sent and received, counted until its rules were removed. */
-  traffic: v.optional(v.object({ packets: v.number(), bytes: v.number() })),
-});
+const RecordSchema = v.pipe(
+  v.object({
+    v: v.literal(2),
+    user: v.string(),
+    uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
+    scope_unit: v.custom<ScopeUnit>(
+      (text) => typeof text === "string" && parseScopeUnit(text) !== undefined,
+      "a scope unit",
+    ),
+    cg_path: v.string(),
+    cg_id: v.pipe(v.number(), v.integer(), v.minValue(1)),
+    remote_ip: v.string(),
+    fragment: v.string(),
+    claims_tag: v.string(),
+    correlation: v.string(),
+    service: v.string(),
+    tty: v.string(),
+    pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
+    opened_at: v.pipe(v.string(), v.isoTimestamp()),
+    state: v.picklist(["open", "lingering", "refused"]),
+    /** What becomes of processes that outlive the logout. */
+    lingering: v.optional(v.picklist(LINGERING), "quarantine"),
+    /** What the session sent and received, counted until its rules were removed. */
+    traffic: v.optional(v.object({ packets: v.number(), bytes: v.number() })),
+  }),
+  v.check(({ scope_unit, uid, cg_path }) => cg_path === cgroupPath(scope_unit, uid), "the scope's cgroup"),
+);
 
 /** A live session as others may read it: `/run/authnft/sessions/<scope unit>.json`, version 2. */
 export type SessionRecord = Readonly<v.InferOutput<typeof RecordSchema>>;
+
+/** Whether a session's rules are to be in force: while it is open, and after the logout where its processes keep them. */
+export function hasRules({ state, lingering }: SessionRecord): boolean {
+  return state === "open" || (state === "lingering" && lingering === "keep");
+}
 
 /** Writes a record as text. */
 export function formatRecord(record: SessionRecord): string {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { memberChain, memberChains } from "../ruleset/members.ts";
-import { KEYED_SETS, TABLE_NAME } from "../ruleset/table.ts";
-import { addressBytes, familyOf, parseAddress } from "./address.ts";
+import { addressSet, memberChain, memberChains } from "../ruleset/members.ts";
+import { CLOSED, KEYED_SETS, TABLE_NAME } from "../ruleset/table.ts";
+import { type Address, addressBytes, familyOf, parseAddress } from "./address.ts";
 import type { SessionRecord } from "./record.ts";
-import { objectStem, type ScopeUnit } from "./scope_unit.ts";
+import { SLICE } from "./scope_unit.ts";
 
 type KeyedElement = { readonly set: string; readonly key: Uint8Array };
 type Found = {
@@ -17,48 +17,116 @@ export type Ruleset = {
   element(table: string, set: string, key: Uint8Array): Found | undefined;
   elements(table: string, set: string): Found[];
   hasChain(table: string, chain: string): boolean;
-  remove(table: string, removals: readonly (KeyedElement | { readonly chain: string })[]): void;
 };
+
+/** A step of a change of the ruleset: something that goes, or an element that leads to another chain from now on. */
+export type Change =
+  | (KeyedElement & { readonly add?: true; readonly goto?: string })
+  | { readonly chain: string };
 
 /** What passed through a session's chains, both directions together. */
 export type Traffic = NonNullable<SessionRecord["traffic"]>;
 
+/** What has to change for a member to be gone, and what it has sent and received; `undefined` when it was not there. */
+export type Departure = { readonly changes: Change[]; readonly traffic: Traffic | undefined };
+
 /**
- * Takes a session out of the ruleset, whether its cgroup is still there or not. What is gone already is passed over.
+ * How a member leaves the ruleset, whether its cgroup is still there or not. What is gone already is passed over.
  *
- * @param record names the elements; without one they are looked for by the chains that they lead to
- * @returns what was counted; `undefined` when the session was not in the ruleset
- * @throws {SystemError} when the kernel refuses
+ * @param name what its chains are called after
+ * @param record names a session's elements; without one they are looked for by the chains that they lead to
+ * @throws {SystemError} when the kernel does not tell
  */
-export function removeSession(
-  unit: ScopeUnit,
-  record: SessionRecord | undefined,
-  ruleset: Ruleset,
-): Traffic | undefined {
-  const stem = objectStem(unit);
-  const found = keysOf(stem, record, ruleset).flatMap(({ set, key }) => {
+export function departure(name: string, record: SessionRecord | undefined, ruleset: Ruleset): Departure {
+  const found = keysOf(name, record, ruleset).flatMap(({ set, key }) => {
     const element = ruleset.element(TABLE_NAME, set, key);
     return element === undefined ? [] : [{ set, key, counter: element.counter }];
   });
   // Only what is there: a refused transaction takes the kernel as long as one that does something.
-  const chains = memberChains(stem).filter((chain) => ruleset.hasChain(TABLE_NAME, chain));
-  ruleset.remove(TABLE_NAME, [...found, ...chains.map((chain) => ({ chain }))]);
+  const chains = memberChains(name).filter((chain) => ruleset.hasChain(TABLE_NAME, chain));
   const counters = found.flatMap(({ counter }) => counter ?? []);
-  if (counters.length === 0) return undefined;
   return {
-    packets: counters.reduce((sum, { packets }) => sum + packets, 0),
-    bytes: counters.reduce((sum, { bytes }) => sum + bytes, 0),
+    changes: [...found.map(({ set, key }) => ({ set, key })), ...chains.map((chain) => ({ chain }))],
+    traffic:
+      counters.length === 0
+        ? undefined
+        : {
+            packets: counters.reduce((sum, { packets }) => sum + packets, 0),
+            bytes: counters.reduce((sum, { bytes }) => sum + bytes, 0),
+          },
   };
 }
 
-/** The keys of a session's elements: as the record has them, and where the ruleset does not agree, by the chains that they lead to. */
-function keysOf(stem: string, record: SessionRecord | undefined, ruleset: Ruleset): KeyedElement[] {
-  if (record === undefined) return findKeys(stem, ruleset);
+/** Closes a cgroup that is in something open: no element would let its packets through to that. */
+export function closing(cgroupId: number): Change[] {
+  const key = cgroupKey(BigInt(cgroupId));
+  return (["in", "out"] as const).map((direction) => ({
+    set: `session_${direction}`,
+    key,
+    add: true,
+    goto: CLOSED[direction],
+  }));
+}
+
+/** Closes a slice that is gone, and that no path leads to any more: a set's element, or both maps'. */
+export function closingSlice(slice: {
+  readonly set: string;
+  readonly name: string;
+  readonly id: bigint;
+}): Change[] {
+  const key = cgroupKey(slice.id);
+  if (slice.set === "covered_slices") return [{ set: slice.set, key, add: true }];
+  const chains = slice.name === SLICE ? "members" : "users";
+  return (["in", "out"] as const).map((direction) => ({
+    set: `slices_${direction}`,
+    key,
+    add: true,
+    goto: `${chains}_${direction}`,
+  }));
+}
+
+/** Takes a slice out that is gone, where it is there. */
+export function sliceDeparture(
+  slice: { readonly set: string; readonly id: bigint },
+  ruleset: Ruleset,
+): Change[] {
+  const key = cgroupKey(slice.id);
+  const sets = slice.set === "covered_slices" ? [slice.set] : ["slices_in", "slices_out"];
+  return sets
+    .filter((set) => ruleset.element(TABLE_NAME, set, key) !== undefined)
+    .map((set) => ({ set, key }));
+}
+
+/** Takes a cgroup's own verdicts out, whatever they lead to. */
+export function opening(cgroupId: number, ruleset: Ruleset): Change[] {
+  const key = cgroupKey(BigInt(cgroupId));
+  return ["session_in", "session_out"]
+    .filter((set) => ruleset.element(TABLE_NAME, set, key) !== undefined)
+    .map((set) => ({ set, key }));
+}
+
+/** Takes an address out of a cgroup's, if it is there. */
+export function addressDeparture(cgroupId: bigint, address: Address, ruleset: Ruleset): Change[] {
+  const element = {
+    set: addressSet(familyOf(address)),
+    key: Buffer.concat([cgroupKey(cgroupId), addressBytes(address)]),
+  };
+  return ruleset.element(TABLE_NAME, element.set, element.key) === undefined ? [] : [element];
+}
+
+/** The chain that what a cgroup sends goes to; `undefined` when it is closed by default. */
+export function chainOf(cgroupId: bigint, ruleset: Ruleset): string | undefined {
+  return ruleset.element(TABLE_NAME, "session_out", cgroupKey(cgroupId))?.chain;
+}
+
+/** The keys of a member's elements: as the record has them, and where the ruleset does not agree, by the chains that they lead to. */
+function keysOf(name: string, record: SessionRecord | undefined, ruleset: Ruleset): KeyedElement[] {
+  if (record === undefined) return findKeys(name, ruleset);
   const recorded = recordedKeys(record);
   const chain = recorded[0] && ruleset.element(TABLE_NAME, recorded[0].set, recorded[0].key)?.chain;
-  if (chain === memberChain(stem, "in")) return recorded;
-  if (chain !== undefined) return findKeys(stem, ruleset);
-  const keys = [...recorded, ...findKeys(stem, ruleset)];
+  if (chain === memberChain(name, "in") || chain === CLOSED.in) return recorded;
+  if (chain !== undefined) return findKeys(name, ruleset);
+  const keys = [...recorded, ...findKeys(name, ruleset)];
   return [...new Map(keys.map((element) => [`${element.set} ${hex(element.key)}`, element])).values()];
 }
 
@@ -69,18 +137,16 @@ function recordedKeys(record: SessionRecord): KeyedElement[] {
     key: id,
   }));
   const address = parseAddress(record.remote_ip);
-  if (address !== undefined) {
-    const set = familyOf(address) === "ip" ? "session_map_ipv4" : "session_map_ipv6";
-    keys.push({ set, key: Buffer.concat([id, addressBytes(address)]) });
-  }
+  if (address !== undefined)
+    keys.push({ set: addressSet(familyOf(address)), key: Buffer.concat([id, addressBytes(address)]) });
   return keys;
 }
 
-function findKeys(stem: string, ruleset: Ruleset): KeyedElement[] {
+function findKeys(name: string, ruleset: Ruleset): KeyedElement[] {
   const ids = (["in", "out"] as const).flatMap((direction) =>
     ruleset
       .elements(TABLE_NAME, `session_${direction}`)
-      .filter(({ chain }) => chain === memberChain(stem, direction))
+      .filter(({ chain }) => chain === memberChain(name, direction))
       .map(({ key }) => hex(key)),
   );
   if (ids.length === 0) return [];

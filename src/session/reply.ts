@@ -5,7 +5,13 @@ import type { ScopeUnit } from "./scope_unit.ts";
 
 /** The outcome of a request, as the PAM process is told. */
 export type Reply =
-  | { readonly result: "ok"; readonly session?: ScopeUnit; readonly correlation?: CorrelationToken }
+  | {
+      readonly result: "ok";
+      readonly session?: ScopeUnit;
+      readonly correlation?: CorrelationToken;
+      /** What to tell the user, though nothing is wrong with this login. */
+      readonly say?: string;
+    }
   | { readonly result: "refused"; readonly say: string };
 
 // The shim takes 4096 bytes in all and 512 a value (native/pam_shim.c).
@@ -14,11 +20,11 @@ const VALUE_LIMIT = 500;
 /** Writes a reply in the form that the shim reads: a first line, `key=value` lines, `end`. */
 export function formatReply(reply: Reply): string {
   const lines = ["authnft 1", `result=${reply.result}`];
-  if (reply.result === "refused") lines.push(`say=${clip(oneLine(reply.say))}`);
-  else {
+  if (reply.result === "ok") {
     if (reply.session !== undefined) lines.push(`session=${reply.session}`);
     if (reply.correlation !== undefined) lines.push(`correlation=${reply.correlation}`);
   }
+  if (reply.say !== undefined) lines.push(`say=${clip(oneLine(reply.say))}`);
   return `${[...lines, "end"].join("\n")}\n`;
 }
 

@@ -2,45 +2,81 @@
 import type { Brand } from "valibot";
 import type { UserName } from "./user_name.ts";
 
-/** The systemd unit that a session lives in: `authnft-<user>-<pid>.scope`, or with `-2`, `-3` … before the dot. */
+/**
+ * The systemd unit that a session lives in: a scope of ours, `authnft-<user>-<pid>.scope`, or with `-2`, `-3` … before
+ * the dot; or with `scope=session` the login session's own, `session-<id>.scope`.
+ */
 export type ScopeUnit = string & Brand<"ScopeUnit">;
 
-/** The slice that every session's scope is in. */
+/** The slice that every scope of ours is in. */
 export const SLICE = "authnft.slice";
+
+/** The slice of every user's slice. */
+export const USERS_SLICE = "user.slice";
 
 /** Where a process goes whose session is refused and that systemd does not take: below the slice, without an element. */
 export const REFUSED_CGROUP = `${SLICE}/refused`;
 
 // A number of one or two digits behind a process id counts that process's sessions. A user's name may end like that, too;
 // which of the two is meant decides only how the chains are called, and each unit has chains of its own either way.
-const SCOPE_UNIT =
+const OWN_SCOPE =
   /^authnft-([A-Za-z0-9_][A-Za-z0-9._-]{0,31}?)-([1-9][0-9]{0,9}(?:-(?:[2-9]|[1-9][0-9]))?)\.scope$/;
+
+/** systemd-logind's: the audit session's number, or `c` and a number of its own. */
+const LOGIN_SCOPE = /^session-[A-Za-z0-9]{1,32}\.scope$/;
 
 /** Names the scope of a session. `attempt` counts from 1; later ones serve a process that opens more than one session. */
 export function scopeUnit(user: UserName, pid: number, attempt: number): ScopeUnit {
   return `authnft-${user}-${pid}${attempt === 1 ? "" : `-${attempt}`}.scope` as ScopeUnit;
 }
 
-/** Reads the name of a scope of ours; `undefined` for every other text. */
+/** Reads the name of a scope that a session may live in; `undefined` for every other text. */
 export function parseScopeUnit(text: string): ScopeUnit | undefined {
-  return SCOPE_UNIT.test(text) ? (text as ScopeUnit) : undefined;
+  return OWN_SCOPE.test(text) || LOGIN_SCOPE.test(text) ? (text as ScopeUnit) : undefined;
 }
 
-/** The path of a scope's cgroup below the root of cgroup v2, without a leading slash, as nftables takes it. */
-export function cgroupPath(unit: ScopeUnit): string {
-  return `${SLICE}/${unit}`;
+/** Whether the scope is the login session's own, and no scope of ours. */
+export function isLoginScope(unit: ScopeUnit): boolean {
+  return LOGIN_SCOPE.test(unit);
 }
 
-/** What a session's objects in the ruleset are called after: `<user>_<pid>`. */
-export function objectStem(unit: ScopeUnit): string {
-  const parts = SCOPE_UNIT.exec(unit);
-  return `${parts?.[1]}_${parts?.[2]}`;
+/** The path of a user's slice below the root of cgroup v2, without a leading slash, as nftables takes it. */
+export function userSlice(uid: number): string {
+  return `${USERS_SLICE}/user-${uid}.slice`;
 }
 
-/** The unit whose cgroup a process is in, from its `/proc/<pid>/cgroup`; `undefined` outside our scopes. */
-export function scopeOfProcess(procCgroup: string): ScopeUnit | undefined {
+/** The path of the cgroup of a user's scope, without a leading slash. */
+export function cgroupPath(unit: ScopeUnit, uid: number): string {
+  return `${isLoginScope(unit) ? userSlice(uid) : SLICE}/${unit}`;
+}
+
+/** What the names of a session's chains begin with: `session_<user>_<pid>`. */
+export function sessionName(session: {
+  readonly scope_unit: ScopeUnit;
+  readonly user: string;
+  readonly pid: number;
+}): string {
+  const [, user, pid] = OWN_SCOPE.exec(session.scope_unit) ?? [];
+  return `session_${user ?? session.user}_${pid ?? session.pid}`;
+}
+
+/** What the names of a user's slice's chains begin with. */
+export function coverName(uid: number): string {
+  return `cover_${uid}`;
+}
+
+/** A process's place in a session: the scope, and whose it is where the path tells. */
+export type Place = { readonly unit: ScopeUnit; readonly uid: number | undefined };
+
+/** The scope that a process is in, from its `/proc/<pid>/cgroup`; `undefined` outside scopes that a session may live in. */
+export function placeOfProcess(procCgroup: string): Place | undefined {
   // Version-1 hierarchies have lines of their own where a host mounts them; version 2 is the one with index 0.
   const line = procCgroup.split("\n").find((candidate) => candidate.startsWith("0::"));
-  const [, slice, unit] = (line ?? "").slice(3).split("/");
-  return slice === SLICE && unit !== undefined ? parseScopeUnit(unit) : undefined;
+  const [, slice, second, third] = (line ?? "").slice(3).split("/");
+  if (slice === SLICE && second !== undefined && OWN_SCOPE.test(second))
+    return { unit: second as ScopeUnit, uid: undefined };
+  const uid = /^user-(0|[1-9][0-9]{0,9})\.slice$/.exec(second ?? "")?.[1];
+  if (slice === USERS_SLICE && uid !== undefined && third !== undefined && LOGIN_SCOPE.test(third))
+    return { unit: third as ScopeUnit, uid: Number(uid) };
+  return undefined;
 }

@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  type Dirent,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 
 /** Where cgroup v2 is mounted on a host with unified cgroups; libnftables has the same path built in. */
 export const CGROUP_ROOT = "/sys/fs/cgroup";
@@ -24,4 +32,71 @@ export function cgroupOfProcess(pid: number): string {
 export function moveProcess(pid: number, path: string): void {
   mkdirSync(`${CGROUP_ROOT}/${path}`, { recursive: true, mode: 0o755 });
   writeFileSync(`${CGROUP_ROOT}/${path}/cgroup.procs`, String(pid));
+}
+
+/** Where the functions below look, other than in {@link CGROUP_ROOT}. */
+type At = { readonly root?: string };
+
+/** The processes in a cgroup and in all below it; none when it is gone. Those of other process namespaces are left out. */
+export function processesIn(path: string, { root = CGROUP_ROOT }: At = {}): number[] {
+  const pids = cgroupsFrom(`${root}/${path}`).flatMap((directory) =>
+    (read(`${directory}/cgroup.procs`) ?? "").split("\n").map(Number),
+  );
+  return pids.filter((pid) => pid > 0);
+}
+
+/** The kernel's ids of a cgroup and of all below it; none when it is gone. */
+export function cgroupIdsBelow(path: string, { root = CGROUP_ROOT }: At = {}): Set<bigint> {
+  const ids = cgroupsFrom(`${root}/${path}`).map(
+    (directory) => statSync(directory, { bigint: true, throwIfNoEntry: false })?.ino,
+  );
+  return new Set(ids.filter((id) => id !== undefined));
+}
+
+/** Whether there is a process in a cgroup or below it; not when it is gone. */
+export function isPopulated(path: string, { root = CGROUP_ROOT }: At = {}): boolean {
+  return /^populated 1$/m.test(read(`${root}/${path}/cgroup.events`) ?? "");
+}
+
+/**
+ * Kills every process in a cgroup and below it, also those that are being born. Does not wait until they are gone;
+ * see {@link isPopulated}. Nothing happens when the cgroup is gone.
+ *
+ * @throws {Error} of node:fs; `ENOENT` on a kernel before 5.14, which has no cgroup.kill
+ */
+export function killCgroup(path: string, { root = CGROUP_ROOT }: At = {}): void {
+  try {
+    // Not "w": in a cgroup file system a file that is not there cannot be created, and the error would be another.
+    writeFileSync(`${root}/${path}/cgroup.kill`, "1", { flag: "r+" });
+  } catch (error) {
+    if (existsSync(`${root}/${path}`) && !isGone(error)) throw error;
+  }
+}
+
+/** The directories of a cgroup and of all below it. */
+function cgroupsFrom(directory: string): string[] {
+  let entries: Dirent[];
+  try {
+    entries = readdirSync(directory, { withFileTypes: true });
+  } catch {
+    return [];
+  }
+  return [
+    directory,
+    ...entries.flatMap((entry) => (entry.isDirectory() ? cgroupsFrom(`${directory}/${entry.name}`) : [])),
+  ];
+}
+
+/** What a file of a cgroup says; `undefined` when it is gone, or says nothing, as `cgroup.procs` of a threaded cgroup. */
+function read(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** A cgroup that is removed while its file is open answers so. */
+function isGone(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ENODEV";
 }

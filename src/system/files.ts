@@ -105,8 +105,8 @@ function unopened(path: string, code: string): Refusal {
   return new Refusal("perms", `Cannot read fragment ${path}: ${code}.`);
 }
 
-/** Writes a file whole, readable by all: a reader sees the old text or the new one. @throws {Error} of node:fs */
-export function replaceFile(path: string, content: string): void {
+/** Writes a file whole: a reader sees the old text or the new one. @throws {Error} of node:fs */
+export function replaceFile(path: string, content: string, mode = 0o644): void {
   // The directory is root's, so nobody can have planted the temporary name; O_EXCL makes sure.
   const temporary = `${path}.${process.pid}.tmp`;
   const fd = openSync(
@@ -117,7 +117,7 @@ export function replaceFile(path: string, content: string): void {
   try {
     try {
       writeWhole(fd, Buffer.from(content));
-      fchmodSync(fd, 0o644);
+      fchmodSync(fd, mode);
     } finally {
       closeSync(fd);
     }
@@ -166,6 +166,8 @@ export async function lock(path: string, deadline: number): Promise<Lock | undef
       return undefined;
     }
     closeSync(fd);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    // Who has waited long asks more often: in a storm of logins everybody's turn comes.
+    const pause = Math.min(10, Math.max(1, (deadline - performance.now()) / 500));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }

@@ -94,6 +94,7 @@ const NFT_MSG_GETCHAIN = 4;
 const NFT_MSG_DELCHAIN = 5;
 const NFT_MSG_GETRULE = 7;
 const NFT_MSG_DELRULE = 8;
+const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
 const NFTA_CHAIN_TABLE = 1;
@@ -109,7 +110,9 @@ const NFTA_SET_ELEM_DATA = 2;
 const NFTA_SET_ELEM_EXPR = 7;
 const NFTA_DATA_VALUE = 1;
 const NFTA_DATA_VERDICT = 2;
+const NFTA_VERDICT_CODE = 1;
 const NFTA_VERDICT_CHAIN = 2;
+const NFT_GOTO = -4;
 const NFTA_EXPR_DATA = 2;
 const NFTA_COUNTER_BYTES = 1;
 const NFTA_COUNTER_PACKETS = 2;
@@ -123,25 +126,27 @@ export type Element = {
   readonly counter: { readonly packets: number; readonly bytes: number } | undefined;
 };
 
-/** Something to take out of a table. */
-export type Removal = { readonly set: string; readonly key: Uint8Array } | { readonly chain: string };
+/** Something to take out of a table; or an element to put in, of a verdict map with the chain that it leads to. */
+export type Change =
+  | { readonly set: string; readonly key: Uint8Array; readonly add?: true; readonly goto?: string }
+  | { readonly chain: string };
 
 /**
- * Takes elements and chains out of a table, by key rather than by path: the cgroup may be gone, and libnftables knows only paths.
- * One transaction; where a part is no longer there, the rest goes part by part.
+ * Takes elements and chains out of a table and puts elements in, by key rather than by path: the cgroup may be gone, and
+ * libnftables knows only paths. One transaction; where a part is no longer there, the rest goes part by part.
  *
- * @param removals elements before the chains that they name, and chains before those that their rules name
+ * @param changes elements before the chains that they name, and chains before those that their rules name
  * @throws {SystemError} when the kernel refuses for another reason than that a part is gone
  */
-export function remove(table: string, removals: readonly Removal[]): void {
-  if (removals.length === 0) return;
+export function change(table: string, changes: readonly Change[]): void {
+  if (changes.length === 0) return;
   try {
-    batch(removals.flatMap((removal) => removalMessages(table, removal)));
+    batch(changes.flatMap((part) => changeMessages(table, part)));
   } catch (error) {
     if (!isGone(error)) throw error;
-    for (const removal of removals) {
+    for (const part of changes) {
       try {
-        batch(removalMessages(table, removal));
+        batch(changeMessages(table, part));
       } catch (again) {
         if (!isGone(again)) throw again;
       }
@@ -149,18 +154,16 @@ export function remove(table: string, removals: readonly Removal[]): void {
   }
 }
 
-function removalMessages(table: string, removal: Removal): Uint8Array[] {
-  if ("set" in removal) {
-    const element = nested(
-      NFTA_LIST_ELEM,
-      nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, removal.key)),
-    );
+function changeMessages(table: string, part: Change): Uint8Array[] {
+  if ("set" in part) {
+    const key = nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, part.key));
+    const element = part.goto === undefined ? [key] : [key, verdict(part.goto)];
     return [
       nftMessage(
-        NFT_MSG_DELSETELEM,
+        part.add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
         textAttribute(NFTA_SET_ELEM_LIST_TABLE, table),
-        textAttribute(NFTA_SET_ELEM_LIST_SET, removal.set),
-        nested(NFTA_SET_ELEM_LIST_ELEMENTS, element),
+        textAttribute(NFTA_SET_ELEM_LIST_SET, part.set),
+        nested(NFTA_SET_ELEM_LIST_ELEMENTS, nested(NFTA_LIST_ELEM, ...element)),
       ),
     ];
   }
@@ -169,14 +172,24 @@ function removalMessages(table: string, removal: Removal): Uint8Array[] {
     nftMessage(
       NFT_MSG_DELRULE,
       textAttribute(NFTA_RULE_TABLE, table),
-      textAttribute(NFTA_RULE_CHAIN, removal.chain),
+      textAttribute(NFTA_RULE_CHAIN, part.chain),
     ),
     nftMessage(
       NFT_MSG_DELCHAIN,
       textAttribute(NFTA_CHAIN_TABLE, table),
-      textAttribute(NFTA_CHAIN_NAME, removal.chain),
+      textAttribute(NFTA_CHAIN_NAME, part.chain),
     ),
   ];
+}
+
+/** The data of a verdict map's element that leads to a chain, for good. */
+function verdict(chain: string): Uint8Array {
+  const code = new Uint8Array(4);
+  view(code).setInt32(0, NFT_GOTO);
+  return nested(
+    NFTA_SET_ELEM_DATA,
+    nested(NFTA_DATA_VERDICT, attribute(NFTA_VERDICT_CODE, code), textAttribute(NFTA_VERDICT_CHAIN, chain)),
+  );
 }
 
 /** All elements of a set or map; none when it, or its table, is not there. @throws {SystemError} */

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import dbus, { type MessageBus } from "dbus-next";
+import dbus, { type Variant } from "dbus-next";
+import { type Arguments, Bus, BusError } from "./bus.ts";
 
-const { Message, Variant } = dbus;
+export { BusError as SystemdError };
 
-// "socket" keeps dbus-next from looking for an optional native module; the path is the one of the D-Bus specification.
-const SYSTEM_BUS = "unix:socket=/run/dbus/system_bus_socket";
 const SYSTEMD = {
   destination: "org.freedesktop.systemd1",
   path: "/org/freedesktop/systemd1",
   interface: "org.freedesktop.systemd1.Manager",
 };
 
-/** systemd, or the bus on the way to it, did not do what it was asked. */
-export class SystemdError extends Error {
-  override readonly name = "SystemdError";
+/** Addresses that begin with the same bits. */
+export type Prefix = {
+  readonly family: "ip" | "ip6";
+  /** In network order: 4 or 16 bytes. */
+  readonly address: Uint8Array;
+  /** How many bits count. */
+  readonly length: number;
+};
 
-  constructor(
-    message: string,
-    /** The D-Bus error's name; "timeout" or "bus" where there is none. */
-    readonly code: string,
-  ) {
-    super(message);
-  }
-}
+/**
+ * The only addresses that sockets of a unit may send to and receive from, whatever the protocol. The kernel asks a program
+ * of systemd's for each packet, beside any firewall. Without an address in it, nothing passes.
+ */
+export type AddressLock = { readonly allow: readonly Prefix[] };
 
 /** What a transient scope is made from. */
 export type Scope = {
@@ -33,113 +34,131 @@ export type Scope = {
   readonly pid: number;
   /** The unit that systemd starts when the scope has ended, for whatever reason. */
   readonly whenOver: string;
+  /** The units that stop only after it when all are stopped together, as at a shutdown. */
+  readonly after?: readonly string[];
+  /** The addresses that it is locked to from its first moment. */
+  readonly addresses?: AddressLock;
 };
+
+type Property = [name: string, value: Variant];
 
 /** A connection to systemd over the system bus. To be held with `using`. */
 export class Systemd implements Disposable {
-  readonly #bus: MessageBus;
-  readonly #deadline: number;
-  readonly #failure: Promise<never>;
+  /** For calls to others on the same connection. */
+  readonly bus: Bus;
+  #listening = false;
+  /** How jobs end, by their object paths. Which are ours is only known after the call. */
+  readonly #ends = new Map<string, PromiseWithResolvers<string>>();
 
   /** @param deadline when to give up, on the clock of `performance.now()`, in milliseconds */
   constructor(deadline: number) {
-    this.#deadline = deadline;
-    this.#bus = dbus.sessionBus({ busAddress: SYSTEM_BUS });
-    this.#failure = new Promise((_, reject) => {
-      this.#bus.on("error", (error: Error) =>
-        reject(new SystemdError(`the system bus cannot be reached: ${error.message}`, "bus")),
-      );
-    });
-    this.#failure.catch(() => undefined);
+    this.bus = new Bus(deadline);
   }
 
   /**
    * Starts a transient scope with a process in it, and waits until systemd reports the job done.
    *
-   * @throws {SystemdError} code `org.freedesktop.systemd1.UnitExists` when the name is taken
+   * @throws {BusError} code `org.freedesktop.systemd1.UnitExists` when the name is taken
    */
   async startScope(scope: Scope): Promise<void> {
-    // StartTransientUnit returns before the unit exists; the job's end is announced once, so listen before asking.
-    const ended = new Map<string, string>();
-    let wake = (): void => undefined;
-    this.#bus.on("message", (message: dbus.Message) => {
-      if (message.member !== "JobRemoved" || message.interface !== SYSTEMD.interface) return;
-      ended.set(String(message.body[1]), String(message.body[3]));
-      wake();
-    });
-    await this.#call({
-      destination: "org.freedesktop.DBus",
-      path: "/org/freedesktop/DBus",
-      interface: "org.freedesktop.DBus",
-      member: "AddMatch",
-      signature: "s",
-      body: [
-        `type='signal',sender='${SYSTEMD.destination}',interface='${SYSTEMD.interface}',member='JobRemoved'`,
-      ],
-    });
-    const properties = [
-      ["PIDs", new Variant("au", [scope.pid])],
-      ["Slice", new Variant("s", scope.slice)],
-      ["Description", new Variant("s", scope.description)],
-      ["CollectMode", new Variant("s", "inactive-or-failed")],
-      ["OnSuccess", new Variant("as", [scope.whenOver])],
-      ["OnFailure", new Variant("as", [scope.whenOver])],
+    const properties: Property[] = [
+      ["PIDs", new dbus.Variant("au", [scope.pid])],
+      ["Slice", new dbus.Variant("s", scope.slice)],
+      ["Description", new dbus.Variant("s", scope.description)],
+      ["CollectMode", new dbus.Variant("s", "inactive-or-failed")],
+      ["OnSuccess", new dbus.Variant("as", [scope.whenOver])],
+      ["OnFailure", new dbus.Variant("as", [scope.whenOver])],
+      ["After", new dbus.Variant("as", [...(scope.after ?? [])])],
+      ...(scope.addresses === undefined ? [] : locked(scope.addresses)),
     ];
-    const reply = await this.#call({
-      ...SYSTEMD,
-      member: "StartTransientUnit",
+    await this.#job(scope.unit, "StartTransientUnit", {
       signature: "ssa(sv)a(sa(sv))",
       body: [scope.unit, "fail", properties, []],
     });
-    const job = String(reply.body[0]);
-    const result = await this.#bounded(
-      new Promise<string>((resolve) => {
-        wake = () => {
-          const found = ended.get(job);
-          if (found !== undefined) resolve(found);
-        };
-        wake();
-      }),
-      `systemd does not start ${scope.unit} in time`,
+  }
+
+  /** Starts a unit, and waits until systemd reports the job done. @throws {BusError} */
+  async startUnit(unit: string): Promise<void> {
+    await this.#job(unit, "StartUnit", { signature: "ss", body: [unit, "replace"] });
+  }
+
+  /** Asks systemd to stop a unit; does not wait for it. @throws {BusError} */
+  async stop(unit: string): Promise<void> {
+    await this.bus.call({ ...SYSTEMD, member: "StopUnit" }, { signature: "ss", body: [unit, "replace"] });
+  }
+
+  /** Locks a living unit to some addresses, in place of those it was locked to. @throws {BusError} */
+  async lockAddresses(unit: string, lock: AddressLock): Promise<void> {
+    await this.#setProperties(unit, locked(lock));
+  }
+
+  /** Lets a living unit's sockets reach any address again. @throws {BusError} */
+  async unlockAddresses(unit: string): Promise<void> {
+    // systemd 252 and 257 leave their program in the kernel, as it is, once both lists are empty.
+    await this.#setProperties(unit, locked({ allow: ANY }));
+  }
+
+  async #setProperties(unit: string, properties: readonly Property[]): Promise<void> {
+    const untilReboot = true;
+    await this.bus.call(
+      { ...SYSTEMD, member: "SetUnitProperties" },
+      { signature: "sba(sv)", body: [unit, untilReboot, properties] },
+    );
+  }
+
+  /** Makes a call that answers with a job, and waits for the job's end. */
+  async #job(unit: string, member: string, call: Arguments): Promise<void> {
+    await this.#listen();
+    const [job] = await this.bus.call({ ...SYSTEMD, member }, call);
+    const result = await this.bus.bounded(
+      this.#end(String(job)).promise,
+      `systemd does not start ${unit} in time`,
     );
     if (result !== "done")
-      throw new SystemdError(`systemd did not start ${scope.unit}: its job ended as "${result}"`, result);
+      throw new BusError(`systemd did not start ${unit}: its job ended as "${result}"`, result);
   }
 
-  /** Asks systemd to stop a unit; does not wait for it. @throws {SystemdError} */
-  async stop(unit: string): Promise<void> {
-    await this.#call({ ...SYSTEMD, member: "StopUnit", signature: "ss", body: [unit, "replace"] });
+  /** A call returns before its job is done, and the job's end is announced once: one has to listen before asking. */
+  async #listen(): Promise<void> {
+    if (this.#listening) return;
+    this.#listening = true;
+    await this.bus.listen(
+      { destination: SYSTEMD.destination, interface: SYSTEMD.interface, member: "JobRemoved" },
+      ([, job, , result]) => this.#end(String(job)).resolve(String(result)),
+    );
   }
 
-  async #call(call: ConstructorParameters<typeof Message>[0]): Promise<dbus.Message> {
-    try {
-      const reply = await this.#bounded(this.#bus.call(new Message(call)), `no answer to ${call?.member}`);
-      if (reply === null) throw new SystemdError(`no answer to ${call?.member}`, "bus");
-      return reply;
-    } catch (error) {
-      if (error instanceof dbus.DBusError)
-        throw new SystemdError(`${call?.member}: ${error.text}`, error.type);
-      throw error;
-    }
-  }
-
-  async #bounded<T>(promise: Promise<T>, complaint: string): Promise<T> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () =>
-          reject(new SystemdError(`${complaint} (the system bus or systemd is slow or stuck)`, "timeout")),
-        this.#deadline - performance.now(),
-      );
-    });
-    try {
-      return await Promise.race([promise, this.#failure, late]);
-    } finally {
-      clearTimeout(timer);
-    }
+  #end(job: string): PromiseWithResolvers<string> {
+    const end = this.#ends.get(job) ?? Promise.withResolvers<string>();
+    this.#ends.set(job, end);
+    return end;
   }
 
   [Symbol.dispose](): void {
-    this.#bus.disconnect();
+    this.bus[Symbol.dispose]();
   }
+}
+
+const ADDRESSES = "a(iayu)";
+const FAMILIES = { ip: 2, ip6: 10 }; // AF_INET, AF_INET6
+const ANY: readonly Prefix[] = [
+  { family: "ip", address: new Uint8Array(4), length: 0 },
+  { family: "ip6", address: new Uint8Array(16), length: 0 },
+];
+
+/** An address that is allowed wins over one that is denied. An empty list comes first: what is set is added to what was set before. */
+function locked({ allow }: AddressLock): Property[] {
+  return [
+    ["IPAddressAllow", addresses([])],
+    ["IPAddressAllow", addresses(allow)],
+    ["IPAddressDeny", addresses([])],
+    ["IPAddressDeny", addresses(ANY)],
+  ];
+}
+
+function addresses(prefixes: readonly Prefix[]): Variant {
+  return new dbus.Variant(
+    ADDRESSES,
+    prefixes.map(({ family, address, length }) => [FAMILIES[family], Buffer.from(address), length]),
+  );
 }

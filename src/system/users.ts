@@ -27,6 +27,13 @@ const c = {
     "size_t",
     koffi.out(koffi.pointer("void *")),
   ]),
+  getpwuid: libc.func("getpwuid_r", "int", [
+    "uint32_t",
+    out(Passwd),
+    "void *",
+    "size_t",
+    koffi.out(koffi.pointer("void *")),
+  ]),
   getgrnam: libc.func("getgrnam_r", "int", [
     "const char *",
     out(Group),
@@ -41,6 +48,9 @@ const c = {
     "_Inout_ int *",
   ]),
 };
+
+/** The group whose members' sessions are filtered. */
+export const GROUP = "authnft";
 
 /** A user as the host's name service knows them. */
 export type User = { readonly name: string; readonly uid: number; readonly gid: number };
@@ -57,10 +67,23 @@ const POINTER = 8; // bytes
  * @throws {SystemError} when the name service fails, with whatever error: not to know is not "no"
  */
 export function findUser(name: string): User | undefined {
+  return found(`the look-up of user ${name}`, (entry, result) =>
+    c.getpwnam(name, entry, new Uint8Array(BUFFER), BUFFER, result),
+  );
+}
+
+/** Looks a user up by number; like `findUser`. @throws {SystemError} */
+export function findUserById(uid: number): User | undefined {
+  return found(`the look-up of user ${uid}`, (entry, result) =>
+    c.getpwuid(uid, entry, new Uint8Array(BUFFER), BUFFER, result),
+  );
+}
+
+function found(act: string, ask: (entry: object, result: [unknown]) => number): User | undefined {
   const entry = {} as { pw_name: string; pw_uid: number; pw_gid: number };
   const result: [unknown] = [null];
-  const error = c.getpwnam(name, entry, new Uint8Array(BUFFER), BUFFER, result);
-  if (error !== 0) throw new SystemError(`the look-up of user ${name}`, errnoName(error));
+  const error = ask(entry, result);
+  if (error !== 0) throw new SystemError(act, errnoName(error));
   return result[0] === null ? undefined : { name: entry.pw_name, uid: entry.pw_uid, gid: entry.pw_gid };
 }
 

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { addMember, judgedChain } from "../../src/ruleset/members.ts";
-import { closeSlice } from "../../src/ruleset/table.ts";
+import { closeSlices } from "../../src/ruleset/table.ts";
 import { cgroupPath, SLICE, scopeUnit } from "../../src/session/scope_unit.ts";
 import { parseUserName } from "../../src/session/user_name.ts";
 import type { Lab } from "../lab/lab.ts";
@@ -98,7 +98,7 @@ export async function prepare(lab: Lab, programs: Programs): Promise<void> {
   for (const [name, bytes] of Object.entries(programs))
     await lab.write(`${HOME}/${name}`, bytes, { mode: "0755" });
   // The label in it is that of another cgroup: it costs the same, and the floor need not know how labels are made.
-  await lab.write(`${HOME}/transaction`, sessionText("@STEM@", "@PATH@", 1n));
+  await lab.write(`${HOME}/transaction`, sessionText("session_@STEM@", "@PATH@", 1n));
 
   const nothing = "auth required pam_permit.so\naccount required pam_permit.so\n";
   const login = await lab.output("cat /etc/pam.d/lab-login");
@@ -117,33 +117,34 @@ export async function prepare(lab: Lab, programs: Programs): Promise<void> {
 export async function addOthers(lab: Lab, { from, to }: { from: number; to: number }): Promise<void> {
   const others = Array.from({ length: to - from }, (_, index) => {
     const unit = scopeUnit(parseUserName("other"), from + index + 1, 1);
-    return { stem: `other_${from + index + 1}`, path: cgroupPath(unit) };
+    return { name: `session_other_${from + index + 1}`, path: cgroupPath(unit, 1) };
   });
   const directories = others.map(({ path }) => `/sys/fs/cgroup/${path}`).join("\n");
   await lab.output("xargs mkdir", { input: directories });
   const ids = (await lab.output("xargs stat --format=%i", { input: directories })).split("\n").map(BigInt);
-  const text = others.map(({ stem, path }, index) => sessionText(stem, path, ids[index] ?? 0n));
+  const text = others.map(({ name, path }, index) => sessionText(name, path, ids[index] ?? 0n));
   await lab.output("nft -f -", { input: text.join(""), timeoutMs: 60_000 });
 }
 
 /** The very transaction that a session of the member loads, for a session of this name in this cgroup. */
-function sessionText(stem: string, path: string, cgroupId: bigint): string {
+function sessionText(name: string, path: string, cgroupId: bigint): string {
   const address = { family: "ip", text: ADDRESS } as const;
   const policy = compileFragment(
     readFragment(`/etc/authnft/users/${MEMBER}`, () => Buffer.from(FRAGMENT)),
     {
       path: `/etc/authnft/users/${MEMBER}`,
-      accepted: judgedChain(stem),
+      accepted: judgedChain(name),
+      level: 2,
       subject: { id: 1000, name: MEMBER, address },
     },
   );
   const { lines } = addMember({
-    stem,
+    name,
     cgroupPath: path,
     cgroupId,
-    address,
+    addresses: [address],
     comment: `${MEMBER} (PID:1000)`,
     rules: policy.rules,
   });
-  return `${[closeSlice(SLICE), ...lines].join("\n")}\n`;
+  return `${[...closeSlices({ closed: SLICE, users: undefined }), ...lines].join("\n")}\n`;
 }

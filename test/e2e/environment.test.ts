@@ -215,7 +215,7 @@ onThisRelease("What must not be run", () => {
     const dangers: [Record<string, string>, string[], string][] = [
       [{ LD_PRELOAD: LIBRARY }, ["--version"], "library-0000000000 root"],
       [{ LD_AUDIT: LIBRARY }, ["--version"], "library-0000000000 root"],
-      [{ LD_LIBRARY_PATH: `${PLACE}/libraries` }, ["boot"], "library-0000000000 root"],
+      [{ LD_LIBRARY_PATH: `${PLACE}/libraries` }, ["restore"], "library-0000000000 root"],
       [{ BUN_OPTIONS: `--preload=${SCRIPT}` }, ["--version"], "script-0 root"],
       [{ BUN_INSPECT: `ws+unix://${MARKS}/inspect` }, ["--version"], "inspect root"],
       [{ BUN_BE_BUN: "1" }, [SCRIPT], "script-0 root"],
@@ -226,7 +226,7 @@ onThisRelease("What must not be run", () => {
       await clearMarks();
     }
     const everything = Object.assign({}, ...HOSTILE);
-    await lab.output([ENTRY, "boot"], { env: everything });
+    await lab.output([ENTRY, "restore"], { env: everything });
     expect(await marks()).toEqual([]);
   });
 });

@@ -658,6 +658,7 @@ onBothRoads("logins", (road) => {
       pid: expect.any(Number),
       opened_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/),
       state: "open",
+      lingering: "quarantine",
     });
     expect(Math.abs(Date.now() - Date.parse(record.opened_at))).toBeLessThan(10_000);
     expect(await lab.output("cd /run/authnft/sessions; stat -c '%n %a %U:%G' *")).toBe(
@@ -690,15 +691,24 @@ onBothRoads("logins", (road) => {
 
     const ruleset = await lab.ruleset();
     const comment = `comment "alice (PID:${pid})"`;
-    expect(elementsOf(ruleset, "session_map_cg")).toBe(`"${path}" ${comment}`);
-    expect(elementsOf(ruleset, "session_map_ipv4")).toBe(`"${path}" . 10.77.0.2 ${comment}`);
+    // What the user runs outside of the session is under the same policy, in chains of its own.
+    const slice = "user.slice/user-1000.slice";
+    const cover = 'comment "alice (UID:1000)"';
+    expect(elementsOf(ruleset, "session_map_cg").split(/,\s+/).sort()).toEqual([
+      `"${path}" ${comment}`,
+      `"${slice}" ${cover}`,
+    ]);
+    expect(elementsOf(ruleset, "session_map_ipv4").split(/,\s+/).sort()).toEqual([
+      `"${path}" . 10.77.0.2 ${comment}`,
+      `"${slice}" . 10.77.0.2 ${cover}`,
+    ]);
     expect(elementsOf(ruleset, "session_map_ipv6")).toBe("");
     for (const direction of ["in", "out"]) {
-      expect(elementsOf(ruleset, `session_${direction}`)).toMatch(
-        new RegExp(
-          `^"${path}" counter packets \\d+ bytes \\d+ comment "alice \\(PID:${pid}\\)" : jump session_alice_${pid}_${direction}$`,
-        ),
-      );
+      const elements = elementsOf(ruleset, `session_${direction}`).split(/,\s+/).sort();
+      expect(elements.map((element) => element.replace(/packets \d+ bytes \d+/, "…"))).toEqual([
+        `"${path}" counter … comment "alice (PID:${pid})" : jump session_alice_${pid}_${direction}`,
+        `"${slice}" counter … ${cover} : jump cover_1000_${direction}`,
+      ]);
       expect(ruleset).toContain(`chain session_alice_${pid}_${direction} {`);
     }
     expect(ruleset).toMatch(/chain filter \{\s*type filter hook input priority filter - 1; policy accept;/);

@@ -116,6 +116,19 @@ function refused(questions: readonly string[]): Record<string, string> {
   );
 }
 
+/**
+ * Refused where systemd's lock on addresses stands besides: no reset would arrive. Over IPv6 the error is
+ * taken by a connect when it tries again, after a second.
+ */
+function lockedOut(questions: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    questions.map((question) => [
+      question,
+      /^udp/.test(question) ? "EPERM" : question.includes(":") ? "EACCES" : "EHOSTUNREACH",
+    ]),
+  );
+}
+
 /** The rules that close a chain so that every refusal is an answer. */
 const REJECT = `
 add rule inet authnft egress meta l4proto tcp reject with tcp reset
@@ -535,8 +548,8 @@ onBothRoads("packets", (road) => {
     try {
       const carol = await logIn("carol");
       expect(carol.cgroup).toStartWith("authnft.slice/");
-      await expectAnswers(carol, refused([...WORLD, ...both(22, "127.0.0.1", "::1")]));
-      expect(carol.ms).toBeLessThan(1000);
+      await expectAnswers(carol, lockedOut([...WORLD, ...both(22, "127.0.0.1", "::1")]));
+      expect(carol.ms).toBeLessThan(2000);
       for (const kind of ["tcp", "udp"]) await carol.tell("serve", kind, 8400);
       await expectAnswers(client, all("timeout", both(8400, "10.77.0.1", "fd77::1")));
       await carol.end();
@@ -584,12 +597,16 @@ onBothRoads("packets", (road) => {
       for (const { there } of families) {
         // A late acknowledgement may have been refused already, and reset the connection.
         const sent = await hand.tell("send", `tcp ${there}`, "x");
-        expect(sent === "sent" ? await hand.tell("receive", `tcp ${there}`) : sent).toBe("ECONNRESET");
+        const told = sent === "sent" ? await hand.tell("receive", `tcp ${there}`) : sent;
+        expect(["ECONNABORTED", "ECONNRESET"]).toContain(String(told));
         expect(hand.ms).toBeLessThan(500);
+        // The first call tells that the socket was aborted, the next that nothing may be sent.
         for (const address of [there, "127.0.0.1", "::1"].filter(
           (a) => a.includes(":") === there.includes(":"),
         ))
-          expect(await hand.tell("send", `udp ${there}`, "x", address, 9000)).toBe("EPERM");
+          expect(["EPERM", "ECONNABORTED"]).toContain(
+            String(await hand.tell("send", `udp ${there}`, "x", address, 9000)),
+          );
       }
       const port = offers.get(hand) ?? 0;
       const big = families.map(({ here }) => `udp ${here} ${port} 4000`);
@@ -599,8 +616,8 @@ onBothRoads("packets", (road) => {
     await waitFor(async () => (await lab.sessions()).every(({ state }) => state === "lingering"));
     expect(await chains(stays.scope)).toEqual([]);
     await cutOff(stays);
-    await expectAnswers(stays, refused(WORLD));
-    expect(stays.ms).toBeLessThan(1000);
+    await expectAnswers(stays, lockedOut(WORLD));
+    expect(stays.ms).toBeLessThan(2000);
     await lab.output(["kill", String(await stays.tell("getpid"))]);
     // Now even the cgroup is gone, and nobody's rules use connection tracking, which would put fragments together.
     await nothingLeft();
@@ -608,7 +625,7 @@ onBothRoads("packets", (road) => {
     await lab.output(["kill", String(await escapes.tell("getpid"))]);
   });
 
-  test("a connection that was only half open at the logout brings what its last handshake packet carries, and no more", async () => {
+  test("a connection that was only half open at the logout is nobody's: what listens is reset with the session", async () => {
     await lab.fragment("alice", ANYTHING);
     const { left, logOut } = await logInAndLeave("alice", "half-open");
     const [alice] = left as [Hand];
@@ -627,11 +644,10 @@ onBothRoads("packets", (road) => {
     } finally {
       await lab.output(["client", "nft", "delete", "table", "inet", "hold"]);
     }
-    // Until the handshake is over, the kernel has no socket that a rule could see: a limit that docs/security.md names.
-    expect(await alice.tell("accept", "listener", "accepted", 3)).toBe("10.77.0.2");
-    expect(await client.tell("send", "half-open", "and more")).toBe("sent");
-    expect(await alice.tell("receive", "accepted", SILENCE)).not.toContain("and more");
-    expect(["timeout", "ECONNRESET"]).toContain(String(await alice.tell("receive", "accepted", SILENCE)));
+    // Until the handshake is over the kernel has no socket that a rule could see; so the listener has to go.
+    expect(await alice.tell("accept", "listener", "accepted", 1)).toBe("EINVAL");
+    await client.tell("send", "half-open", "and more");
+    expect(await alice.tell("accept", "listener", "accepted", 1)).toBe("EINVAL");
     await client.tell("close", "half-open");
     await lab.output(["kill", String(await alice.tell("getpid"))]);
     await nothingLeft();
@@ -825,7 +841,7 @@ onBothRoads("packets", (road) => {
       await nothingLeft();
     });
 
-  test("the firewall flushed, or our table deleted: the next login has a whole table again, and sessions from before are closed", async () => {
+  test("the firewall flushed, or our table deleted: the next login brings the table back, and every session's rules with it", async () => {
     await lab.fragment("alice", FIRST_ONLY);
     const whole = await lab.ruleset();
     expect(whole).toContain("hook output");
@@ -835,7 +851,7 @@ onBothRoads("packets", (road) => {
       expect(await lab.ruleset()).toBe("");
       const after = await logIn("alice");
       await expectAnswers(after, { ...all("ok", both(7001, ...FIRST)), ...refused(both(7001, ...SECOND)) });
-      await expectAnswers(before, refused(WORLD));
+      await expectAnswers(before, { ...all("ok", both(7001, ...FIRST)), ...refused(both(7001, ...SECOND)) });
       await Promise.all([before.end(), after.end()]);
       await nothingLeft();
       expect(await lab.ruleset()).toBe(whole);
@@ -859,12 +875,11 @@ onBothRoads("packets", (road) => {
         await expectAnswers(alice, { ...all("ok", both(7001, ...FIRST)), ...refused(both(7001, ...SECOND)) });
         await logOut();
         await waitFor(async () => (await lab.sessions()).every(({ state }) => state === "lingering"));
-        await expectAnswers(alice, refused(WORLD));
+        await expectAnswers(alice, lockedOut(WORLD));
         await lab.output(["kill", String(await alice.tell("getpid"))]);
         await waitFor(async () => (await lab.sessions()).length === 0);
       }
     } finally {
-      // The ids of slices that were stay in their set, which nothingLeft would take for a session's.
       await lab.output("nft flush ruleset && systemctl restart authnft.service");
     }
     await nothingLeft();

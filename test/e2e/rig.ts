@@ -47,7 +47,7 @@ add rule inet authnft egress ip daddr 10.88.0.0/24 reject
 add rule inet authnft egress ip6 daddr fd88::/64 reject
 `;
 
-/** Waits until nothing of any session is left: no record, no lock, no chain, no element, no scope. */
+/** Waits until nothing of any session is left: no record, no lock, no saved rules, no chain, no element, no scope. */
 export async function nothingLeft(): Promise<void> {
   await waitFor(async () => (await leftovers()) === "", {
     timeoutMs: 5000,
@@ -59,9 +59,11 @@ export async function nothingLeft(): Promise<void> {
 
 async function leftovers(): Promise<string> {
   const { stdout } = await lab.run(`
-    find /run/authnft/sessions /run/authnft/lock -type f
-    systemctl list-units --no-legend --plain 'authnft-*.scope' | cut -d' ' -f1
-    nft list table inet authnft | grep -E 'chain session_|elements' | grep -v '"authnft.slice" }'
+    find /run/authnft/sessions /run/authnft/lock /run/authnft/policy -type f ! -name ruleset ! -name 'cover_*.closed'
+    systemctl list-units --no-legend --plain 'authnft-*.scope' 'authnft-session@*' | cut -d' ' -f1
+    nft list table inet authnft | grep -E 'chain (session|cover)_'
+    for set in session_in session_out; do nft list map inet authnft $set; done | grep elements
+    for set in session_map_cg session_map_ipv4 session_map_ipv6; do nft list set inet authnft $set; done | grep elements
   `);
   return stdout.trim();
 }

@@ -143,7 +143,8 @@ function tryFragment(chance: Chance): Omit<Finding, "seed"> | undefined {
   const both = `${input}\n--- included ---\n${included}`;
   try {
     const read = readFragment(path, (file) => Buffer.from(file === path ? input : included));
-    for (const { body, place } of compileFragment(read, { path, accepted: ACCEPTED, subject }).rules) {
+    for (const { body, place } of compileFragment(read, { path, accepted: ACCEPTED, level: 2, subject })
+      .rules) {
       const beyond = reach(body);
       if (beyond !== undefined)
         return { input: both, complaint: `line ${place.line} reaches ${beyond}: ${body}` };

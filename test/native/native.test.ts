@@ -858,7 +858,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     expect(rig.seen.get("alarm")).toEqual(["12"]);
   });
 
-  test.each(["end", "boot", "cover", "restore"])(
+  test.each(["end", "cover", "restore"])(
     "%s: arguments are handed on unchanged, without an alarm",
     async (verb) => {
       const args = [verb, "authnft-alice-42.scope", "-x", "", "claims_env=A"];
@@ -1062,7 +1062,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     test.each([
       ["pam_exec", fromPamExec, []],
       ["session", [], ["session"]],
-      ["boot", [], ["boot"]],
+      ["restore", [], ["restore"]],
     ] as [string, string[], string[]][])("%s", async (_, words, args) => {
       const { exitCode, stderr } = await entry([...words, ...caller], args);
       expect(stderr).toBe("");
@@ -1107,7 +1107,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     });
 
     test("the signal at the parent's death, where no change of ids has taken it away", async () => {
-      await entry(["dies-with=9"], ["boot"]);
+      await entry(["dies-with=9"], ["restore"]);
       expect(rig.seen.get("signal-at-parents-death")).toEqual(["0"]);
     });
 
@@ -1121,7 +1121,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     const under = inCgroup(rig.cgroups);
     await entry(fromPamExec, [], under);
     expect(rig.seen.get("cgroup")).toEqual(["/init.scope"]);
-    for (const args of [["session"], ["boot"]]) {
+    for (const args of [["session"], ["restore"]]) {
       await entry([], args, under);
       expect(rig.seen.get("cgroup")).toEqual(["/"]);
     }

@@ -92,12 +92,12 @@ async function checkFeatures(): Promise<Finding[]> {
 /** The ruleset with one session in it. */
 function wholeRuleset(): string[] {
   const session = addMember({
-    stem: "trial_1",
+    name: "trial",
     cgroupPath: CGROUP,
     cgroupId: 1n,
-    address: { family: "ip6", text: "2001:db8::1" },
+    addresses: [{ family: "ip6", text: "2001:db8::1" }],
     comment: "trial",
     rules: [{ direction: "out", body: "tcp dport 443 accept" }],
   });
-  return [...baseTable(CGROUP), ...session.lines];
+  return [...baseTable({ closed: CGROUP, users: undefined }), ...session.lines];
 }

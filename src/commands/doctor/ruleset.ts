@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { TABLE } from "../../ruleset/table.ts";
-import { SLICE } from "../../session/scope_unit.ts";
+import { usersWithSlice } from "../../lifecycle/restore.ts";
+import { readRecords } from "../../lifecycle/store.ts";
+import { TABLE, TABLE_NAME } from "../../ruleset/table.ts";
+import { hasRules } from "../../session/record.ts";
+import { chainOf } from "../../session/removal.ts";
+import { SLICE, sessionName, userSlice } from "../../session/scope_unit.ts";
 import { cgroupId } from "../../system/cgroup.ts";
 import { hostCommand } from "../../system/host_command.ts";
 import { readText } from "../../system/text_file.ts";
+import { findUserById, GROUP, isMember } from "../../system/users.ts";
 import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 
 /** From which part of it on a full connection tracking table is near. */
@@ -12,15 +17,16 @@ const NEARLY_FULL = 0.8;
 /** What is in force now, and what beside it could get in its way. */
 export const RULESET_CHECKS: readonly Check[] = [
   { name: "table", run: async () => [await checkTable()] },
+  { name: "sessions", run: async () => checkSessions() },
+  { name: "covers", run: async () => checkCovers() },
   { name: "conntrack", run: () => [checkConntrack()] },
   { name: "labels", run: () => checkLabels() },
 ];
 
 async function checkTable(): Promise<Finding> {
   const { elements } = await import("../../system/nftables.ts");
-  const [, name = ""] = TABLE.split(" ");
   const mend = "systemctl restart authnft.service";
-  const closed = elements(name, "member_slices").map(({ key }) => Buffer.from(key).readBigUInt64LE());
+  const closed = elements(TABLE_NAME, "slices_in").map(({ key }) => Buffer.from(key).readBigUInt64LE());
   if (closed.length === 0) {
     return fail({
       what: `The table ${TABLE} is not loaded.`,
@@ -37,6 +43,49 @@ async function checkTable(): Promise<Finding> {
     });
   }
   return ok(`The table ${TABLE} is loaded, and closes ${SLICE}.`);
+}
+
+/** Whether every live session is under its rules. */
+async function checkSessions(): Promise<Finding[]> {
+  const nftables = await import("../../system/nftables.ts");
+  const live = readRecords().filter(
+    (record) => hasRules(record) && cgroupId(record.cg_path) === BigInt(record.cg_id),
+  );
+  const astray = live.filter(
+    (record) => chainOf(BigInt(record.cg_id), nftables) !== `${sessionName(record)}_out`,
+  );
+  if (astray.length === 0) return [ok(`Sessions under their rules: ${live.length}.`)];
+  return astray.map(({ scope_unit, user }) =>
+    fail({
+      what: `The session of ${user} in ${scope_unit} is not under its rules.`,
+      why: "Its record says that it is open, but the table does not lead to its chains: somebody flushed or edited it.",
+      mend: "authnft restore",
+    }),
+  );
+}
+
+/** Whether what members run outside of their sessions is closed by default. */
+async function checkCovers(): Promise<Finding[]> {
+  const { elements } = await import("../../system/nftables.ts");
+  const covered = new Set(
+    elements(TABLE_NAME, "covered_slices").map(({ key }) => Buffer.from(key).readBigUInt64LE()),
+  );
+  const members = usersWithSlice().filter((uid) => {
+    const user = uid === 0 ? undefined : findUserById(uid);
+    return user !== undefined && isMember(user, GROUP);
+  });
+  const open = members.filter((uid) => {
+    const id = cgroupId(userSlice(uid));
+    return id !== undefined && !covered.has(id);
+  });
+  if (open.length === 0) return [ok(`Members' service managers that are covered: ${members.length}.`)];
+  return open.map((uid) =>
+    fail({
+      what: `What user ${uid} runs outside of sessions is not covered.`,
+      why: "The user is a member, but the user's service manager was started before the user became one, or without the drop-in for user@.service.",
+      mend: `authnft restore && /usr/libexec/authnft cover ${uid}`,
+    }),
+  );
 }
 
 function checkConntrack(): Finding {

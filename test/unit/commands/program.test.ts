@@ -45,7 +45,7 @@ describe("wrong usage exits with 2, says what was wrong and where to look", () =
     [["doctor", "extra"], "too many arguments", "authnft doctor --help"],
     [["end"], "Usage: authnft end <scope unit>", "unit"],
     [["end", "a", "b"], "Usage: authnft end <scope unit>", "unit"],
-    [["boot", "a"], "Usage: authnft boot", "unit"],
+    [["cover", "1", "2"], "Usage: authnft cover", "unit"],
     [[], "Usage: authnft <verb>", "Examples:"],
   ])("%j", (args, complaint, hint) => {
     const { exitCode, stdout, stderr } = run(...args);

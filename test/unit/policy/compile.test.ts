@@ -27,6 +27,7 @@ function compile(text: string, address: Subject["address"] = V4, files: Record<s
   const options: CompileOptions = {
     path: ALICE,
     accepted: JUDGED,
+    level: 2,
     subject: { id: 1000, name: "alice", address },
   };
   return compileFragment(fragment, options);
@@ -171,7 +172,7 @@ add rule inet authnft egress meta skuid $user_id drop`;
   ])("with %s", (_, address, expected, notes) => {
     const policy = compileFragment(
       readFragment(ALICE, () => Buffer.from(RULES)),
-      { path: ALICE, accepted: JUDGED, subject: { id: 1000, name: "alice", address } },
+      { path: ALICE, accepted: JUDGED, level: 2, subject: { id: 1000, name: "alice", address } },
     );
     expect(policy.rules.map(({ body }) => meaning(body))).toEqual(expected);
     expect(policy.notes).toEqual(notes);
@@ -198,9 +199,9 @@ add rule inet authnft egress meta skuid $user_id drop`;
     );
     for (const name of ["accept", "jump", "0day", "a.b-c", "drop"]) {
       const subject = { id: 1, name, address: undefined };
-      expect(compileFragment(fragment, { path: ALICE, accepted: JUDGED, subject }).rules[0]?.body).toContain(
-        `"${name}"`,
-      );
+      expect(
+        compileFragment(fragment, { path: ALICE, accepted: JUDGED, level: 2, subject }).rules[0]?.body,
+      ).toContain(`"${name}"`);
     }
   });
 });
@@ -216,6 +217,7 @@ describe("require address", () => {
         compileFragment(fragment, {
           path: ALICE,
           accepted: JUDGED,
+          level: 2,
           subject: { id: 1000, name: "alice", address },
         });
       expect(() => compiled(undefined)).toThrow(
@@ -231,7 +233,9 @@ describe("require address", () => {
       Buffer.from(path === ALICE ? `include "/etc/authnft/x"\n${RULE}` : "# require address"),
     );
     const subject = { id: 1000, name: "alice", address: undefined };
-    expect(() => compileFragment(fragment, { path: ALICE, accepted: JUDGED, subject })).toThrow(Refusal);
+    expect(() => compileFragment(fragment, { path: ALICE, accepted: JUDGED, level: 2, subject })).toThrow(
+      Refusal,
+    );
   });
 
   test("in a string is no comment", () => {
@@ -239,7 +243,9 @@ describe("require address", () => {
       Buffer.from('add rule inet authnft egress log prefix "# require address" drop'),
     );
     const subject = { id: 1000, name: "alice", address: undefined };
-    expect(compileFragment(fragment, { path: ALICE, accepted: JUDGED, subject }).rules).toHaveLength(1);
+    expect(
+      compileFragment(fragment, { path: ALICE, accepted: JUDGED, level: 2, subject }).rules,
+    ).toHaveLength(1);
   });
 });
 

@@ -3,17 +3,21 @@ import { describe, expect, test } from "bun:test";
 import { flowLabel } from "../../../src/ruleset/flow_label.ts";
 import {
   addMember,
+  closeMember,
   judgedChain,
   type Member,
   memberChain,
   memberChains,
+  memberElements,
+  replaceMember,
 } from "../../../src/ruleset/members.ts";
+import { TABLE } from "../../../src/ruleset/table.ts";
 
 const MEMBER: Member = {
-  stem: "alice_4711",
+  name: "session_alice_4711",
   cgroupPath: "authnft.slice/authnft-alice-4711.scope",
   cgroupId: 27711n,
-  address: { family: "ip", text: "192.0.2.7" },
+  addresses: [{ family: "ip", text: "192.0.2.7" }],
   comment: "alice (PID:4711)",
   rules: [
     { direction: "out", body: "tcp dport 443 goto session_alice_4711_judged" },
@@ -46,12 +50,19 @@ test("a session with an address, whole", () => {
   ]);
 });
 
-test.each<[Member["address"], string[]]>([
-  [undefined, ["session_map_cg"]],
-  [{ family: "ip", text: "192.0.2.7" }, ["session_map_cg", "session_map_ipv4"]],
-  [{ family: "ip6", text: "2001:db8::7" }, ["session_map_cg", "session_map_ipv6"]],
-])("which sets a session is in, address %j", (address, sets) => {
-  const named = addMember({ ...MEMBER, address }).lines.flatMap(
+const V4 = { family: "ip", text: "192.0.2.7" } as const;
+const V6 = { family: "ip6", text: "2001:db8::7" } as const;
+
+test.each<[Member["addresses"], string[]]>([
+  [[], ["session_map_cg"]],
+  [[V4], ["session_map_cg", "session_map_ipv4"]],
+  [[V6], ["session_map_cg", "session_map_ipv6"]],
+  [
+    [V4, V6, { ...V4, text: "192.0.2.8" }],
+    ["session_map_cg", "session_map_ipv4", "session_map_ipv6", "session_map_ipv4"],
+  ],
+])("which sets a member is in, addresses %j", (addresses, sets) => {
+  const named = addMember({ ...MEMBER, addresses }).lines.flatMap(
     (line) => /session_map_\w+/.exec(line)?.[0] ?? [],
   );
   expect(named).toEqual(sets);
@@ -74,6 +85,23 @@ test("chains are listed so that each can be deleted when it comes", () => {
     memberChain("x_1", "in"),
     memberChain("x_1", "out"),
     judgedChain("x_1"),
+  ]);
+});
+
+test("a member that is replaced gets the same rules, behind none of its old ones", () => {
+  const replaced = replaceMember(MEMBER);
+  const chains = memberChains(MEMBER.name);
+  expect(replaced.slice(0, 6)).toEqual(
+    chains.flatMap((chain) => [`add chain ${TABLE} ${chain}`, `flush chain ${TABLE} ${chain}`]),
+  );
+  expect(replaced.slice(6)).toEqual(addMember(MEMBER).lines.slice(3));
+  expect(replaced).toEqual(expect.arrayContaining(memberElements(MEMBER)));
+});
+
+test("a cgroup within an open one is closed by elements of its own", () => {
+  expect(closeMember("user.slice/user-1000.slice/session-3.scope")).toEqual([
+    `add element ${TABLE} session_in { "user.slice/user-1000.slice/session-3.scope" : goto closed_in }`,
+    `add element ${TABLE} session_out { "user.slice/user-1000.slice/session-3.scope" : goto closed_out }`,
   ]);
 });
 

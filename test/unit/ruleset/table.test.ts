@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { expect, test } from "bun:test";
-import { BASE_CHAINS, baseTable, closeSlice, KEYED_SETS, TABLE } from "../../../src/ruleset/table.ts";
+import {
+  BASE_CHAINS,
+  baseTable,
+  CLOSED,
+  closeSlices,
+  coverSlice,
+  KEYED_SETS,
+  TABLE,
+} from "../../../src/ruleset/table.ts";
 
-const lines = baseTable("authnft.slice");
+const SLICES = { closed: "authnft.slice", users: "user.slice" };
+const lines = baseTable(SLICES);
 
 /** The rules of a chain, in order. */
 function rulesOf(chain: string): string[] {
@@ -25,21 +34,32 @@ test("the chains that are hooked accept: what is not a member's is nobody's busi
   ]);
 });
 
-test("packets of everybody else meet one look-up", () => {
-  expect(rulesOf("filter")).toEqual(["socket cgroupv2 level 1 @member_slices jump members_in"]);
-  expect(rulesOf("egress")).toEqual(["socket cgroupv2 level 1 @member_slices jump members_out"]);
+test("packets of everybody else meet one look-up, those of users outside the group two", () => {
+  expect(rulesOf("filter")).toEqual(["socket cgroupv2 level 1 vmap @slices_in"]);
+  expect(rulesOf("egress")).toEqual(["socket cgroupv2 level 1 vmap @slices_out"]);
+  expect(rulesOf("users_in")).toEqual(["socket cgroupv2 level 2 @covered_slices goto members_in"]);
+  expect(rulesOf("users_out")).toEqual(["socket cgroupv2 level 2 @covered_slices goto members_out"]);
 });
 
 test("a packet of a member that no session answers for ends here", () => {
   expect(rulesOf("members_in").at(-1)).toBe("drop");
+  expect(rulesOf(CLOSED.in)).toEqual(["drop"]);
+  // A reset would not reach a socket that is locked to no address.
+  expect(rulesOf(CLOSED.out)).toEqual(["reject with icmpx admin-prohibited"]);
   expect(rulesOf("members_out").slice(-2)).toEqual([
     "meta l4proto tcp reject with tcp reset",
     "reject with icmpx admin-prohibited",
   ]);
-  // Before the default stands the look-up, and only what has no judge passes before that.
-  expect(rulesOf("members_in").at(-2)).toBe("socket cgroupv2 level 2 vmap @session_in");
-  expect(rulesOf("members_out").at(-3)).toBe("socket cgroupv2 level 2 vmap @session_out");
-  expect(rulesOf("members_in").slice(0, -2)).toEqual([
+  // Before the default stand the look-ups, the deeper cgroup's first, and only what has no judge passes before those.
+  expect(rulesOf("members_out").slice(0, -2)).toEqual([
+    "socket cgroupv2 level 3 vmap @session_out",
+    "socket cgroupv2 level 2 vmap @session_out",
+  ]);
+  expect(rulesOf("members_in").slice(-3, -1)).toEqual([
+    "socket cgroupv2 level 3 vmap @session_in",
+    "socket cgroupv2 level 2 vmap @session_in",
+  ]);
+  expect(rulesOf("members_in").slice(0, -3)).toEqual([
     "meta l4proto != { tcp, udp } accept",
     "fib daddr type { broadcast, multicast } accept",
     "iif lo tcp flags & rst == rst accept",
@@ -73,11 +93,26 @@ test("the sets and maps that sessions are in are made, the maps with a counter f
   }
 });
 
-test("a set is made before an element goes in, and the slice before a rule looks for it", () => {
-  const close = lines.indexOf(closeSlice("authnft.slice"));
-  expect(closeSlice("authnft.slice")).toBe(`add element ${TABLE} member_slices { "authnft.slice" }`);
-  expect(close).toBeGreaterThan(
-    lines.findIndex((line) => line.includes("add set inet authnft member_slices ")),
+test("a map is made before an element goes in, and the slices are closed before a rule looks for them", () => {
+  expect(closeSlices(SLICES)).toEqual([
+    `add element ${TABLE} slices_in { "authnft.slice" : jump members_in }`,
+    `add element ${TABLE} slices_out { "authnft.slice" : jump members_out }`,
+    `add element ${TABLE} slices_in { "user.slice" : jump users_in }`,
+    `add element ${TABLE} slices_out { "user.slice" : jump users_out }`,
+  ]);
+  for (const line of closeSlices(SLICES)) {
+    const at = lines.indexOf(line);
+    expect(at).toBeGreaterThan(lines.findIndex((made) => made.includes("add map inet authnft slices_out ")));
+    expect(at).toBeLessThan(lines.findIndex((made) => made.startsWith("add rule")));
+  }
+});
+
+test("a host without user.slice has a table all the same", () => {
+  expect(baseTable({ closed: "authnft.slice", users: undefined }).join()).not.toContain("user.slice");
+});
+
+test("a covered slice is one of the set", () => {
+  expect(coverSlice("user.slice/user-1000.slice")).toBe(
+    `add element ${TABLE} covered_slices { "user.slice/user-1000.slice" }`,
   );
-  expect(close).toBeLessThan(lines.findIndex((line) => line.startsWith("add rule")));
 });

@@ -3,7 +3,14 @@ import { describe, expect, test } from "bun:test";
 import { Refusal } from "../../../src/refusal.ts";
 import { type Arguments, parseArguments } from "../../../src/session/arguments.ts";
 
-const DEFAULTS: Arguments = { rhostPolicy: "lax", claimsEnv: undefined, debug: false, noSandbox: false };
+const DEFAULTS: Arguments = {
+  rhostPolicy: "lax",
+  claimsEnv: undefined,
+  lingering: "quarantine",
+  scope: "own",
+  debug: false,
+  noSandbox: false,
+};
 
 test.each<[string[], Partial<Arguments>]>([
   [[], {}],
@@ -14,7 +21,11 @@ test.each<[string[], Partial<Arguments>]>([
   [["claims_env=_x9"], { claimsEnv: "_x9" }],
   [[`claims_env=${"x".repeat(64)}`], { claimsEnv: "x".repeat(64) }],
   [["lingering=quarantine"], {}],
+  [["lingering=keep"], { lingering: "keep" }],
+  [["lingering=kill"], { lingering: "kill" }],
   [["scope=own"], {}],
+  [["scope=session"], { scope: "session" }],
+  [["scope=session", "scope=own"], {}],
   [["debug"], { debug: true }],
   [["AUTHNFT_NO_SANDBOX=1"], { noSandbox: true }],
   [
@@ -83,10 +94,3 @@ describe("a typing error refuses and is quoted", () => {
     expect(refusalOf("x".repeat(5000)).message.length).toBeLessThan(250);
   });
 });
-
-test.each(["lingering=keep", "lingering=kill", "scope=session"])(
-  "%s is not there yet and says so, rather than be ignored",
-  (word) => {
-    expect(refusalOf(word).message).toContain("this release does not have it yet");
-  },
-);

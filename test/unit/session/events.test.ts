@@ -40,7 +40,7 @@ const EVENTS: [string, Event, Record<string, string>, string][] = [
   ],
   [
     "close",
-    { kind: "close", how: "pam" },
+    { kind: "close", how: "pam", keeps: false },
     { AUTHNFT_HOW: "pam" },
     "Session of alice in authnft-alice-4711.scope was closed; its rules are gone.",
   ],
@@ -85,7 +85,7 @@ describe("message ids", () => {
   test("stay", () => {
     expect(idOf({ kind: "open" })).toBe("9930e8a9f61c4e01a64c7d44b98bb72d");
     expect(idOf({ kind: "refuse", reason: "bug", why: "" })).toBe("b43bebd99b744eaf8448078ffc57d28f");
-    expect(idOf({ kind: "close", how: "pam" })).toBe("511925b3701b4b558683dea8eef2c521");
+    expect(idOf({ kind: "close", how: "pam", keeps: true })).toBe("511925b3701b4b558683dea8eef2c521");
     expect(idOf({ kind: "end", seconds: 1, traffic: undefined })).toBe("8e3314e2019447d59bbdceff3cf692f0");
   });
 });

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { formatRecord, parseRecord, type SessionRecord } from "../../../src/session/record.ts";
+import { formatRecord, hasRules, parseRecord, type SessionRecord } from "../../../src/session/record.ts";
+import type { ScopeUnit } from "../../../src/session/scope_unit.ts";
 
 const RECORD: SessionRecord = {
   v: 2,
   user: "alice",
   uid: 1000,
-  scope_unit: "authnft-alice-4711.scope",
+  scope_unit: "authnft-alice-4711.scope" as ScopeUnit,
   cg_path: "authnft.slice/authnft-alice-4711.scope",
   cg_id: 27711,
   remote_ip: "192.0.2.7",
@@ -18,12 +19,39 @@ const RECORD: SessionRecord = {
   pid: 4711,
   opened_at: "2025-11-22T01:38:00.123Z",
   state: "open",
+  lingering: "quarantine",
 };
 
 test("what is written is read", () => {
   expect(parseRecord(formatRecord(RECORD))).toEqual(RECORD);
   const counted = { ...RECORD, state: "lingering", traffic: { packets: 7, bytes: 4242 } } as const;
   expect(parseRecord(formatRecord(counted))).toEqual(counted);
+});
+
+test("a login session's scope is in its user's slice", () => {
+  const record = {
+    ...RECORD,
+    scope_unit: "session-3.scope",
+    cg_path: "user.slice/user-1000.slice/session-3.scope",
+  };
+  expect(parseRecord(JSON.stringify(record))).toEqual(record as SessionRecord);
+  expect(parseRecord(JSON.stringify({ ...record, uid: 1001 }))).toBeUndefined();
+});
+
+test("a record of a release that did not know of lingering yet says quarantine", () => {
+  const { lingering: _, ...older } = RECORD;
+  expect(parseRecord(JSON.stringify(older))).toEqual(RECORD);
+});
+
+test.each<[SessionRecord["state"], SessionRecord["lingering"], boolean]>([
+  ["open", "quarantine", true],
+  ["open", "kill", true],
+  ["lingering", "quarantine", false],
+  ["lingering", "kill", false],
+  ["lingering", "keep", true],
+  ["refused", "keep", false],
+])("%s with lingering=%s has rules: %j", (state, lingering, expected) => {
+  expect(hasRules({ ...RECORD, state, lingering })).toBe(expected);
 });
 
 test("a record is one line", () => {
@@ -43,7 +71,7 @@ describe("no record of ours", () => {
       expect(parseRecord(text.slice(0, length))).toBeUndefined();
   });
 
-  test.each(Object.keys(RECORD))("without %s", (key) => {
+  test.each(Object.keys(RECORD).filter((key) => key !== "lingering"))("without %s", (key) => {
     const { [key as keyof SessionRecord]: _, ...rest } = RECORD;
     expect(parseRecord(JSON.stringify(rest))).toBeUndefined();
   });
@@ -57,6 +85,11 @@ describe("no record of ours", () => {
     ["uid", 1.5],
     ["uid", "1000"],
     ["scope_unit", "session-3.scope"],
+    ["scope_unit", "authnft-alice-4712.scope"],
+    ["cg_path", "authnft.slice/authnft-bob-4711.scope"],
+    ["cg_path", "authnft.slice"],
+    ["cg_path", "/authnft.slice/authnft-alice-4711.scope"],
+    ["lingering", "for ever"],
     ["scope_unit", "../../etc/passwd"],
     ["scope_unit", "authnft-alice-4711.scope/../x"],
     ["scope_unit", ""],

@@ -1,11 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
+import { type Address, parseAddress } from "../../../src/session/address.ts";
 import type { SessionRecord } from "../../../src/session/record.ts";
-import { removeSession } from "../../../src/session/removal.ts";
+import {
+  addressDeparture,
+  type Change,
+  chainOf,
+  closing,
+  closingSlice,
+  departure,
+  opening,
+  sliceDeparture,
+  type Traffic,
+} from "../../../src/session/removal.ts";
 import type { ScopeUnit } from "../../../src/session/scope_unit.ts";
-import type { Element, Removal } from "../../../src/system/nftables.ts";
+import type { Element } from "../../../src/system/nftables.ts";
 
 const UNIT = "authnft-alice-4711.scope" as ScopeUnit;
+const NAME = "session_alice_4711";
 
 const RECORD: SessionRecord = {
   v: 2,
@@ -23,6 +35,7 @@ const RECORD: SessionRecord = {
   pid: 4711,
   opened_at: "2025-11-22T01:38:00Z",
   state: "open",
+  lingering: "quarantine",
 };
 
 /** 27711 in 8 bytes, as a little-endian machine has it. */
@@ -36,9 +49,6 @@ const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 class FakeRuleset {
   readonly sets = new Map<string, Map<string, Omit<Element, "key">>>();
   chains = [...CHAINS];
-  removed: (string | [set: string, key: string])[] = [];
-  table = "";
-
   put(set: string, key: string, chain?: string, counter?: Element["counter"]): this {
     if (!this.sets.has(set)) this.sets.set(set, new Map());
     this.sets.get(set)?.set(key, { chain, counter });
@@ -54,13 +64,18 @@ class FakeRuleset {
     [...(this.sets.get(set) ?? [])].map(([key, rest]) => ({ key: Buffer.from(key, "hex"), ...rest }));
 
   readonly hasChain = (_table: string, chain: string): boolean => this.chains.includes(chain);
+}
 
-  readonly remove = (table: string, removals: readonly Removal[]): void => {
-    this.table = table;
-    this.removed = removals.map((removal) =>
-      "set" in removal ? [removal.set, hex(removal.key)] : removal.chain,
-    );
-  };
+const shown = (changes: readonly Change[]): (string | [set: string, key: string])[] =>
+  changes.map((change) => ("set" in change ? [change.set, hex(change.key)] : change.chain));
+
+/** How alice's session leaves: what is removed, and what was counted. */
+function leave(
+  record: SessionRecord | undefined,
+  fake: FakeRuleset,
+): { removed: ReturnType<typeof shown>; traffic: Traffic | undefined } {
+  const { changes, traffic } = departure(NAME, record, fake);
+  return { removed: shown(changes), traffic };
 }
 
 /** A ruleset with alice's session and another one of hers that must stay. */
@@ -81,9 +96,8 @@ function ruleset(): FakeRuleset {
 describe("by record", () => {
   test("the elements of its cgroup and address, then its chains", () => {
     const fake = ruleset();
-    const traffic = removeSession(UNIT, RECORD, fake);
-    expect(fake.table).toBe("authnft");
-    expect(fake.removed).toEqual([
+    const { removed, traffic } = leave(RECORD, fake);
+    expect(removed).toEqual([
       ["session_in", ID],
       ["session_out", ID],
       ["session_map_cg", ID],
@@ -100,48 +114,54 @@ describe("by record", () => {
     ["not an address", undefined],
   ])("with the address %j", (remote_ip, key) => {
     const fake = ruleset().put("session_map_ipv6", `${ID}20010db8000000000000000000000007`);
-    removeSession(UNIT, { ...RECORD, remote_ip }, fake);
-    const addressed = fake.removed.filter(([set]) => set === "session_map_ipv6");
+    const addressed = leave({ ...RECORD, remote_ip }, fake).removed.filter(
+      ([set]) => set === "session_map_ipv6",
+    );
     expect(addressed).toEqual(key === undefined ? [] : [["session_map_ipv6", key]]);
   });
 
   test("an inode of more than 32 bits is written whole", () => {
     const fake = new FakeRuleset().put("session_in", "3f6c000001000000", CHAINS[0]);
-    removeSession(UNIT, { ...RECORD, cg_id: 0x1_0000_6c3f, remote_ip: "" }, fake);
-    expect(fake.removed[0]).toEqual(["session_in", "3f6c000001000000"]);
+    expect(leave({ ...RECORD, cg_id: 0x1_0000_6c3f, remote_ip: "" }, fake).removed[0]).toEqual([
+      "session_in",
+      "3f6c000001000000",
+    ]);
   });
 
   test("what is gone already is not removed again, and was not counted", () => {
     const fake = new FakeRuleset().put("session_map_cg", ID).put("session_out", OTHER);
     fake.chains = ["session_alice_4711_judged", "session_alice_4712_in"];
-    expect(removeSession(UNIT, RECORD, fake)).toBeUndefined();
-    expect(fake.removed).toEqual([["session_map_cg", ID], "session_alice_4711_judged"]);
+    expect(leave(RECORD, fake)).toEqual({
+      removed: [["session_map_cg", ID], "session_alice_4711_judged"],
+      traffic: undefined,
+    });
   });
 
   test("another session's element is left alone, whatever the record says", () => {
     const fake = ruleset();
-    removeSession(UNIT, { ...RECORD, cg_id: 27712 }, fake);
-    expect(fake.removed).toContainEqual(["session_in", ID]);
-    expect(fake.removed).not.toContainEqual(["session_in", OTHER]);
-    expect(fake.removed).not.toContainEqual(["session_map_cg", OTHER]);
+    const { removed } = leave({ ...RECORD, cg_id: 27712 }, fake);
+    expect(removed).toContainEqual(["session_in", ID]);
+    expect(removed).not.toContainEqual(["session_in", OTHER]);
+    expect(removed).not.toContainEqual(["session_map_cg", OTHER]);
   });
 
   test("one direction counted is a count", () => {
     const fake = new FakeRuleset().put("session_out", ID, CHAINS[1], { packets: 5, bytes: 6 });
-    expect(removeSession(UNIT, RECORD, fake)).toEqual({ packets: 5, bytes: 6 });
+    expect(leave(RECORD, fake).traffic).toEqual({ packets: 5, bytes: 6 });
   });
 
   test("an element without a counter is passed over", () => {
     const fake = new FakeRuleset().put("session_in", ID, CHAINS[0]);
-    expect(removeSession(UNIT, RECORD, fake)).toBeUndefined();
+    expect(leave(RECORD, fake).traffic).toBeUndefined();
   });
 });
 
 describe("without a record", () => {
   test("the elements that lead to its chains, and those of the same cgroup", () => {
     const fake = ruleset();
-    expect(removeSession(UNIT, undefined, fake)).toEqual({ packets: 4713, bytes: 130 });
-    expect(fake.removed).toEqual([
+    const { removed, traffic } = leave(undefined, fake);
+    expect(traffic).toEqual({ packets: 4713, bytes: 130 });
+    expect(removed).toEqual([
       ["session_in", ID],
       ["session_out", ID],
       ["session_map_cg", ID],
@@ -155,8 +175,7 @@ describe("without a record", () => {
       const fake = new FakeRuleset()
         .put(`session_${direction}`, ID, `session_alice_4711_${direction}`)
         .put("session_map_ipv6", `${ID}20010db8000000000000000000000007`);
-      removeSession(UNIT, undefined, fake);
-      expect(fake.removed).toEqual([
+      expect(leave(undefined, fake).removed).toEqual([
         [`session_${direction}`, ID],
         ["session_map_ipv6", `${ID}20010db8000000000000000000000007`],
         ...CHAINS,
@@ -170,15 +189,13 @@ describe("without a record", () => {
       .put("session_in", "01", "session_alice_4711_in2")
       .put("session_out", "02", "session_alice_4711_in")
       .put("session_map_cg", OTHER);
-    removeSession(UNIT, undefined, fake);
-    expect(fake.removed).toEqual(CHAINS);
+    expect(leave(undefined, fake).removed).toEqual(CHAINS);
   });
 
   test("an element of two cgroups that were one session's goes with both", () => {
     const fake = new FakeRuleset().put("session_in", ID, CHAINS[0]).put("session_out", OTHER, CHAINS[1]);
     fake.put("session_map_cg", ID).put("session_map_cg", OTHER).put("session_map_cg", "ffffffffffffffff");
-    removeSession(UNIT, undefined, fake);
-    expect(fake.removed.filter(([set]) => set === "session_map_cg")).toEqual([
+    expect(leave(undefined, fake).removed.filter(([set]) => set === "session_map_cg")).toEqual([
       ["session_map_cg", ID],
       ["session_map_cg", OTHER],
     ]);
@@ -187,24 +204,61 @@ describe("without a record", () => {
   test("nothing there: nothing is removed", () => {
     const fake = new FakeRuleset();
     fake.chains = [];
-    expect(removeSession(UNIT, undefined, fake)).toBeUndefined();
-    expect(fake.removed).toEqual([]);
+    expect(leave(undefined, fake)).toEqual({ removed: [], traffic: undefined });
   });
 });
 
 test("elements come before the chains that they name, and chains before the one that their rules name", () => {
-  const fake = ruleset();
-  removeSession(UNIT, RECORD, fake);
-  const first = fake.removed.findIndex((removal) => typeof removal === "string");
-  expect(fake.removed.slice(first)).toEqual(CHAINS);
+  const { removed } = leave(RECORD, ruleset());
+  expect(removed.slice(removed.findIndex((change) => typeof change === "string"))).toEqual(CHAINS);
 });
 
-test("what the kernel says goes to the caller", () => {
-  const fake = ruleset();
-  const failing = Object.assign(fake, {
-    remove: () => {
-      throw new Error("EBUSY");
-    },
-  });
-  expect(() => removeSession(UNIT, RECORD, failing)).toThrow("EBUSY");
+test("a session that was closed within an open slice leaves with its closing elements", () => {
+  const fake = new FakeRuleset().put("session_in", ID, "closed_in").put("session_out", ID, "closed_out");
+  fake.chains = [];
+  expect(leave({ ...RECORD, remote_ip: "" }, fake).removed).toEqual([
+    ["session_in", ID],
+    ["session_out", ID],
+  ]);
+});
+
+test("a cgroup is closed by elements that lead to the closed chains, and opened by taking out what it has", () => {
+  expect(closing(27711)).toEqual([
+    { set: "session_in", key: Uint8Array.fromHex(ID), add: true, goto: "closed_in" },
+    { set: "session_out", key: Uint8Array.fromHex(ID), add: true, goto: "closed_out" },
+  ]);
+  const fake = new FakeRuleset().put("session_out", ID, "closed_out").put("session_in", OTHER, "closed_in");
+  expect(shown(opening(27711, fake))).toEqual([["session_out", ID]]);
+});
+
+test("a slice that is gone is closed by number, and forgotten by number", () => {
+  const users = { set: "slices", name: "user.slice", id: 27711n };
+  const own = { ...users, name: "authnft.slice" };
+  const cover = { set: "covered_slices", name: "user.slice/user-1000.slice", id: 27711n };
+  const key = Uint8Array.fromHex(ID);
+  expect([users, own, cover].flatMap(closingSlice)).toEqual([
+    { set: "slices_in", key, add: true, goto: "users_in" },
+    { set: "slices_out", key, add: true, goto: "users_out" },
+    { set: "slices_in", key, add: true, goto: "members_in" },
+    { set: "slices_out", key, add: true, goto: "members_out" },
+    { set: "covered_slices", key, add: true },
+  ]);
+  const fake = new FakeRuleset().put("covered_slices", ID).put("slices_out", ID, "users_out");
+  expect(shown([users, cover].flatMap((slice) => sliceDeparture(slice, fake)))).toEqual([
+    ["slices_out", ID],
+    ["covered_slices", ID],
+  ]);
+});
+
+test("the chain that a cgroup's packets go to is told by the map", () => {
+  expect(chainOf(27711n, ruleset())).toBe("session_alice_4711_out");
+  expect(chainOf(1n, ruleset())).toBeUndefined();
+});
+
+test("an address leaves alone, if it is there", () => {
+  const address = parseAddress("192.0.2.7") as Address;
+  expect(shown(addressDeparture(27711n, address, ruleset()))).toEqual([
+    ["session_map_ipv4", `${ID}c0000207`],
+  ]);
+  expect(addressDeparture(1n, address, ruleset())).toEqual([]);
 });

@@ -2,11 +2,12 @@
 import { describe, expect, test } from "bun:test";
 import {
   cgroupPath,
-  objectStem,
+  isLoginScope,
   parseScopeUnit,
+  placeOfProcess,
   type ScopeUnit,
-  scopeOfProcess,
   scopeUnit,
+  sessionName,
 } from "../../../src/session/scope_unit.ts";
 import { parseUserName } from "../../../src/session/user_name.ts";
 
@@ -23,8 +24,19 @@ test.each<[string, number, number, string]>([
   const made = unit(user, pid, attempt);
   expect(made).toBe(name as ScopeUnit);
   expect(parseScopeUnit(made)).toBe(made);
-  expect(cgroupPath(made)).toBe(`authnft.slice/${name}`);
+  expect(cgroupPath(made, 1000)).toBe(`authnft.slice/${name}`);
+  expect(isLoginScope(made)).toBe(false);
 });
+
+test.each(["session-3.scope", "session-c12.scope", "session-139.scope"])(
+  "%s is a login session's",
+  (text) => {
+    const parsed = parseScopeUnit(text);
+    expect(parsed).toBe(text as ScopeUnit);
+    expect(isLoginScope(text as ScopeUnit)).toBe(true);
+    expect(cgroupPath(text as ScopeUnit, 1000)).toBe(`user.slice/user-1000.slice/${text}`);
+  },
+);
 
 test.each([
   "",
@@ -46,21 +58,32 @@ test.each([
   "authnft-alice-12.service",
   "authnft-alice-12.scope.scope",
   "Authnft-alice-12.scope",
-  "session-3.scope",
+  "session-.scope",
+  "session-3.scope/x",
+  "session-3-4.scope",
+  "session-\n.scope",
+  "Session-3.scope",
+  `session-${"1".repeat(33)}.scope`,
   `authnft-${"x".repeat(33)}-12.scope`,
   `authnft-${"x".repeat(200)}-12.scope`,
 ])("%j is no scope of ours", (text) => {
   expect(parseScopeUnit(text)).toBeUndefined();
 });
 
+const nameOf = (made: ScopeUnit): string => sessionName({ scope_unit: made, user: "from-record", pid: 99 });
+
 describe("objects in the ruleset", () => {
+  test("of a login session's scope are called after the user and the process in its record", () => {
+    expect(nameOf("session-3.scope" as ScopeUnit)).toBe("session_from-record_99");
+  });
+
   test.each<[string, number, string]>([
     ["alice", 4711, "alice_4711"],
     ["a-b.c_d", 12, "a-b.c_d_12"],
     ["svc-1", 340, "svc-1_340"],
     ["x".repeat(32), 4194304, `${"x".repeat(32)}_4194304`],
   ])("are called after user %s and process %j", (user, pid, stem) => {
-    expect(objectStem(unit(user, pid, 1))).toBe(stem);
+    expect(nameOf(unit(user, pid, 1))).toBe(`session_${stem}`);
   });
 
   test("two scopes never share a name there", () => {
@@ -79,7 +102,7 @@ describe("objects in the ruleset", () => {
     for (const user of users)
       for (const pid of [1, 2, 3, 12, 23, 1234])
         for (const attempt of [1, 2, 3, 12, 99]) units.add(unit(user, pid, attempt));
-    expect(new Set([...units].map(objectStem)).size).toBe(units.size);
+    expect(new Set([...units].map(nameOf)).size).toBe(units.size);
   });
 
   // Unit names alone do not tell "alice-12" in process 34 from "alice" in process 12 at the 34th attempt: the name on disk
@@ -91,7 +114,7 @@ describe("objects in the ruleset", () => {
   test.each([[unit("x".repeat(32), 4194304, 99)], [unit("alice", 1, 1)]])(
     "a chain called after %s has a name that nftables takes",
     (made) => {
-      expect(`session_${objectStem(made)}_judged`).toMatch(/^[A-Za-z_][A-Za-z0-9_.-]{0,126}$/);
+      expect(`${nameOf(made)}_judged`).toMatch(/^[A-Za-z_][A-Za-z0-9_.-]{0,126}$/);
     },
   );
 });
@@ -107,7 +130,14 @@ describe("the scope that a process is in", () => {
       "authnft-a-1.scope",
     ],
   ])("%j", (text, name) => {
-    expect(scopeOfProcess(text)).toBe(name as ScopeUnit);
+    expect(placeOfProcess(text)).toEqual({ unit: name as ScopeUnit, uid: undefined });
+  });
+
+  test.each<[string, string, number]>([
+    ["0::/user.slice/user-1000.slice/session-3.scope\n", "session-3.scope", 1000],
+    ["1:cpu:/\n0::/user.slice/user-0.slice/session-c1.scope/deeper\n", "session-c1.scope", 0],
+  ])("%j, with its user", (text, name, uid) => {
+    expect(placeOfProcess(text)).toEqual({ unit: name as ScopeUnit, uid });
   });
 
   test.each([
@@ -119,6 +149,12 @@ describe("the scope that a process is in", () => {
     "0::/authnft.slice/refused",
     "0::/authnft.slice/authnft-alice-12.scope (deleted)\n",
     "0::/user.slice/authnft-alice-12.scope",
+    "0::/authnft.slice/session-3.scope",
+    "0::/user.slice/session-3.scope",
+    "0::/user.slice/user-1000.slice/authnft-alice-12.scope",
+    "0::/user.slice/user-01.slice/session-3.scope",
+    "0::/user.slice/user-1000.slice/user@1000.service/session-3.scope",
+    "0::/system.slice/user-1000.slice/session-3.scope",
     "0::/user.slice/authnft.slice/authnft-alice-12.scope",
     "0::/system.slice/authnft.slice",
     "0::/../authnft.slice/authnft-alice-12.scope",
@@ -127,6 +163,6 @@ describe("the scope that a process is in", () => {
     "4:net_cls:/authnft.slice/authnft-alice-12.scope\n0::/user.slice\n",
     "4:net_cls:/x\n 0::/authnft.slice/authnft-alice-12.scope\n",
   ])("none in %j", (text) => {
-    expect(scopeOfProcess(text)).toBeUndefined();
+    expect(placeOfProcess(text)).toBeUndefined();
   });
 });

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { confine } from "../confine/seccomp.ts";
+import { cover, usersWithSlice } from "../lifecycle/restore.ts";
+import { Refusal } from "../refusal.ts";
+import { SystemError } from "../system/libc.ts";
+import { findUserById, GROUP, isMember } from "../system/users.ts";
+
+/**
+ * Takes the network from what members run outside of their sessions, until one opens. systemd runs it before it starts a
+ * user's service manager, and at boot for those that run already.
+ *
+ * The name service is asked before confinement: its modules may read any file and talk to any server.
+ *
+ * @param uid whose, in decimal; everybody's who has a slice now when left out
+ * @returns the exit code; anything but 0 keeps the user's manager from starting
+ */
+export async function runCover(uid: string | undefined): Promise<number> {
+  if (uid !== undefined && !/^(0|[1-9][0-9]{0,9})$/.test(uid)) {
+    console.error(
+      `authnft cover: ${JSON.stringify(uid)} is no user's number; systemd runs this verb, nobody else needs to.`,
+    );
+    return 2;
+  }
+  try {
+    const members = (uid === undefined ? usersWithSlice() : [Number(uid)]).filter(isMemberById);
+    if (members.length === 0) return 0;
+    confine();
+    await cover(members);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    console.error(`authnft cover: ${error.message}`);
+    return 1;
+  }
+}
+
+/** @throws {Refusal} `user`, when the name service fails: not to know is not "no" */
+function isMemberById(uid: number): boolean {
+  if (uid === 0) return false;
+  try {
+    const user = findUserById(uid);
+    return user !== undefined && isMember(user, GROUP);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new Refusal(
+      "user",
+      `Cannot tell whether user ${uid} is a member of group ${GROUP}: ${error.message}; see nsswitch.conf(5).`,
+    );
+  }
+}

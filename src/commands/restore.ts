@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { confine } from "../confine/seccomp.ts";
+import { restore } from "../lifecycle/restore.ts";
+import { Refusal } from "../refusal.ts";
+
+/**
+ * Loads the table and brings every live session back under its rules: at boot, and after whatever flushed the ruleset.
+ *
+ * @returns the exit code
+ */
+export async function runRestore(): Promise<number> {
+  try {
+    confine();
+    const restored = await restore();
+    console.log(`The table is loaded. Sessions under their rules: ${restored}.`);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    console.error(`authnft restore: ${error.message}`);
+    return 1;
+  }
+}

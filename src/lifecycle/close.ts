@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { oneLine, Refusal } from "../refusal.ts";
+import { parseArguments } from "../session/arguments.ts";
+import type { SessionRecord } from "../session/record.ts";
+import type { Traffic } from "../session/removal.ts";
+import type { Reply } from "../session/reply.ts";
+import type { Request } from "../session/request.ts";
+import {
+  cgroupPath,
+  isLoginScope,
+  parseScopeUnit,
+  placeOfProcess,
+  REFUSED_CGROUP,
+  type ScopeUnit,
+  userSlice,
+} from "../session/scope_unit.ts";
+import {
+  cgroupId,
+  cgroupIdsBelow,
+  cgroupOfProcess,
+  killCgroup,
+  moveProcess,
+  processesIn,
+} from "../system/cgroup.ts";
+import { removeFile } from "../system/files.ts";
+import { Level, log } from "../system/journal.ts";
+import { SystemError } from "../system/libc.ts";
+import { destroySockets } from "../system/sock_diag.ts";
+import { complain, report } from "./report.ts";
+import { lockAll } from "./scope.ts";
+import {
+  closePolicy,
+  lockRuleset,
+  lockSession,
+  readRecord,
+  removePolicy,
+  removeRecord,
+  writeRecord,
+} from "./store.ts";
+import { forgetGoneSlices, takeOut } from "./table.ts";
+
+/** How long a close may take, in milliseconds. The shim waits 10 s. */
+const PATIENCE = 8000;
+
+/** How long the second lock of what is left behind may take, in milliseconds: a logout waits for it. */
+const LOCK_PATIENCE = 1000;
+
+/** How long a clean-up waits for the open or close of its session, in milliseconds: longer than those may take. */
+const END_PATIENCE = 15_000;
+
+/**
+ * Closes the session that the calling process opened. What becomes of processes that are left is the PAM line's to say.
+ *
+ * What it closes is told by the kernel and the record, not by the request. It always succeeds; what goes wrong is logged.
+ */
+export async function closeSession(request: Request): Promise<Reply> {
+  if (request.service === "systemd-user") return { result: "ok" };
+  const caller = process.ppid;
+  const unit = sessionOf(caller, request.session);
+  if (unit === undefined) {
+    log({
+      level: Level.warning,
+      message: `Process ${caller} of ${oneLine(request.user)} closes a session that it did not open; nothing to do.`,
+    });
+    return { result: "ok" };
+  }
+  try {
+    const deadline = performance.now() + PATIENCE;
+    using _session = await lockSession(unit, deadline);
+    const record = readRecord(unit);
+    if (record?.state === "open" && record.lingering === "keep") {
+      report({ kind: "close", how: "pam", keeps: true }, record);
+      writeRecord({ ...record, state: "lingering" });
+      return { result: "ok" };
+    }
+    const left = isLeftBehind(record?.cg_path ?? cgroupPath(unit, request.uid), caller);
+    const closed = await withdraw(unit, record, request, { left, deadline });
+    if (closed === undefined || !left) return { result: "ok" };
+    if (closed.lingering === "kill") kill(closed, caller);
+    else await lockAll(unit, performance.now() + LOCK_PATIENCE, { locked: true });
+  } catch (error) {
+    complain(`Session ${unit} could not be closed`, error);
+  }
+  return { result: "ok" };
+}
+
+/**
+ * Takes a session's rules away and resets its connections.
+ *
+ * @param options.left whether processes are left behind
+ * @returns its record; `undefined` when it was not open
+ */
+async function withdraw(
+  unit: ScopeUnit,
+  record: SessionRecord | undefined,
+  request: Request,
+  { left, deadline }: { readonly left: boolean; readonly deadline: number },
+): Promise<SessionRecord | undefined> {
+  let closed: SessionRecord | undefined;
+  const cutOff = new Set<bigint>();
+  {
+    using _ruleset = await lockRuleset(deadline);
+    const { traffic, covers } = takeOut(unit, record, { close: left || isLoginScope(unit) });
+    closePolicy(unit);
+    closed = record ?? (traffic && reconstruct(unit, request));
+    if (closed?.state !== "open") return undefined;
+    report({ kind: "close", how: "pam", keeps: false }, closed);
+    writeRecord({ ...closed, state: "lingering", ...(traffic && { traffic }) });
+    cutOff.add(BigInt(closed.cg_id));
+    for (const uid of covers) for (const id of cgroupIdsBelow(userSlice(uid))) cutOff.add(id);
+  }
+  hangUp(cutOff);
+  return closed;
+}
+
+/** Ends the connections of cgroups that have no network any more: who waits for an answer is told, and nobody waits for ever. */
+function hangUp(cgroups: ReadonlySet<bigint>): void {
+  try {
+    destroySockets(cgroups);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    // Not every kernel can. Then a reader waits until its peer gives up; nothing passes all the same.
+    log({ level: Level.debug, message: `Connections that were left behind are not reset: ${error.message}` });
+  }
+}
+
+/** Whether a cgroup has processes besides the one that closes the session. */
+function isLeftBehind(path: string, caller: number): boolean {
+  return processesIn(path).some((pid) => pid !== caller);
+}
+
+/** Ends all processes of a session but the one that closes it, and those outside its scope. */
+function kill(record: SessionRecord, caller: number): void {
+  const { cg_path: path } = record;
+  if (processesIn(path).includes(process.pid)) {
+    // Only where the entry could not leave the scope. They have no network, which is what matters.
+    throw new Refusal(
+      "cgroup",
+      `Cannot kill what is left in ${record.scope_unit}: this program is in it, too; end it with "systemctl stop ${record.scope_unit}".`,
+    );
+  }
+  // All at once, so that nothing can be born in between. Who closes has work to do yet, and waits below our slice.
+  moveProcess(caller, REFUSED_CGROUP);
+  killCgroup(path);
+}
+
+/** What can be known of a session whose record is gone or damaged, from its process and its cgroup. */
+function reconstruct(unit: ScopeUnit, request: Request): SessionRecord {
+  const path = cgroupPath(unit, request.uid);
+  return {
+    v: 2,
+    user: request.user,
+    uid: request.uid,
+    scope_unit: unit,
+    cg_path: path,
+    cg_id: Number(cgroupId(path) ?? 1),
+    remote_ip: "",
+    fragment: "",
+    claims_tag: "",
+    correlation: "",
+    service: request.service,
+    tty: request.tty,
+    pid: process.ppid,
+    opened_at: new Date().toISOString(),
+    state: "open",
+    lingering: lingeringOf(request),
+  };
+}
+
+function lingeringOf(request: Request): SessionRecord["lingering"] {
+  try {
+    return parseArguments(request.args).lingering;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return "quarantine";
+  }
+}
+
+/** The session that a process opened: the one it is in, else the one it remembers, if its record or name says that it is this process's. */
+function sessionOf(pid: number, remembered: string): ScopeUnit | undefined {
+  const candidates = [placeOfProcess(cgroupOfProcess(pid))?.unit, parseScopeUnit(remembered)];
+  return candidates.find((unit) => {
+    if (unit === undefined) return false;
+    const record = readRecord(unit);
+    if (record !== undefined) return record.pid === pid;
+    return !isLoginScope(unit) && new RegExp(`-${pid}(-[0-9]+)?\\.scope$`).test(unit);
+  });
+}
+
+/**
+ * Cleans up after a scope that has ended, however it ended. Run by systemd.
+ *
+ * @returns whether everything is gone
+ */
+export async function endSession(unit: ScopeUnit): Promise<boolean> {
+  try {
+    const deadline = performance.now() + END_PATIENCE;
+    using held = await lockSession(unit, deadline);
+    const record = readRecord(unit);
+    // Asked under the lock: the name may have been given to a new session while we waited.
+    const path = record?.cg_path ?? (isLoginScope(unit) ? undefined : cgroupPath(unit, 0));
+    if (path !== undefined && cgroupId(path) !== undefined) {
+      log({
+        level: Level.info,
+        message: `${unit} lives; it is not cleaned up. To end it: systemctl stop ${unit}`,
+      });
+      return true;
+    }
+    const cutOff = new Set<bigint>();
+    {
+      using _ruleset = await lockRuleset(deadline);
+      const out = takeOut(unit, record, { close: false });
+      for (const uid of out.covers) for (const id of cgroupIdsBelow(userSlice(uid))) cutOff.add(id);
+      removeRecord(unit);
+      removePolicy(unit);
+      forgetGoneSlices();
+      if (record !== undefined) reportEnd(record, out.traffic ?? record.traffic);
+    }
+    if (cutOff.size > 0) hangUp(cutOff);
+    removeFile(held.path);
+    return true;
+  } catch (error) {
+    complain(`${unit} could not be cleaned up`, error);
+    return false;
+  }
+}
+
+function reportEnd(record: SessionRecord, traffic: Traffic | undefined): void {
+  if (record.state === "refused") return;
+  if (record.state === "open") report({ kind: "close", how: "lost" }, record);
+  const seconds = Math.max(0, (Date.now() - Date.parse(record.opened_at)) / 1000);
+  report({ kind: "end", seconds, traffic }, record);
+}

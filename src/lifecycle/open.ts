@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { randomBytes } from "node:crypto";
+import { addressLock } from "../policy/address_lock.ts";
+import { compileFragment, type Policy } from "../policy/compile.ts";
+import { FRAGMENT_DIRECTORY, readFragment } from "../policy/read.ts";
+import { locate } from "../policy/tokenise.ts";
+import { oneLine, Refusal } from "../refusal.ts";
+import { addMember, closeMember, judgedChain } from "../ruleset/members.ts";
+import { parseAddress } from "../session/address.ts";
+import { type Arguments, parseArguments } from "../session/arguments.ts";
+import { type ClaimsTag, claimsTag, parseKeySerial } from "../session/claims.ts";
+import { CORRELATION_VARIABLE, correlationToken } from "../session/correlation.ts";
+import { choosePeer } from "../session/peer.ts";
+import { hasRules, type SessionRecord } from "../session/record.ts";
+import type { Reply } from "../session/reply.ts";
+import type { Request } from "../session/request.ts";
+import {
+  cgroupPath,
+  coverName,
+  isLoginScope,
+  placeOfProcess,
+  REFUSED_CGROUP,
+  type ScopeUnit,
+  sessionName,
+} from "../session/scope_unit.ts";
+import { parseUserName } from "../session/user_name.ts";
+import { auditUserError, auditValue } from "../system/audit.ts";
+import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/cgroup.ts";
+import { readTrusted } from "../system/files.ts";
+import { Level, log } from "../system/journal.ts";
+import { describeKey, readKey } from "../system/keyring.ts";
+import { SystemError } from "../system/libc.ts";
+import { tcpPeers } from "../system/sock_diag.ts";
+import { readText } from "../system/text_file.ts";
+import { complain, NO_CGROUP, report } from "./report.ts";
+import { adoptScope, type Entering, enterScope, stopEmptyScope } from "./scope.ts";
+import { lockRuleset, readRecords, removePolicy, savePolicy, writeRecord } from "./store.ts";
+import { addressElement, closeBase, coverUser, mendTable, openCover, run, takeOut } from "./table.ts";
+
+/** How long an open may take, in milliseconds. The shim waits 10 s; what is left is for undoing. */
+const PATIENCE = 8000;
+
+/** How long a refused process may take on its way into a scope, in milliseconds, on top of that. */
+const REFUSAL_PATIENCE = 1000;
+
+/** The scope of a session that has none yet. */
+const NO_UNIT = "" as ScopeUnit;
+
+/** What is known of a session while it is being opened; grows from step to step. */
+type Draft = { -readonly [Key in keyof SessionRecord]: SessionRecord[Key] };
+
+/**
+ * Opens a session: everything that the request asks for, or nothing of it and a process without network.
+ *
+ * @returns what to tell the PAM process. A refusal is logged here and becomes a reply.
+ */
+export async function openSession(request: Request): Promise<Reply> {
+  if (request.service === "systemd-user") return { result: "ok" };
+  const { user, uid, service, tty, pid } = request;
+  const draft: Draft = {
+    v: 2,
+    user,
+    uid,
+    scope_unit: NO_UNIT,
+    cg_path: "",
+    cg_id: NO_CGROUP,
+    remote_ip: "",
+    fragment: "",
+    claims_tag: "",
+    correlation: "",
+    service,
+    tty,
+    pid,
+    opened_at: new Date().toISOString(),
+    state: "open",
+    lingering: "quarantine",
+  };
+  // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
+  using locks = new DisposableStack();
+  try {
+    return await open(request, draft, locks);
+  } catch (error) {
+    const refusal =
+      error instanceof Refusal
+        ? error
+        : new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`);
+    return await refuse(refusal, draft, locks);
+  }
+}
+
+async function open(request: Request, draft: Draft, locks: DisposableStack): Promise<Reply> {
+  const deadline = performance.now() + PATIENCE;
+  const correlation = correlationToken(request.env[CORRELATION_VARIABLE], {
+    unixSeconds: Math.floor(Date.now() / 1000),
+    pid: request.pid,
+    random: randomBytes(4),
+  });
+  draft.correlation = correlation;
+  if (request.pid !== process.ppid) {
+    throw new Refusal(
+      "request",
+      `Cannot open a session for process ${request.pid}: it is process ${process.ppid} that asks.`,
+    );
+  }
+  const args = parseArguments(request.args);
+  const step = (what: string): void => {
+    if (args.debug)
+      log({ level: Level.debug, message: `Session of ${request.user}, process ${request.pid}: ${what}.` });
+  };
+
+  const user = parseUserName(request.user);
+  const peer = choosePeer(args.rhostPolicy, request.rhost, () => connectionsOf(request.pid));
+  if (peer.note !== undefined)
+    log({ level: Level.warning, message: `The address of ${user}'s session: ${peer.note}.` });
+  draft.remote_ip = peer.address ?? "";
+  draft.claims_tag = readClaims(args, request.env) ?? "";
+  step(`address ${draft.remote_ip || "unknown"}, claims ${draft.claims_tag || "none"}`);
+
+  draft.lingering = args.lingering;
+
+  draft.fragment = `${FRAGMENT_DIRECTORY}/users/${user}`;
+  const fragment = readFragment(draft.fragment, (path, sizeLimit) =>
+    readTrusted(path, { top: FRAGMENT_DIRECTORY, sizeLimit }),
+  );
+  const compile = (chains: string, level: 2 | 3): Policy =>
+    compileFragment(fragment, {
+      path: draft.fragment,
+      accepted: judgedChain(chains),
+      level,
+      subject: { id: request.uid, name: user, address: peer.address && addressElement(peer.address) },
+    });
+  step(`fragment ${draft.fragment} read, ${fragment.commands.length} commands`);
+
+  const person = { name: user, uid: request.uid };
+  const entering: Entering<Policy> = {
+    deadline,
+    locks,
+    prepare: (unit) => compile(nameIn(unit, request), isLoginScope(unit) ? 3 : 2),
+    addresses: (policy) => addressLock(policy, peer.address && addressElement(peer.address)),
+  };
+  const { unit, made: policy } =
+    args.scope === "own"
+      ? await enterScope(user, request.pid, entering)
+      : await adoptScope(person, request.pid, entering);
+  step(`in ${unit}`);
+  const path = cgroupPath(unit, request.uid);
+  const id = cgroupId(path);
+  if (id === undefined || placeOfProcess(cgroupOfProcess(request.pid))?.unit !== unit) {
+    await stopEmptyScope(unit, deadline);
+    throw new Refusal(
+      "cgroup",
+      `Cannot find process ${request.pid} in ${unit}: it ended or was moved while its session was opened; log in again.`,
+    );
+  }
+  Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(id) });
+  for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
+
+  // From here on a session is in the table, in its record and among the saved rules, or in none of them.
+  using _held = await lockRuleset(deadline);
+  // What is pushed here is undone in reverse when a later step fails.
+  using undo = new DisposableStack();
+  const name = nameIn(unit, request);
+  const { lines, firstRule } = addMember({
+    name,
+    cgroupPath: path,
+    cgroupId: id,
+    addresses: peer.address === undefined ? [] : [addressElement(peer.address)],
+    comment: `${user} (PID:${request.pid})${draft.claims_tag === "" ? "" : ` [${draft.claims_tag}]`}`,
+    rules: policy.rules,
+  });
+  savePolicy(unit, lines);
+  undo.defer(() => removePolicy(unit));
+  const earlier = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
+  const addresses = [draft, ...earlier.filter(({ state }) => state === "open")].flatMap(
+    ({ remote_ip }) => parseAddress(remote_ip) ?? [],
+  );
+  undo.defer(() => {
+    try {
+      takeOut(unit, draft, { close: isLoginScope(unit) });
+    } catch (error) {
+      complain(`The rules of ${unit} could not be taken back`, error);
+    }
+  });
+  const load = (): void => {
+    const before = closeBase();
+    const cover = openCover(person, compile(coverName(request.uid), 2).rules, addresses);
+    run([...before, ...lines, ...cover], (line) => {
+      const rule = policy.rules[line - before.length - firstRule];
+      return rule && locate(rule.place);
+    });
+  };
+  try {
+    mendTable();
+    load();
+  } catch (error) {
+    if (!(error instanceof Refusal && error.reason === "ruleset")) throw error;
+    // Chains of this name may have been left by a session that was never cleaned up, or the user's slice or the table went
+    // this very moment. With all that mended, the rules are either loaded or really refused.
+    takeOut(unit, undefined, { close: false });
+    mendTable();
+    load();
+  }
+  step(`${policy.rules.length} rules loaded for cgroup ${id}`);
+
+  writeRecord(draft);
+  undo.move();
+  report({ kind: "open" }, draft);
+  const say = leftBehind(earlier);
+  return { result: "ok", session: unit, correlation, ...(say !== undefined && { say }) };
+}
+
+function nameIn(unit: ScopeUnit, request: Request): string {
+  return sessionName({ scope_unit: unit, user: request.user, pid: request.pid });
+}
+
+/** How many of a user's processes are named at the next login. */
+const NAMED = 8;
+
+/** Says which processes of a user's earlier sessions are without network, and how to ask for their release; `undefined` when there are none. */
+function leftBehind(records: readonly SessionRecord[]): string | undefined {
+  const cutOff = records.flatMap((record) => {
+    if (record.state !== "lingering" || hasRules(record)) return [];
+    const pids = processesIn(record.cg_path);
+    return pids.length === 0 ? [] : [{ unit: record.scope_unit, pids }];
+  });
+  if (cutOff.length === 0) return undefined;
+  const pids = cutOff.flatMap(({ pids }) => pids);
+  const named = pids.slice(0, NAMED).map((pid) => `${readText(`/proc/${pid}/comm`)?.trim() ?? "?"} (${pid})`);
+  const more = pids.length > NAMED ? ` and ${pids.length - NAMED} more` : "";
+  const units = cutOff.slice(0, 2).map(({ unit }) => unit);
+  return oneLine(
+    `authnft: without network since their session was closed: ${named.join(", ")}${more}. To have them released, ask the administrator to run: authnft release ${units.join(" ")}`,
+  );
+}
+
+/** Leaves the process of a refused session where it has no network, and says why it is refused to all who should know. */
+async function refuse(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<Reply> {
+  report({ kind: "refuse", reason: refusal.reason, why: refusal.message }, draft);
+  if (refusal.concernsFragment) audit(refusal, draft);
+  // Of a request that is not believed, neither is the process id. The shim sees to its own process then.
+  if (refusal.reason !== "request") await quarantine(refusal, draft, locks);
+  return { result: "refused", say: excuse(refusal, draft) };
+}
+
+async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<void> {
+  if (cgroupOfProcess(draft.pid) === "") return; // dead: nobody is left to cut off
+  draft.state = "refused";
+  // A login session's own scope is in the user's slice, and another session may have opened that.
+  if (isLoginScope(draft.scope_unit)) draft.cg_id = NO_CGROUP;
+  try {
+    if (draft.cg_id === NO_CGROUP) {
+      // Where systemd has just failed it would only fail again.
+      if (refusal.reason === "systemd" || refusal.reason === "timeout") throw refusal;
+      const { unit } = await enterScope(parseUserName(draft.user), draft.pid, {
+        deadline: performance.now() + REFUSAL_PATIENCE,
+        locks,
+        prepare: () => undefined,
+        addresses: () => ({ allow: [] }),
+      });
+      const path = cgroupPath(unit, draft.uid);
+      Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(cgroupId(path) ?? NO_CGROUP) });
+    }
+    writeRecord(draft);
+  } catch {
+    // No scope, or no room for its record: to be below the slice is enough. The refusal itself is logged already.
+    if (draft.cg_id === NO_CGROUP) cutOff(draft.pid);
+  }
+  await closeDefault(draft);
+}
+
+/** Sees to it that what is below the slices without an element has no network, whatever became of the table. Best effort. */
+async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<void> {
+  try {
+    using _held = await lockRuleset(performance.now() + REFUSAL_PATIENCE);
+    mendTable();
+    coverUser(uid);
+    if (id !== NO_CGROUP) run(closeMember(path));
+  } catch (error) {
+    complain("The table that closes refused sessions cannot be loaded", error);
+  }
+}
+
+/** Moves a process to where it has no network, without asking anybody. Best effort: what goes wrong is logged. */
+function cutOff(pid: number): void {
+  try {
+    moveProcess(pid, REFUSED_CGROUP);
+  } catch (error) {
+    log({
+      level: Level.warning,
+      message: `Process ${pid}, whose session is refused, cannot be cut off from the network: ${error}; end it.`,
+    });
+  }
+}
+
+/** What the user is told: what to ask the administrator for. */
+function excuse(refusal: Refusal, draft: Draft): string {
+  const what = {
+    missing: `to write the fragment ${draft.fragment}`,
+    perms: `to mend the permissions of the fragment ${draft.fragment}`,
+    content: `to mend the fragment ${draft.fragment}`,
+    "nft-syntax": `to mend the fragment ${draft.fragment}`,
+    address: "why your client's address is not known to this host",
+    claims: "to look at the claims that came with your login",
+    argument: "to mend the authnft line in the PAM configuration",
+    user: "to give you a user name that authnft can use",
+  }[refusal.reason as string];
+  return `authnft: no session for ${oneLine(draft.user).slice(0, 40)}. Ask the administrator ${what ?? "to run authnft doctor"}; the reference is ${draft.correlation || "in the log"}.`;
+}
+
+function audit(refusal: Refusal, draft: Draft): void {
+  const text = `op=authnft-fragment-reject reason=${refusal.reason} user=${auditValue(draft.user)} fragment=${auditValue(draft.fragment)}`;
+  try {
+    auditUserError(text);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    log({ level: Level.debug, message: `The audit trail took no record (${error.message}): ${text}` });
+  }
+}
+
+/** The peers of a process's connections; none where the kernel does not tell. */
+function connectionsOf(pid: number): string[] {
+  try {
+    return tcpPeers(pid);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    log({
+      level: Level.warning,
+      message: `The kernel does not tell the connections of process ${pid}: ${error.message}.`,
+    });
+    return [];
+  }
+}
+
+function readClaims(args: Arguments, env: Request["env"]): ClaimsTag | undefined {
+  if (args.claimsEnv === undefined || !Object.hasOwn(env, args.claimsEnv)) return undefined;
+  const serial = env[args.claimsEnv];
+  if (serial === undefined) return undefined;
+  try {
+    const key = parseKeySerial(serial);
+    const { type, uid } = describeKey(key);
+    if (uid === 0 && type === "user") return claimsTag(readKey(key));
+    throw new Refusal(
+      "claims",
+      `Cannot believe the claims: key ${serial} is of type "${type}" and belongs to uid ${uid}; only a key of type "user" that belongs to uid 0 is taken.`,
+    );
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new Refusal(
+      "claims",
+      `Cannot read the claims: key ${serial}: ${error.code}; have the module that makes it keep it readable for root.`,
+    );
+  }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { readdirSync } from "node:fs";
+import { oneLine, Refusal } from "../refusal.ts";
+import { TABLE_NAME } from "../ruleset/table.ts";
+import { opening } from "../session/removal.ts";
+import { type ScopeUnit, USERS_SLICE } from "../session/scope_unit.ts";
+import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
+import * as nftables from "../system/nftables.ts";
+import { lockAll } from "./scope.ts";
+import { lockRuleset, lockSession, readPolicy, readRecord, savePolicy, writeRecord } from "./store.ts";
+import { coverUser, mendTable, restoreTable, run } from "./table.ts";
+
+/** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
+const PATIENCE = 15_000;
+
+/** How long systemd may take to open the second lock, in milliseconds. */
+const LOCK_PATIENCE = 3000;
+
+/**
+ * Brings every live session back under its rules, in one transaction; whatever has no record has no network.
+ *
+ * @returns how many sessions have their rules
+ * @throws {Refusal} `ruleset`, `record` or `timeout`
+ */
+export async function restore(): Promise<number> {
+  using _held = await lockRuleset(performance.now() + PATIENCE);
+  return restoreTable();
+}
+
+/**
+ * Closes what users run outside of their sessions, until a session opens.
+ *
+ * @throws {Refusal} `ruleset`, `record` or `timeout`
+ */
+export async function cover(uids: readonly number[]): Promise<void> {
+  using _held = await lockRuleset(performance.now() + PATIENCE);
+  mendTable();
+  for (const uid of uids) coverUser(uid);
+}
+
+/** The users who have a slice now. */
+export function usersWithSlice(): number[] {
+  try {
+    return readdirSync(`${CGROUP_ROOT}/${USERS_SLICE}`).flatMap((name) => {
+      const uid = /^user-([0-9]+)\.slice$/.exec(name)?.[1];
+      return uid === undefined ? [] : [Number(uid)];
+    });
+  } catch {
+    return []; // nobody has logged in yet
+  }
+}
+
+/**
+ * Gives what outlived a session its rules back, until its scope ends.
+ *
+ * @throws {Refusal} `request` when there is nothing to release, or that of `restore`
+ */
+export async function release(unit: ScopeUnit): Promise<void> {
+  const deadline = performance.now() + PATIENCE;
+  using _session = await lockSession(unit, deadline);
+  const record = readRecord(unit);
+  const lines = readPolicy(unit, "closed");
+  if (record?.state !== "lingering" || record.lingering === "keep" || lines === undefined) {
+    throw new Refusal(
+      "request",
+      `Cannot release ${oneLine(unit)}: it is no session that was closed and still has processes; see /run/authnft/sessions.`,
+    );
+  }
+  if (cgroupId(record.cg_path) !== BigInt(record.cg_id)) {
+    throw new Refusal("request", `Cannot release ${unit}: it is over.`);
+  }
+  {
+    using _ruleset = await lockRuleset(deadline);
+    mendTable();
+    nftables.change(TABLE_NAME, opening(record.cg_id, nftables));
+    run(lines);
+    savePolicy(unit, lines);
+    writeRecord({ ...record, lingering: "keep" });
+  }
+  await lockAll(unit, performance.now() + LOCK_PATIENCE, { locked: false });
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The cgroup that a session lives in: a scope of ours that is made for it, or the login session's own.
+
+import { Refusal } from "../refusal.ts";
+import {
+  cgroupPath,
+  isLoginScope,
+  placeOfProcess,
+  type ScopeUnit,
+  SLICE,
+  scopeUnit,
+} from "../session/scope_unit.ts";
+import type { UserName } from "../session/user_name.ts";
+import { cgroupId, cgroupOfProcess, isPopulated } from "../system/cgroup.ts";
+import { removeFile } from "../system/files.ts";
+import type { AddressLock } from "../system/systemd.ts";
+import { complain } from "./report.ts";
+import { lockSession, readRecord } from "./store.ts";
+import type { Person } from "./table.ts";
+
+/** How many sessions of one process are told apart. */
+const ATTEMPTS = 99;
+
+/** At shutdown what comes later goes first: a session is over before whatever removes the firewall. */
+const AFTER = ["systemd-user-sessions.service", "authnft.service", "nftables.service"];
+
+/** What a scope is entered with. */
+export type Entering<T> = {
+  readonly deadline: number;
+  readonly locks: DisposableStack;
+  /** What has to be made for the scope before the process may be in it. */
+  readonly prepare: (unit: ScopeUnit) => T;
+  /** The addresses that the scope's sockets may exchange packets with; `undefined` where the ruleset alone decides. */
+  readonly addresses: (made: T) => AddressLock | undefined;
+};
+
+/** A scope with the process in it, and what was made for it. */
+export type Entered<T> = { readonly unit: ScopeUnit; readonly made: T };
+
+/**
+ * Starts a scope of ours with the process in it, under a name that is free and is locked before.
+ *
+ * @throws {Refusal} `systemd`, `timeout`, `record`, or what `prepare` throws
+ */
+export async function enterScope<T>(user: UserName, pid: number, options: Entering<T>): Promise<Entered<T>> {
+  // Loading D-Bus takes milliseconds that a close need not wait for.
+  const { Systemd } = await import("../system/systemd.ts");
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const unit = scopeUnit(user, pid, attempt);
+    if (cgroupId(`${SLICE}/${unit}`) !== undefined) continue;
+    if (cgroupOfProcess(pid) === "") {
+      // systemd would make a scope of nothing, which never ends.
+      throw new Refusal("cgroup", `Cannot open a session for process ${pid}: it has ended; log in again.`);
+    }
+    const made = options.prepare(unit);
+    const addresses = options.addresses(made);
+    const held = options.locks.use(await lockSession(unit, options.deadline));
+    try {
+      using systemd = new Systemd(options.deadline);
+      await systemd.startScope({
+        unit,
+        slice: SLICE,
+        description: `Session of ${user} under a firewall of its own`,
+        pid,
+        whenOver: `authnft-end@${unit}.service`,
+        after: AFTER,
+        ...(addresses && { addresses }),
+      });
+      return { unit, made };
+    } catch (error) {
+      const refusal = refusalOf(error, `start ${unit}`);
+      if (refusal === "taken") continue;
+      removeFile(held.path);
+      throw refusal;
+    }
+  }
+  throw new Refusal(
+    "systemd",
+    `Cannot name a scope for process ${pid}: it has ${ATTEMPTS} of them; end some with "systemctl stop authnft-${user}-${pid}-*.scope".`,
+  );
+}
+
+/**
+ * Takes the login session's own scope for the session's, where logind says that it is this process's and this user's.
+ *
+ * @throws {Refusal} `cgroup` when it is not, `systemd`, `timeout`, or what `prepare` throws
+ */
+export async function adoptScope<T>(person: Person, pid: number, options: Entering<T>): Promise<Entered<T>> {
+  const [{ Systemd }, { sessionOfProcess }] = await Promise.all([
+    import("../system/systemd.ts"),
+    import("../system/logind.ts"),
+  ]);
+  const place = placeOfProcess(cgroupOfProcess(pid));
+  const instead =
+    "put the line directly after pam_systemd.so, or write scope=own, as in the files of su and sudo";
+  if (place === undefined || !isLoginScope(place.unit)) {
+    throw new Refusal(
+      "cgroup",
+      `Cannot use scope=session: process ${pid} of ${person.name} is in no login session of its own; ${instead}.`,
+    );
+  }
+  const { unit } = place;
+  try {
+    using systemd = new Systemd(options.deadline);
+    const session = await sessionOfProcess(systemd.bus, pid);
+    if (
+      session?.scope !== unit ||
+      session.leader !== pid ||
+      session.uid !== person.uid ||
+      place.uid !== person.uid
+    ) {
+      throw new Refusal(
+        "cgroup",
+        `Cannot use scope=session: the login session around process ${pid} is not one that this process began for ${person.name}; ${instead}.`,
+      );
+    }
+    const made = options.prepare(unit);
+    options.locks.use(await lockSession(unit, options.deadline));
+    if (readRecord(unit) !== undefined) {
+      throw new Refusal(
+        "cgroup",
+        `Cannot use scope=session: ${unit} is under a firewall already; keep one authnft line in the PAM configuration.`,
+      );
+    }
+    const addresses = options.addresses(made);
+    if (addresses !== undefined) await systemd.lockAddresses(unit, addresses);
+    await systemd.startUnit(`authnft-session@${unit}.service`);
+    return { unit, made };
+  } catch (error) {
+    const refusal = refusalOf(error, `take ${unit}`);
+    throw refusal === "taken" ? error : refusal;
+  }
+}
+
+/** What an error of the bus means for the session; "taken" when there is a unit of that name. */
+function refusalOf(error: unknown, act: string): Refusal | "taken" {
+  if (error instanceof Refusal) return error;
+  const { code, message } = error as Error & { readonly code?: string };
+  // Not by class: importing it would load D-Bus.
+  if (!(error instanceof Error) || error.name !== "BusError") throw error;
+  if (code === "org.freedesktop.systemd1.UnitExists") return "taken";
+  return new Refusal(
+    code === "timeout" ? "timeout" : "systemd",
+    `Cannot ${act}: ${message}; see "systemctl status dbus authnft.slice".`,
+  );
+}
+
+/** Ends a scope whose only process died before it came there: nothing would ever tell systemd that it is empty. */
+export async function stopEmptyScope(unit: ScopeUnit, deadline: number): Promise<void> {
+  if (isLoginScope(unit) || isPopulated(cgroupPath(unit, 0))) return;
+  const { Systemd } = await import("../system/systemd.ts");
+  try {
+    using systemd = new Systemd(deadline);
+    await systemd.stop(unit);
+  } catch (error) {
+    refusalOf(error, `stop ${unit}`);
+  }
+}
+
+/** Takes a unit's sockets every address, or gives them back. Best effort: the ruleset is the first lock. */
+export async function lockAll(
+  unit: ScopeUnit,
+  deadline: number,
+  options: { readonly locked: boolean },
+): Promise<void> {
+  const { Systemd } = await import("../system/systemd.ts");
+  try {
+    using systemd = new Systemd(deadline);
+    if (options.locked) await systemd.lockAddresses(unit, { allow: [] });
+    else await systemd.unlockAddresses(unit);
+  } catch (error) {
+    complain(
+      `The second lock of ${unit} could not be ${options.locked ? "closed" : "opened"}`,
+      refusalOf(error, `reach ${unit}`),
+    );
+  }
+}

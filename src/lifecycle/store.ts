@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What is kept below /run/authnft: locks, records, and the rules of live sessions as they were loaded.
+
+import { appendFileSync, readdirSync, renameSync } from "node:fs";
+import { Refusal } from "../refusal.ts";
+import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "../session/record.ts";
+import type { ScopeUnit } from "../session/scope_unit.ts";
+import { type Lock, lock, makeDirectory, removeFile, replaceFile } from "../system/files.ts";
+import { Level, log } from "../system/journal.ts";
+import { readText } from "../system/text_file.ts";
+
+const LOCK_DIRECTORY = "/run/authnft/lock";
+
+/** Rules that are in force end in `.nft`, others in `.closed`: what nft itself may include is told by the name. */
+export const POLICY_DIRECTORY = "/run/authnft/policy";
+
+/**
+ * The slices that were ever closed, a line each: the set or map of the table, and the cgroup's id. A socket may outlive its
+ * slice, and whoever flushes the ruleset must not open it.
+ */
+const SLICES_FILE = "/run/authnft/slices";
+
+/** What nft itself can load when somebody has flushed the ruleset, sooner than this program is started. */
+const RULESET_FILE = "/run/authnft/ruleset.nft";
+
+/** Takes the lock of a session. @throws {Refusal} `timeout` or `record` */
+export function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
+  return take(unit, deadline, `systemctl status authnft-end@${unit}.service`);
+}
+
+/**
+ * Takes the lock under which the table, the records and the saved rules change together. To be held for milliseconds, and
+ * taken after a session's own.
+ *
+ * @throws {Refusal} `timeout` or `record`
+ */
+export function lockRuleset(deadline: number): Promise<Lock> {
+  return take("ruleset", deadline, "ps -C authnft");
+}
+
+async function take(name: string, deadline: number, hint: string): Promise<Lock> {
+  try {
+    makeDirectory(LOCK_DIRECTORY, 0o700);
+    const held = await lock(`${LOCK_DIRECTORY}/${name}`, deadline);
+    if (held !== undefined) return held;
+  } catch (error) {
+    throw notKept(`lock ${name}`, error);
+  }
+  throw new Refusal("timeout", `Cannot lock ${name}: another process of authnft holds it; see "${hint}".`);
+}
+
+/** Writes a session's record. @throws {Refusal} `record` */
+export function writeRecord(record: SessionRecord): void {
+  try {
+    makeDirectory(RECORD_DIRECTORY, 0o755);
+    replaceFile(recordPath(record.scope_unit), formatRecord(record));
+  } catch (error) {
+    throw notKept(`write the record of ${record.scope_unit}`, error);
+  }
+}
+
+/** A session's record; `undefined` when there is none, or none that can be believed. */
+export function readRecord(unit: ScopeUnit): SessionRecord | undefined {
+  const text = readText(recordPath(unit));
+  if (text === undefined) return undefined;
+  const record = parseRecord(text);
+  if (record?.scope_unit === unit) return record;
+  log({
+    level: Level.warning,
+    message: `The record ${recordPath(unit)} is not one of ours; the ruleset is asked instead.`,
+  });
+  return undefined;
+}
+
+/** All records, or those that can be a user's. */
+export function readRecords(user?: { readonly name: string; readonly uid: number }): SessionRecord[] {
+  return namesIn(RECORD_DIRECTORY).flatMap((file) => {
+    const unit = /^(.*)\.json$/.exec(file)?.[1];
+    if (unit === undefined) return [];
+    // A thousand sessions of others need not be read for one user's. A login session's name does not tell whose it is.
+    if (user !== undefined && unit.startsWith("authnft-") && !unit.startsWith(`authnft-${user.name}-`))
+      return [];
+    const record = readRecord(unit as ScopeUnit);
+    return record === undefined || (user !== undefined && record.uid !== user.uid) ? [] : [record];
+  });
+}
+
+/** Removes a session's record. @throws {Error} of node:fs */
+export function removeRecord(unit: ScopeUnit): void {
+  removeFile(recordPath(unit));
+}
+
+function recordPath(unit: string): string {
+  return `${RECORD_DIRECTORY}/${unit}.json`;
+}
+
+/** Keeps the commands that brought a member's rules. @throws {Refusal} `record` */
+export function savePolicy(name: string, lines: readonly string[]): void {
+  try {
+    makeDirectory(POLICY_DIRECTORY, 0o700);
+    replaceFile(`${POLICY_DIRECTORY}/${name}.nft`, `${lines.join("\n")}\n`, 0o600);
+    removeFile(`${POLICY_DIRECTORY}/${name}.closed`);
+  } catch (error) {
+    throw notKept(`write the rules of ${name}`, error);
+  }
+}
+
+/** The commands of a member whose rules are in force, or of one that is closed; `undefined` when there are none. */
+export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string[] | undefined {
+  return readText(`${POLICY_DIRECTORY}/${name}.${kind}`)
+    ?.split("\n")
+    .filter((line) => line !== "");
+}
+
+/** Puts a member's commands aside: they are no longer in force. @throws {Error} of node:fs */
+export function closePolicy(name: string): void {
+  try {
+    renameSync(`${POLICY_DIRECTORY}/${name}.nft`, `${POLICY_DIRECTORY}/${name}.closed`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}
+
+/** Forgets a member's commands. @throws {Error} of node:fs */
+export function removePolicy(name: string): void {
+  for (const kind of ["nft", "closed"]) removeFile(`${POLICY_DIRECTORY}/${name}.${kind}`);
+}
+
+/** Whose commands there are. */
+export function policyNames(kind: "nft" | "closed"): string[] {
+  return namesIn(POLICY_DIRECTORY).flatMap((file) => {
+    const name = file.endsWith(`.${kind}`) ? file.slice(0, -kind.length - 1) : "";
+    return name === "" ? [] : [name];
+  });
+}
+
+/** Keeps what brings the table and every session's rules back, for nft itself. @throws {Refusal} `record` */
+export function saveRuleset(base: readonly string[]): void {
+  try {
+    makeDirectory(POLICY_DIRECTORY, 0o700);
+    replaceFile(RULESET_FILE, `${[...base, `include "${POLICY_DIRECTORY}/*.nft"`].join("\n")}\n`, 0o600);
+  } catch (error) {
+    throw notKept("write the ruleset", error);
+  }
+}
+
+/** A slice that was closed, and where in the table. */
+export type ClosedSlice = {
+  readonly set: "slices" | "covered_slices";
+  readonly name: string;
+  readonly id: bigint;
+};
+
+/** Adds a slice to those that were ever closed. @throws {Refusal} `record` */
+export function rememberSlice({ set, name, id }: ClosedSlice): void {
+  const line = `${set} ${name} ${id}`;
+  try {
+    if (!readText(SLICES_FILE)?.split("\n").includes(line))
+      appendFileSync(SLICES_FILE, `${line}\n`, { mode: 0o600 });
+  } catch (error) {
+    throw notKept("write the list of slices", error);
+  }
+}
+
+/** The slices that were ever closed, since the boot or since nobody was logged in. */
+export function rememberedSlices(): ClosedSlice[] {
+  return (readText(SLICES_FILE) ?? "").split("\n").flatMap((line) => {
+    const [, set, name, id] = /^(slices|covered_slices) (\S+) (\d+)$/.exec(line) ?? [];
+    if ((set !== "slices" && set !== "covered_slices") || name === undefined || id === undefined) return [];
+    return [{ set, name, id: BigInt(id) }];
+  });
+}
+
+/** Replaces the list of slices. @throws {Refusal} `record` */
+export function keepSlices(slices: readonly ClosedSlice[]): void {
+  try {
+    replaceFile(SLICES_FILE, slices.map(({ set, name, id }) => `${set} ${name} ${id}\n`).join(""), 0o600);
+  } catch (error) {
+    throw notKept("write the list of slices", error);
+  }
+}
+
+/** Whether anybody has a session, open or not. */
+export function isAnybodyIn(): boolean {
+  return namesIn(RECORD_DIRECTORY).length > 0;
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return []; // there was no session yet
+  }
+}
+
+/** The refusal that follows when our state cannot be kept on disk. */
+function notKept(act: string, error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  const code = (error as NodeJS.ErrnoException).code ?? String(error);
+  return new Refusal(
+    "record",
+    `Cannot ${act} in /run/authnft: ${code}; make room in /run, and run "systemd-tmpfiles --create authnft.conf".`,
+  );
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The table as it is loaded: what is put in, brought back and taken out. All of it under the lock of the ruleset.
+
+import { existsSync } from "node:fs";
+import { Refusal } from "../refusal.ts";
+import {
+  type Address as AddressElement,
+  addressSet,
+  closeMember,
+  type Member,
+  memberChain,
+  memberElements,
+  replaceMember,
+} from "../ruleset/members.ts";
+import {
+  BASE_CHAINS,
+  baseTable,
+  closeSlices,
+  coverSlice,
+  type Slices,
+  TABLE,
+  TABLE_NAME,
+} from "../ruleset/table.ts";
+import { type Address, familyOf, parseAddress } from "../session/address.ts";
+import { hasRules, type SessionRecord } from "../session/record.ts";
+import {
+  addressDeparture,
+  type Change,
+  chainOf,
+  closing,
+  closingSlice,
+  departure,
+  sliceDeparture,
+  type Traffic,
+} from "../session/removal.ts";
+import {
+  coverName,
+  isLoginScope,
+  type ScopeUnit,
+  SLICE,
+  sessionName,
+  USERS_SLICE,
+  userSlice,
+} from "../session/scope_unit.ts";
+import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
+import * as nftables from "../system/nftables.ts";
+import { complain } from "./report.ts";
+import {
+  type ClosedSlice,
+  closePolicy,
+  isAnybodyIn,
+  keepSlices,
+  policyNames,
+  readPolicy,
+  readRecords,
+  rememberedSlices,
+  rememberSlice,
+  removePolicy,
+  savePolicy,
+  saveRuleset,
+} from "./store.ts";
+
+/** A member of the group, as far as the table is concerned. */
+export type Person = { readonly name: string; readonly uid: number };
+
+/**
+ * Runs a transaction.
+ *
+ * @param place tells the place in a fragment that a line, from 0, comes from
+ * @throws {Refusal} `nft-syntax` for a line that comes from a fragment, `ruleset` for any other
+ */
+export function run(
+  lines: readonly string[],
+  place: (line: number) => string | undefined = () => undefined,
+): void {
+  try {
+    nftables.runTransaction(lines);
+  } catch (error) {
+    if (!(error instanceof nftables.TransactionError)) throw error;
+    const where = error.line === undefined ? undefined : place(error.line);
+    if (where !== undefined)
+      throw new Refusal(
+        "nft-syntax",
+        `${where}: nftables does not take what it says: ${error.complaint}; see nft(8).`,
+      );
+    throw new Refusal(
+      "ruleset",
+      `Cannot load the rules into table ${TABLE}: ${error.complaint} (${lines[error.line ?? -1] ?? "the transaction as a whole"}); run "authnft doctor", and if the table is somebody else's, "nft delete table ${TABLE}".`,
+    );
+  }
+}
+
+/** The slices as they are now. */
+export function slices(): Slices {
+  return { closed: SLICE, users: existsSync(`${CGROUP_ROOT}/${USERS_SLICE}`) ? USERS_SLICE : undefined };
+}
+
+/** Closes what is below the slices, and remembers them. @throws {Refusal} `ruleset` or `record` */
+export function closeBase(): string[] {
+  const now = slices();
+  for (const name of [now.closed, now.users]) if (name !== undefined) remember("slices", name);
+  return closeSlices(now);
+}
+
+function coverLine(slice: string): string {
+  remember("covered_slices", slice);
+  return coverSlice(slice);
+}
+
+function remember(set: "slices" | "covered_slices", name: string): void {
+  const id = cgroupId(name);
+  if (id !== undefined) rememberSlice({ set, name, id });
+}
+
+/** Sees to it that the table is whole and knows the slices; brings everything back where it is not. @throws {Refusal} `ruleset` */
+export function mendTable(): void {
+  if (baseIsWhole()) run(closeBase());
+  else restoreTable();
+}
+
+function baseIsWhole(): boolean {
+  return Object.entries(BASE_CHAINS).every(
+    ([chain, rules]) => nftables.countRules(TABLE_NAME, chain) === rules,
+  );
+}
+
+/**
+ * Writes the table anew in one transaction: the base, every session that is to have rules, the covers. A packet is judged
+ * by the old rules or by the new ones.
+ *
+ * @returns how many sessions are under their rules
+ * @throws {Refusal} `ruleset`, when not even the base can be loaded
+ */
+export function restoreTable(): number {
+  const base = baseTable(slices());
+  // Whatever is there under our name goes, be it somebody else's.
+  const fresh = [`add table ${TABLE}`, `delete table ${TABLE}`, ...base];
+  closeBase();
+  saveRuleset(base);
+  const wanted = members();
+  try {
+    run([...fresh, ...wanted.flatMap(({ lines }) => lines)]);
+    closeGoneSlices();
+    return wanted.filter(({ isSession }) => isSession).length;
+  } catch (error) {
+    // A cgroup that goes this very moment fails the whole; then whoever is left is brought back one by one.
+    complain("The table cannot be brought back in one transaction", error);
+  }
+  run(fresh);
+  closeGoneSlices();
+  let restored = 0;
+  for (const { what, lines, isSession } of members()) {
+    try {
+      run(lines);
+      if (isSession) restored++;
+    } catch (error) {
+      complain(`${what} has no network, for its rules cannot be brought back`, error);
+    }
+  }
+  return restored;
+}
+
+/** Closes the slices that were, too: sockets of theirs may live. */
+function closeGoneSlices(): void {
+  const gone = rememberedSlices().filter(({ name, id }) => cgroupId(name) !== id);
+  nftables.change(TABLE_NAME, gone.flatMap(closingSlice));
+}
+
+/** Forgets the slices that were, once nobody is left who could have kept a socket of theirs. */
+export function forgetGoneSlices(): void {
+  if (isAnybodyIn()) return;
+  const all = rememberedSlices();
+  const isGone = ({ name, id }: ClosedSlice): boolean => cgroupId(name) !== id;
+  const gone = all.filter(isGone);
+  if (gone.length === 0 || all.some((slice) => slice.set === "covered_slices" && !isGone(slice))) return;
+  nftables.change(
+    TABLE_NAME,
+    gone.flatMap((slice) => sliceDeparture(slice, nftables)),
+  );
+  keepSlices(all.filter((slice) => !gone.includes(slice)));
+}
+
+type Wanted = { readonly what: string; readonly lines: readonly string[]; readonly isSession: boolean };
+
+/** What belongs into the table besides its base, by the records. */
+function members(): Wanted[] {
+  const sessions = readRecords().flatMap((record): Wanted[] => {
+    const { scope_unit: unit, cg_path: path } = record;
+    if (cgroupId(path) !== BigInt(record.cg_id)) return [];
+    const lines = hasRules(record) ? readPolicy(unit) : undefined;
+    return [{ what: unit, lines: lines ?? closeMember(path), isSession: lines !== undefined }];
+  });
+  const covers = (["nft", "closed"] as const).flatMap((kind) =>
+    policyNames(kind).flatMap((name): Wanted[] => {
+      const uid = coveredUid(name);
+      if (uid === undefined) return [];
+      if (cgroupId(userSlice(uid)) === undefined) {
+        // The slice is gone, and the next one has another id. Nothing brings this one back.
+        if (kind === "closed") removePolicy(name);
+        return [];
+      }
+      const lines = kind === "nft" ? readPolicy(name) : undefined;
+      return [{ what: userSlice(uid), lines: lines ?? [coverLine(userSlice(uid))], isSession: false }];
+    }),
+  );
+  return [...covers, ...sessions];
+}
+
+function coveredUid(policyName: string): number | undefined {
+  const uid = /^cover_([0-9]+)$/.exec(policyName)?.[1];
+  return uid === undefined ? undefined : Number(uid);
+}
+
+/** An address as the table's sets have it. */
+export function addressElement(address: Address): AddressElement {
+  return { family: familyOf(address), text: address };
+}
+
+/**
+ * The commands that put what a user runs outside of sessions under the rules of a session that opens.
+ *
+ * @param rules compiled for the cover's own chains
+ * @param addresses those of all open sessions of the user
+ * @returns none where the user has no slice
+ */
+export function openCover(
+  { name, uid }: Person,
+  rules: Member["rules"],
+  addresses: readonly Address[],
+): string[] {
+  const slice = userSlice(uid);
+  const id = cgroupId(slice);
+  if (id === undefined) return [];
+  const member: Member = {
+    name: coverName(uid),
+    cgroupPath: slice,
+    cgroupId: id,
+    addresses: [...new Set(addresses)].map(addressElement),
+    comment: `${name} (UID:${uid})`,
+    rules,
+  };
+  const lines = [coverLine(slice), ...replaceMember(member)];
+  const before = readPolicy(member.name);
+  savePolicy(member.name, lines);
+  const inForce = chainOf(id, nftables) === memberChain(member.name, "out");
+  // To delete rules makes the kernel wait for their readers: only where they differ.
+  return inForce && before !== undefined && sameRules(before, lines)
+    ? [coverSlice(slice), ...memberElements(member)]
+    : lines;
+}
+
+function sameRules(one: readonly string[], other: readonly string[]): boolean {
+  const rules = (lines: readonly string[]): string =>
+    lines.filter((line) => line.startsWith("add rule ")).join("\n");
+  return rules(one) === rules(other);
+}
+
+/**
+ * Closes a user's slice by default, or leads it to the rules that it had where a session of theirs is open. The slice is
+ * another one after each of the user's last logouts.
+ *
+ * @throws {Refusal} `ruleset` or `record`
+ */
+export function coverUser(uid: number): void {
+  const slice = userSlice(uid);
+  if (cgroupId(slice) === undefined) return;
+  const name = coverName(uid);
+  run(readPolicy(name) ?? [coverLine(slice)]);
+  remember("covered_slices", slice);
+  if (policyNames("nft").includes(name)) return;
+  savePolicy(name, [coverSlice(slice)]);
+  closePolicy(name);
+}
+
+/**
+ * Takes a session's rules out, and the cover's with the user's last; in one transaction. What was not there is passed over.
+ *
+ * @param record names the elements; without it they are looked for
+ * @param options.close whether something is left that is to have no network, rather than that of what it lies in
+ * @returns what was counted, and the cgroups that have no network any more
+ * @throws {SystemError} when the kernel refuses
+ */
+export function takeOut(
+  unit: ScopeUnit,
+  record: SessionRecord | undefined,
+  options: { readonly close: boolean },
+): { readonly traffic: Traffic | undefined; readonly covers: readonly number[] } {
+  const name = record === undefined ? nameOf(unit) : sessionName(record);
+  const { changes, traffic } = departure(name, record, nftables);
+  const cover = record === undefined ? coversWithoutSession() : coverWithout(record);
+  const closed = record !== undefined && options.close ? closing(record.cg_id) : [];
+  nftables.change(TABLE_NAME, [...changes, ...cover.changes, ...closed]);
+  for (const uid of cover.fallen) closePolicy(coverName(uid));
+  return { traffic, covers: cover.fallen };
+}
+
+/** What the name of a session's chains begins with, where no record tells: as the unit is called, or as its rules say. */
+function nameOf(unit: ScopeUnit): string {
+  if (!isLoginScope(unit)) return sessionName({ scope_unit: unit, user: "", pid: 0 });
+  const saved = readPolicy(unit) ?? readPolicy(unit, "closed") ?? [];
+  return /^create chain \S+ \S+ (\S+)_in$/.exec(saved[0] ?? "")?.[1] ?? `session_${unit}`;
+}
+
+/** What has to change in the covers, and whose falls back to no network. */
+type Fall = { readonly fallen: readonly number[]; readonly changes: readonly Change[] };
+
+/** What becomes of a user's cover without one of the user's sessions. */
+function coverWithout(record: SessionRecord): Fall {
+  const { uid, user, scope_unit, remote_ip } = record;
+  const others = readRecords({ name: user, uid }).filter(
+    ({ state, scope_unit: unit }) => state === "open" && unit !== scope_unit,
+  );
+  if (others.length === 0) return fall([uid]);
+  const id = cgroupId(userSlice(uid));
+  const address = parseAddress(remote_ip);
+  if (id === undefined || address === undefined || others.some((other) => other.remote_ip === remote_ip))
+    return { fallen: [], changes: [] };
+  const name = coverName(uid);
+  const { family, text } = addressElement(address);
+  const said = `${addressSet(family)} { "${userSlice(uid)}" . ${text} `;
+  const lines = readPolicy(name);
+  if (lines !== undefined)
+    savePolicy(
+      name,
+      lines.filter((line) => !line.includes(said)),
+    );
+  return { fallen: [], changes: addressDeparture(id, address, nftables) };
+}
+
+/** What becomes of the covers when a session ends of which nothing is known: those without any session fall. */
+function coversWithoutSession(): Fall {
+  const open = new Set(readRecords().flatMap(({ state, uid }) => (state === "open" ? [uid] : [])));
+  return fall(
+    policyNames("nft")
+      .flatMap((name) => coveredUid(name) ?? [])
+      .filter((uid) => !open.has(uid)),
+  );
+}
+
+function fall(uids: readonly number[]): Fall {
+  const fallen = uids.filter((uid) => nftables.hasChain(TABLE_NAME, memberChain(coverName(uid), "in")));
+  return {
+    fallen,
+    changes: fallen.flatMap((uid) => departure(coverName(uid), undefined, nftables).changes),
+  };
+}

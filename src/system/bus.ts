@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import dbus, { type Message, type MessageBus } from "dbus-next";
+
+// "socket" keeps dbus-next from looking for an optional native module; the path is the one of the D-Bus specification.
+const SYSTEM_BUS = "unix:socket=/run/dbus/system_bus_socket";
+
+/** A service on the bus, or the bus on the way to it, did not do what it was asked. */
+export class BusError extends Error {
+  override readonly name = "BusError";
+
+  constructor(
+    message: string,
+    /** The D-Bus error's name; "timeout" or "bus" where there is none. */
+    readonly code: string,
+  ) {
+    super(message);
+  }
+}
+
+/** A method of an object on the bus. */
+export type Method = {
+  readonly destination: string;
+  readonly path: string;
+  readonly interface: string;
+  readonly member: string;
+};
+
+/** The arguments of a call, and how D-Bus writes their types. */
+export type Arguments = { readonly signature: string; readonly body: readonly unknown[] };
+
+/** A connection to the system bus. To be held with `using`. */
+export class Bus implements Disposable {
+  readonly #bus: MessageBus;
+  readonly #deadline: number;
+  readonly #failure: Promise<never>;
+
+  /** @param deadline when to give up, on the clock of `performance.now()`, in milliseconds */
+  constructor(deadline: number) {
+    this.#deadline = deadline;
+    this.#bus = dbus.sessionBus({ busAddress: SYSTEM_BUS });
+    this.#failure = new Promise((_, reject) => {
+      this.#bus.on("error", (error: Error) =>
+        reject(new BusError(`the system bus cannot be reached: ${error.message}`, "bus")),
+      );
+    });
+    this.#failure.catch(() => undefined);
+  }
+
+  /** Calls a method. @returns what it answers @throws {BusError} */
+  async call(method: Method, { signature, body }: Arguments): Promise<readonly unknown[]> {
+    try {
+      const reply = await this.bounded(
+        this.#bus.call(new dbus.Message({ ...method, signature, body: [...body] })),
+        `no answer to ${method.member}`,
+      );
+      if (reply === null) throw new BusError(`no answer to ${method.member}`, "bus");
+      return reply.body;
+    } catch (error) {
+      if (error instanceof dbus.DBusError) throw new BusError(`${method.member}: ${error.text}`, error.type);
+      throw error;
+    }
+  }
+
+  /** Has a signal heard, from now until the connection ends. @throws {BusError} */
+  async listen(signal: Omit<Method, "path">, heard: (body: readonly unknown[]) => void): Promise<void> {
+    this.#bus.on("message", (message: Message) => {
+      if (message.member === signal.member && message.interface === signal.interface) heard(message.body);
+    });
+    await this.call(
+      {
+        destination: "org.freedesktop.DBus",
+        path: "/org/freedesktop/DBus",
+        interface: "org.freedesktop.DBus",
+        member: "AddMatch",
+      },
+      {
+        signature: "s",
+        body: [
+          `type='signal',sender='${signal.destination}',interface='${signal.interface}',member='${signal.member}'`,
+        ],
+      },
+    );
+  }
+
+  /** Waits for something until the deadline, or until the bus is lost. @throws {BusError} */
+  async bounded<T>(promise: Promise<T>, complaint: string): Promise<T> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () =>
+          reject(
+            new BusError(`${complaint} (the system bus or the service on it is slow or stuck)`, "timeout"),
+          ),
+        this.#deadline - performance.now(),
+      );
+    });
+    try {
+      return await Promise.race([promise, this.#failure, late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#bus.disconnect();
+  }
+}

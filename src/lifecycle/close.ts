@@ -105,7 +105,12 @@ async function withdraw(
     closed = record ?? (traffic && reconstruct(unit, request));
     if (closed?.state !== "open") return undefined;
     report({ kind: "close", how: "pam", keeps: false }, closed);
-    writeRecord({ ...closed, state: "lingering", ...(traffic && { traffic }) });
+    try {
+      writeRecord({ ...closed, state: "lingering", ...(traffic && { traffic }) });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      complain(`The rules of ${unit} are gone, but its record says that it is open`, error);
+    }
     cutOff.add(BigInt(closed.cg_id));
     for (const uid of covers) for (const id of cgroupIdsBelow(userSlice(uid))) cutOff.add(id);
   }

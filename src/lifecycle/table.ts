@@ -32,6 +32,7 @@ import {
   closingSlice,
   departure,
   sliceDeparture,
+  staleClosings,
   type Traffic,
 } from "../session/removal.ts";
 import {
@@ -43,7 +44,7 @@ import {
   USERS_SLICE,
   userSlice,
 } from "../session/scope_unit.ts";
-import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
+import { CGROUP_ROOT, cgroupId, cgroupIdsBelow } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
 import { complain } from "./report.ts";
 import {
@@ -110,7 +111,17 @@ function coverLine(slice: string): string {
 
 function remember(set: "slices" | "covered_slices", name: string): void {
   const id = cgroupId(name);
-  if (id !== undefined) rememberSlice({ set, name, id });
+  if (id !== undefined) kept(`Slice ${name} is closed, but`, () => rememberSlice({ set, name, id }));
+}
+
+/** Keeps on disk what only a later restoration needs: to close comes first, and must not fail for want of room. */
+function kept(what: string, act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    complain(`${what} a later "authnft restore" may miss something`, error);
+  }
 }
 
 /** Sees to it that the table is whole and knows the slices; brings everything back where it is not. @throws {Refusal} `ruleset` */
@@ -137,7 +148,7 @@ export function restoreTable(): number {
   // Whatever is there under our name goes, be it somebody else's.
   const fresh = [`add table ${TABLE}`, `delete table ${TABLE}`, ...base];
   closeBase();
-  saveRuleset(base);
+  kept("The table is loaded, but", () => saveRuleset(base));
   const wanted = members();
   try {
     run([...fresh, ...wanted.flatMap(({ lines }) => lines)]);
@@ -269,8 +280,10 @@ export function coverUser(uid: number): void {
   run(readPolicy(name) ?? [coverLine(slice)]);
   remember("covered_slices", slice);
   if (policyNames("nft").includes(name)) return;
-  savePolicy(name, [coverSlice(slice)]);
-  closePolicy(name);
+  kept(`${slice} is closed, but`, () => {
+    savePolicy(name, [coverSlice(slice)]);
+    closePolicy(name);
+  });
 }
 
 /**
@@ -290,9 +303,15 @@ export function takeOut(
   const { changes, traffic } = departure(name, record, nftables);
   const cover = record === undefined ? coversWithoutSession() : coverWithout(record);
   const closed = record !== undefined && options.close ? closing(record.cg_id) : [];
-  nftables.change(TABLE_NAME, [...changes, ...cover.changes, ...closed]);
+  const stale = record === undefined ? staleClosings(liveCgroups(), nftables) : [];
+  nftables.change(TABLE_NAME, [...changes, ...cover.changes, ...closed, ...stale]);
   for (const uid of cover.fallen) closePolicy(coverName(uid));
   return { traffic, covers: cover.fallen };
+}
+
+/** The cgroups that a session may be in. */
+function liveCgroups(): ReadonlySet<bigint> {
+  return new Set([...cgroupIdsBelow(SLICE), ...cgroupIdsBelow(USERS_SLICE)]);
 }
 
 /** What the name of a session's chains begins with, where no record tells: as the unit is called, or as its rules say. */
@@ -320,11 +339,14 @@ function coverWithout(record: SessionRecord): Fall {
   const { family, text } = addressElement(address);
   const said = `${addressSet(family)} { "${userSlice(uid)}" . ${text} `;
   const lines = readPolicy(name);
-  if (lines !== undefined)
-    savePolicy(
-      name,
-      lines.filter((line) => !line.includes(said)),
+  if (lines !== undefined) {
+    kept(`${text} is taken out of ${name}, but`, () =>
+      savePolicy(
+        name,
+        lines.filter((line) => !line.includes(said)),
+      ),
     );
+  }
   return { fallen: [], changes: addressDeparture(id, address, nftables) };
 }
 
@@ -339,9 +361,9 @@ function coversWithoutSession(): Fall {
 }
 
 function fall(uids: readonly number[]): Fall {
-  const fallen = uids.filter((uid) => nftables.hasChain(TABLE_NAME, memberChain(coverName(uid), "in")));
+  const open = uids.filter((uid) => nftables.hasChain(TABLE_NAME, memberChain(coverName(uid), "in")));
   return {
-    fallen,
-    changes: fallen.flatMap((uid) => departure(coverName(uid), undefined, nftables).changes),
+    fallen: uids,
+    changes: open.flatMap((uid) => departure(coverName(uid), undefined, nftables).changes),
   };
 }

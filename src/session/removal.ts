@@ -68,6 +68,17 @@ export function closing(cgroupId: number): Change[] {
   }));
 }
 
+/** Takes out what closed cgroups that are gone, and of which no record tells. */
+export function staleClosings(live: ReadonlySet<bigint>, ruleset: Ruleset): Change[] {
+  return (["in", "out"] as const).flatMap((direction) => {
+    const set = `session_${direction}`;
+    return ruleset
+      .elements(TABLE_NAME, set)
+      .filter(({ chain, key }) => chain === CLOSED[direction] && !live.has(idOf(key)))
+      .map(({ key }) => ({ set, key }));
+  });
+}
+
 /** Closes a slice that is gone, and that no path leads to any more: a set's element, or both maps'. */
 export function closingSlice(slice: {
   readonly set: string;
@@ -163,6 +174,10 @@ function cgroupKey(id: bigint): Uint8Array {
   const key = new Uint8Array(8);
   new DataView(key.buffer).setBigUint64(0, id, true);
   return key;
+}
+
+function idOf(key: Uint8Array): bigint {
+  return new DataView(key.buffer, key.byteOffset).getBigUint64(0, true);
 }
 
 function hex(bytes: Uint8Array): string {

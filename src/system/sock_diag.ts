@@ -61,7 +61,7 @@ export function tcpPeers(pid: number): string[] {
  * but can be used again.
  *
  * The kernel walks through all sockets of the host and compares each with the ids, which costs some 0.1 µs; copied out and read
- * here, as happens with more ids than a filter holds, each takes 3 µs. Ending one takes 0.1 ms.
+ * here, as happens with more ids than a filter holds, each takes 3 µs..
  *
  * @returns how many were ended; one that goes meanwhile is not counted
  * @throws {SystemError} `EOPNOTSUPP` where the kernel is built without INET_DIAG_DESTROY

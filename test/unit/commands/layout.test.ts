@@ -76,7 +76,9 @@ describe("data/", () => {
     // Two things stand beside it: nft, which is faster, and the question that must be answered without us.
     const others = commands.filter((command) => !command.replace(/^-/, "").startsWith(`${ENTRY} `));
     expect(others.filter((command) => command !== "-/usr/sbin/nft -f /run/authnft/ruleset.nft")).toEqual([
-      expect.stringMatching(new RegExp(`^\\+/bin/sh -c '.*exec ${ENTRY} cover %i'$`)),
+      expect.stringMatching(
+        new RegExp(`^\\+/bin/sh -c '.*; ${ENTRY} cover %i \\|\\| exec nft add element .*'$`),
+      ),
     ]);
   });
 

@@ -11,6 +11,7 @@ import {
   departure,
   opening,
   sliceDeparture,
+  staleClosings,
   type Traffic,
 } from "../../../src/session/removal.ts";
 import type { ScopeUnit } from "../../../src/session/scope_unit.ts";
@@ -229,6 +230,18 @@ test("a cgroup is closed by elements that lead to the closed chains, and opened 
   ]);
   const fake = new FakeRuleset().put("session_out", ID, "closed_out").put("session_in", OTHER, "closed_in");
   expect(shown(opening(27711, fake))).toEqual([["session_out", ID]]);
+});
+
+test("what closed a cgroup that is gone is taken out, when nobody knows of it any more", () => {
+  const fake = new FakeRuleset()
+    .put("session_in", ID, "closed_in")
+    .put("session_out", ID, "closed_out")
+    .put("session_in", OTHER, "closed_in")
+    .put("session_in", "ff00000000000000", "session_bob_1_in");
+  expect(shown(staleClosings(new Set([27712n]), fake))).toEqual([
+    ["session_in", ID],
+    ["session_out", ID],
+  ]);
 });
 
 test("a slice that is gone is closed by number, and forgotten by number", () => {

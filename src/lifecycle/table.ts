@@ -49,7 +49,6 @@ import * as nftables from "../system/nftables.ts";
 import { complain } from "./report.ts";
 import {
   type ClosedSlice,
-  closePolicy,
   isAnybodyIn,
   keepSlices,
   policyNames,
@@ -148,7 +147,14 @@ export function restoreTable(): number {
   // Whatever is there under our name goes, be it somebody else's.
   const fresh = [`add table ${TABLE}`, `delete table ${TABLE}`, ...base];
   closeBase();
-  kept("The table is loaded, but", () => saveRuleset(base));
+  kept("The table is loaded, but", () => {
+    // What closed a slice that is gone would make nft take nothing of it.
+    for (const name of policyNames("closed")) {
+      const uid = coveredUid(name);
+      if (uid !== undefined && cgroupId(userSlice(uid)) === undefined) removePolicy(name);
+    }
+    saveRuleset(base);
+  });
   const wanted = members();
   try {
     run([...fresh, ...wanted.flatMap(({ lines }) => lines)]);
@@ -202,20 +208,18 @@ function members(): Wanted[] {
     const lines = hasRules(record) ? readPolicy(unit) : undefined;
     return [{ what: unit, lines: lines ?? closeMember(path), isSession: lines !== undefined }];
   });
-  const covers = (["nft", "closed"] as const).flatMap((kind) =>
-    policyNames(kind).flatMap((name): Wanted[] => {
-      const uid = coveredUid(name);
-      if (uid === undefined) return [];
-      if (cgroupId(userSlice(uid)) === undefined) {
-        // The slice is gone, and the next one has another id. Nothing brings this one back.
-        if (kind === "closed") removePolicy(name);
-        return [];
-      }
-      const lines = kind === "nft" ? readPolicy(name) : undefined;
-      return [{ what: userSlice(uid), lines: lines ?? [coverLine(userSlice(uid))], isSession: false }];
-    }),
+  const closed = rememberedSlices().flatMap(({ set, name, id }): Wanted[] =>
+    set === "covered_slices" && cgroupId(name) === id
+      ? [{ what: name, lines: [coverSlice(name)], isSession: false }]
+      : [],
   );
-  return [...covers, ...sessions];
+  const open = policyNames("nft").flatMap((name): Wanted[] => {
+    const uid = coveredUid(name);
+    const lines = readPolicy(name);
+    if (uid === undefined || lines === undefined || cgroupId(userSlice(uid)) === undefined) return [];
+    return [{ what: userSlice(uid), lines, isSession: false }];
+  });
+  return [...closed, ...open, ...sessions];
 }
 
 function coveredUid(policyName: string): number | undefined {
@@ -281,8 +285,7 @@ export function coverUser(uid: number): void {
   remember("covered_slices", slice);
   if (policyNames("nft").includes(name)) return;
   kept(`${slice} is closed, but`, () => {
-    savePolicy(name, [coverSlice(slice)]);
-    closePolicy(name);
+    savePolicy(name, [coverSlice(slice)], "closed");
   });
 }
 
@@ -305,7 +308,12 @@ export function takeOut(
   const closed = record !== undefined && options.close ? closing(record.cg_id) : [];
   const stale = record === undefined ? staleClosings(liveCgroups(), nftables) : [];
   nftables.change(TABLE_NAME, [...changes, ...cover.changes, ...closed, ...stale]);
-  for (const uid of cover.fallen) closePolicy(coverName(uid));
+  for (const uid of cover.fallen) {
+    kept(`The cover of user ${uid} is closed, but`, () => {
+      if (cgroupId(userSlice(uid)) === undefined) removePolicy(coverName(uid));
+      else savePolicy(coverName(uid), [coverSlice(userSlice(uid))], "closed");
+    });
+  }
   return { traffic, covers: cover.fallen };
 }
 

@@ -155,16 +155,19 @@ export function restoreTable(): number {
     }
     saveRuleset(base);
   });
-  const wanted = members();
-  try {
-    run([...fresh, ...wanted.flatMap(({ lines }) => lines)]);
-    closeGoneSlices();
-    return wanted.filter(({ isSession }) => isSession).length;
-  } catch (error) {
-    // A cgroup that goes this very moment fails the whole; then whoever is left is brought back one by one.
-    complain("The table cannot be brought back in one transaction", error);
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const wanted = members();
+    try {
+      run([...fresh, ...wanted.flatMap(({ lines }) => lines)]);
+      closeGoneSlices();
+      return wanted.filter(({ isSession }) => isSession).length;
+    } catch (error) {
+      // A cgroup that goes this very moment fails the whole, and is not among those of the next attempt.
+      if (attempt === ATTEMPTS) complain("The table cannot be brought back in one transaction", error);
+    }
   }
-  run(fresh);
+  // Somebody's rules are not to be had. All slices are closed first, then whoever is left is brought back one by one.
+  run([...fresh, ...closedCovers().flatMap(({ lines }) => lines)]);
   closeGoneSlices();
   let restored = 0;
   for (const { what, lines, isSession } of members()) {
@@ -177,6 +180,9 @@ export function restoreTable(): number {
   }
   return restored;
 }
+
+/** How often the whole is tried: each time may fail over another cgroup that has just gone. */
+const ATTEMPTS = 10;
 
 /** Closes the slices that were, too: sockets of theirs may live. */
 function closeGoneSlices(): void {
@@ -208,18 +214,22 @@ function members(): Wanted[] {
     const lines = hasRules(record) ? readPolicy(unit) : undefined;
     return [{ what: unit, lines: lines ?? closeMember(path), isSession: lines !== undefined }];
   });
-  const closed = rememberedSlices().flatMap(({ set, name, id }): Wanted[] =>
-    set === "covered_slices" && cgroupId(name) === id
-      ? [{ what: name, lines: [coverSlice(name)], isSession: false }]
-      : [],
-  );
   const open = policyNames("nft").flatMap((name): Wanted[] => {
     const uid = coveredUid(name);
     const lines = readPolicy(name);
     if (uid === undefined || lines === undefined || cgroupId(userSlice(uid)) === undefined) return [];
     return [{ what: userSlice(uid), lines, isSession: false }];
   });
-  return [...closed, ...open, ...sessions];
+  return [...closedCovers(), ...open, ...sessions];
+}
+
+/** What closes the slices that are covered. */
+function closedCovers(): Wanted[] {
+  return rememberedSlices().flatMap(({ set, name, id }): Wanted[] =>
+    set === "covered_slices" && cgroupId(name) === id
+      ? [{ what: name, lines: [coverSlice(name)], isSession: false }]
+      : [],
+  );
 }
 
 function coveredUid(policyName: string): number | undefined {

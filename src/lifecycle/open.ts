@@ -5,7 +5,7 @@ import { compileFragment, type Policy } from "../policy/compile.ts";
 import { FRAGMENT_DIRECTORY, readFragment } from "../policy/read.ts";
 import { locate } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
-import { addMember, closeMember, judgedChain } from "../ruleset/members.ts";
+import { addMember, closeMember } from "../ruleset/members.ts";
 import { parseAddress } from "../session/address.ts";
 import { type Arguments, parseArguments } from "../session/arguments.ts";
 import { type ClaimsTag, claimsTag, parseKeySerial } from "../session/claims.ts";
@@ -125,7 +125,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   const compile = (chains: string, level: 2 | 3): Policy =>
     compileFragment(fragment, {
       path: draft.fragment,
-      accepted: judgedChain(chains),
+      prefix: chains,
       level,
       subject: { id: request.uid, name: user, address: peer.address && addressElement(peer.address) },
     });
@@ -160,13 +160,13 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   // What is pushed here is undone in reverse when a later step fails.
   using undo = new DisposableStack();
   const name = nameIn(unit, request);
-  const { lines, firstRule } = addMember({
+  const { lines, sources } = addMember({
     name,
     cgroupPath: path,
     cgroupId: id,
     addresses: peer.address === undefined ? [] : [addressElement(peer.address)],
     comment: `${user} (PID:${request.pid})${draft.claims_tag === "" ? "" : ` [${draft.claims_tag}]`}`,
-    rules: policy.rules,
+    parts: policy.parts,
   });
   savePolicy(unit, lines);
   undo.defer(() => removePolicy(unit));
@@ -183,10 +183,10 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   });
   const load = (): void => {
     const before = closeBase();
-    const cover = openCover(person, compile(coverName(request.uid), 2).rules, addresses);
+    const cover = openCover(person, compile(coverName(request.uid), 2).parts, addresses);
     run([...before, ...lines, ...cover], (line) => {
-      const rule = policy.rules[line - before.length - firstRule];
-      return rule && locate(rule.place);
+      const part = policy.parts[sources[line - before.length] ?? -1];
+      return part && locate(part.place);
     });
   };
   try {
@@ -200,7 +200,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
     mendTable();
     load();
   }
-  step(`${policy.rules.length} rules loaded for cgroup ${id}`);
+  step(`${policy.parts.length} commands loaded for cgroup ${id}`);
 
   writeRecord(draft);
   undo.move();

@@ -68,7 +68,10 @@ class FakeRuleset {
 }
 
 const shown = (changes: readonly Change[]): (string | [set: string, key: string])[] =>
-  changes.map((change) => ("set" in change ? [change.set, hex(change.key)] : change.chain));
+  changes.flatMap((change): (string | [set: string, key: string])[] => {
+    if ("set" in change) return [[change.set, hex(change.key)]];
+    return "flush" in change ? [] : [change.name];
+  });
 
 /** How alice's session leaves: what is removed, and what was counted. */
 function leave(

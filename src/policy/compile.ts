@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { Refusal } from "../refusal.ts";
-import { addressFamilies, checkAddition, isAddition, ownObjects, parseAddition } from "./objects.ts";
+import {
+  addressFamilies,
+  checkAddition,
+  isAddition,
+  ownObjects,
+  parseAddition,
+  statements,
+} from "./objects.ts";
 import type { Command, Fragment } from "./read.ts";
 import {
   checkBody,
@@ -114,8 +121,11 @@ export function compileFragment(fragment: Fragment, options: CompileOptions): Po
       leftOut(place, "element", missing);
       continue;
     }
-    const definition = render(withoutIdleEnds(kind, body), own, { ...options, returns: true });
-    parts.push({ kind, name, definition, place });
+    const created = asCreated(kind, body);
+    const text = (tokens: readonly Token[]): string => render(tokens, own, { ...options, returns: true });
+    parts.push({ kind, name, definition: text(created.definition), place });
+    if (created.elements.length > 0)
+      parts.push({ kind: "element", name, definition: text(created.elements), place });
   }
   if (!parts.some(({ kind }) => kind === "rule")) {
     throw new Refusal(
@@ -150,10 +160,21 @@ function checkWhole(fragment: Fragment, options: CompileOptions): void {
   }
 }
 
-/** nft takes no `;` in the braces of a counter, quota or limit. */
-function withoutIdleEnds(kind: string, body: readonly Token[]): readonly Token[] {
-  if (kind === "set" || kind === "map") return body;
-  return body.filter((token) => token.kind !== "end");
+/** A definition as nft takes it on one line behind "create", and apart from it the elements, which nft 1.0.6 passes over there. */
+function asCreated(
+  kind: string,
+  body: readonly Token[],
+): { readonly definition: readonly Token[]; readonly elements: readonly Token[] } {
+  const [open, close] = [body[0], body.at(-1)];
+  if (open === undefined || close === undefined || kind === "element")
+    return { definition: body, elements: [] };
+  const said = statements(body.slice(1, -1)).filter((statement) => statement.length > 0);
+  // Behind "create", unlike behind "add", counters and the like are described without braces.
+  if (kind !== "set" && kind !== "map") return { definition: said.flat(), elements: [] };
+  const [, , ...elements] = said.find(([first]) => first?.text === "elements") ?? [];
+  const rest = said.filter(([first]) => first?.text !== "elements");
+  const end: Token = { ...close, kind: "end", text: ";", spaced: false };
+  return { definition: [open, ...rest.flatMap((statement) => [...statement, end]), close], elements };
 }
 
 /** Takes `add rule inet authnft CHAIN` off a command. */

@@ -209,8 +209,8 @@ function checkElements(tokens: readonly Token[], addresses: boolean, own: OwnObj
   }
 }
 
-/** The statements in a set's braces. */
-function statements(inner: readonly Token[]): Token[][] {
+/** The statements in an object's braces. */
+export function statements(inner: readonly Token[]): Token[][] {
   const found: Token[][] = [[]];
   for (const token of inner) {
     if (token.kind === "end") found.push([]);

@@ -233,13 +233,14 @@ export function addressElement(address: Address): AddressElement {
  * The commands that put what a user runs outside of sessions under the rules of a session that opens.
  *
  * @param parts compiled for the cover's own chains
- * @param addresses those of all open sessions of the user
+ * @param open the records of all open sessions of the user
  * @returns none where the user has no slice
  */
 export function openCover(
   { name, uid }: Person,
   parts: Member["parts"],
-  addresses: readonly Address[],
+  open: readonly SessionRecord[],
+  options: { readonly keepsFlows?: boolean } = {},
 ): string[] {
   const slice = userSlice(uid);
   const id = cgroupId(slice);
@@ -248,7 +249,11 @@ export function openCover(
     name: coverName(uid),
     cgroupPath: slice,
     cgroupId: id,
-    addresses: [...new Set(addresses)].map(addressElement),
+    generation: Math.max(...open.map(({ generation }) => generation)),
+    keepsFlows: options.keepsFlows === true,
+    addresses: [...new Set(open.flatMap(({ remote_ip }) => parseAddress(remote_ip) ?? []))].map(
+      addressElement,
+    ),
     comment: `${name} (UID:${uid})`,
     parts,
   };

@@ -38,6 +38,10 @@ export type Member = {
   readonly cgroupPath: string;
   /** The inode of the cgroup's directory. */
   readonly cgroupId: bigint;
+  /** Counts the times that its rules were replaced and its flows are to be judged anew; 0 when left out. */
+  readonly generation?: number;
+  /** Whether flows that were known before pass without being judged anew. */
+  readonly keepsFlows?: boolean;
   readonly addresses: readonly Address[];
   /** What the elements' comment says; without double quotes. */
   readonly comment: string;
@@ -124,7 +128,7 @@ const MAKING: readonly OwnKind[] = ["chain", "counter", "quota", "limit", "set",
 
 function contents(member: Member): Line[] {
   const { name, parts } = member;
-  const label = flowLabel(member.cgroupId).join("|");
+  const label = flowLabel(member.cgroupId, member.generation).join("|");
   const judged = judgedChain(name);
   const directions = ["in", "out"] as const;
   const own = (kind: OwnKind | "element", verb: string): Line[] =>
@@ -143,6 +147,11 @@ function contents(member: Member): Line[] {
     ...directions.map(
       (direction): Line => [
         `add rule ${TABLE} ${memberChain(name, direction)} ct direction reply ct label & (${label}) == ${label} accept`,
+      ],
+    ),
+    ...(member.keepsFlows ? directions : []).map(
+      (direction): Line => [
+        `add rule ${TABLE} ${memberChain(name, direction)} ct label & (${label}) == ${label} accept`,
       ],
     ),
     ...parts.flatMap((part, index): Line[] =>

@@ -25,6 +25,8 @@ async function run(args: readonly string[]): Promise<number> {
       if (more.length > 0) return usage("cover [user number]");
       return (await import("./commands/cover.ts")).runCover(uid);
     }
+    case "verify-probe":
+      return (await import("./verify/probe.ts")).runProbe();
     default: {
       const { runProgram } = await import("./commands/program.ts");
       return runProgram(args, {

@@ -162,6 +162,40 @@ Example:
       code = await (await import("./release.ts")).runRelease(units);
     });
 
+  program
+    .command("verify")
+    .argument("[session|user]", "a session's scope, or a user with all of theirs; everything when left out")
+    .description("Try to get past the policies of live sessions, and say what got through.")
+    .option("--json", "print the table as JSON")
+    .addHelpText(
+      "after",
+      `
+Enters each session's cgroup as its user and tries every protocol, family, direction and detour, over the loopback: no
+packet leaves this host. What a policy lets through is learnt by trying the same in a private network, under the rules as
+they were loaded. Changes nothing; but what is tried is counted, logged and limited like the session's own packets. Exits
+with 1 if something got through that should not, the rules are not those that were loaded, or it cannot be told. Of a
+process of no session: authnft verify authnft.slice.
+
+  leak       got through although the policy does not let it, or unjudged
+  harm       something of somebody else's did not arrive, because of the member
+  changed    the rules in force are not those that were loaded
+  unknown    it could not be found out
+  lost       the policy lets it through, but it did not get through
+  outside    belongs to another, whose freedom it has
+  untried    this host does not have what it takes
+
+Examples:
+  sudo authnft verify
+  sudo authnft verify alice
+  sudo authnft verify authnft-alice-4711.scope --json | jq '.findings[].rows[] | select(.verdict != "ok")'`,
+    )
+    .action(async (name: string | undefined, options: { json?: true }) => {
+      code = await (await import("./verify.ts")).runVerify(name, {
+        json: options.json === true,
+        ...terminal,
+      });
+    });
+
   // Verbs inherit neither of these from the program.
   for (const verb of program.commands) {
     verb.helpOption("-h, --help", "print help").exitOverride();

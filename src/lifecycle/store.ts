@@ -95,12 +95,12 @@ function recordPath(unit: string): string {
   return `${RECORD_DIRECTORY}/${unit}.json`;
 }
 
-/** Keeps the commands that brought a member's rules. @throws {Refusal} `record` */
-export function savePolicy(name: string, lines: readonly string[]): void {
+/** Keeps the commands that brought a member's rules, or that closed it. @throws {Refusal} `record` */
+export function savePolicy(name: string, lines: readonly string[], kind: "nft" | "closed" = "nft"): void {
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
-    replaceFile(`${POLICY_DIRECTORY}/${name}.nft`, `${lines.join("\n")}\n`, 0o600);
-    removeFile(`${POLICY_DIRECTORY}/${name}.closed`);
+    replaceFile(`${POLICY_DIRECTORY}/${name}.${kind}`, `${lines.join("\n")}\n`, 0o600);
+    removeFile(`${POLICY_DIRECTORY}/${name}.${kind === "nft" ? "closed" : "nft"}`);
   } catch (error) {
     throw notKept(`write the rules of ${name}`, error);
   }
@@ -139,7 +139,9 @@ export function policyNames(kind: "nft" | "closed"): string[] {
 export function saveRuleset(base: readonly string[]): void {
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
-    replaceFile(RULESET_FILE, `${[...base, `include "${POLICY_DIRECTORY}/*.nft"`].join("\n")}\n`, 0o600);
+    // The rules of sessions and covers that are open, and what closes the other covers.
+    const includes = ["*.nft", "cover_*.closed"].map((names) => `include "${POLICY_DIRECTORY}/${names}"`);
+    replaceFile(RULESET_FILE, `${[...base, ...includes].join("\n")}\n`, 0o600);
   } catch (error) {
     throw notKept("write the ruleset", error);
   }

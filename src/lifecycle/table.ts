@@ -50,7 +50,6 @@ import * as nftables from "../system/nftables.ts";
 import { complain } from "./report.ts";
 import {
   type ClosedSlice,
-  closePolicy,
   isAnybodyIn,
   keepSlices,
   policyNames,
@@ -149,17 +148,27 @@ export function restoreTable(): number {
   // Whatever is there under our name goes, be it somebody else's.
   const fresh = [`add table ${TABLE}`, `delete table ${TABLE}`, ...base];
   closeBase();
-  kept("The table is loaded, but", () => saveRuleset(base));
-  const wanted = members();
-  try {
-    run([...fresh, ...wanted.flatMap(({ lines }) => lines)]);
-    closeGoneSlices();
-    return wanted.filter(({ isSession }) => isSession).length;
-  } catch (error) {
-    // A cgroup that goes this very moment fails the whole; then whoever is left is brought back one by one.
-    complain("The table cannot be brought back in one transaction", error);
+  kept("The table is loaded, but", () => {
+    // What closed a slice that is gone would make nft take nothing of it.
+    for (const name of policyNames("closed")) {
+      const uid = coveredUid(name);
+      if (uid !== undefined && cgroupId(userSlice(uid)) === undefined) removePolicy(name);
+    }
+    saveRuleset(base);
+  });
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const wanted = members();
+    try {
+      run([...fresh, ...wanted.flatMap(({ lines }) => lines)]);
+      closeGoneSlices();
+      return wanted.filter(({ isSession }) => isSession).length;
+    } catch (error) {
+      // A cgroup that goes this very moment fails the whole, and is not among those of the next attempt.
+      if (attempt === ATTEMPTS) complain("The table cannot be brought back in one transaction", error);
+    }
   }
-  run(fresh);
+  // Somebody's rules are not to be had. All slices are closed first, then whoever is left is brought back one by one.
+  run([...fresh, ...closedCovers().flatMap(({ lines }) => lines)]);
   closeGoneSlices();
   let restored = 0;
   for (const { what, lines, isSession } of members()) {
@@ -172,6 +181,9 @@ export function restoreTable(): number {
   }
   return restored;
 }
+
+/** How often the whole is tried: each time may fail over another cgroup that has just gone. */
+const ATTEMPTS = 10;
 
 /** Closes the slices that were, too: sockets of theirs may live. */
 function closeGoneSlices(): void {
@@ -203,20 +215,22 @@ function members(): Wanted[] {
     const lines = hasRules(record) ? readPolicy(unit) : undefined;
     return [{ what: unit, lines: lines ?? closeMember(path), isSession: lines !== undefined }];
   });
-  const covers = (["nft", "closed"] as const).flatMap((kind) =>
-    policyNames(kind).flatMap((name): Wanted[] => {
-      const uid = coveredUid(name);
-      if (uid === undefined) return [];
-      if (cgroupId(userSlice(uid)) === undefined) {
-        // The slice is gone, and the next one has another id. Nothing brings this one back.
-        if (kind === "closed") removePolicy(name);
-        return [];
-      }
-      const lines = kind === "nft" ? readPolicy(name) : undefined;
-      return [{ what: userSlice(uid), lines: lines ?? [coverLine(userSlice(uid))], isSession: false }];
-    }),
+  const open = policyNames("nft").flatMap((name): Wanted[] => {
+    const uid = coveredUid(name);
+    const lines = readPolicy(name);
+    if (uid === undefined || lines === undefined || cgroupId(userSlice(uid)) === undefined) return [];
+    return [{ what: userSlice(uid), lines, isSession: false }];
+  });
+  return [...closedCovers(), ...open, ...sessions];
+}
+
+/** What closes the slices that are covered. */
+function closedCovers(): Wanted[] {
+  return rememberedSlices().flatMap(({ set, name, id }): Wanted[] =>
+    set === "covered_slices" && cgroupId(name) === id
+      ? [{ what: name, lines: [coverSlice(name)], isSession: false }]
+      : [],
   );
-  return [...covers, ...sessions];
 }
 
 function coveredUid(policyName: string): number | undefined {
@@ -296,8 +310,7 @@ export function coverUser(uid: number): void {
   remember("covered_slices", slice);
   if (policyNames("nft").includes(name)) return;
   kept(`${slice} is closed, but`, () => {
-    savePolicy(name, [coverSlice(slice)]);
-    closePolicy(name);
+    savePolicy(name, [coverSlice(slice)], "closed");
   });
 }
 
@@ -321,7 +334,12 @@ export function takeOut(
   const closed = record !== undefined && options.close ? closing(record.cg_id) : [];
   const stale = record === undefined ? staleClosings(liveCgroups(), nftables) : [];
   nftables.change(TABLE_NAME, [...changes, ...cover.changes, ...closed, ...stale]);
-  for (const uid of cover.fallen) closePolicy(coverName(uid));
+  for (const uid of cover.fallen) {
+    kept(`The cover of user ${uid} is closed, but`, () => {
+      if (cgroupId(userSlice(uid)) === undefined) removePolicy(coverName(uid));
+      else savePolicy(coverName(uid), [coverSlice(userSlice(uid))], "closed");
+    });
+  }
   return { traffic, covers: cover.fallen };
 }
 

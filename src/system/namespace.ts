@@ -8,6 +8,8 @@ const libc = loadLibrary("libc.so.6");
 const c = {
   unshare: libc.func("int unshare(int flags)"),
   setns: libc.func("int setns(int fd, int type)"),
+  socket: libc.func("int socket(int domain, int type, int protocol)"),
+  ioctl: libc.func("int ioctl(int fd, unsigned long request, const void *argument)"),
 };
 
 const CLONE_NEWNET = 0x4000_0000; // linux/sched.h
@@ -35,6 +37,36 @@ export function inPrivateNetwork<Result>(act: () => Result): Result {
   }
 }
 
-function checked(act: string, result: number): void {
+const AF_INET = 2;
+const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
+const SIOCSIFFLAGS = 0x8914; // linux/sockios.h
+const IFF_UP = 1;
+
+/** Moves the calling thread into a network namespace of its own, for good, where the loopback works. @throws {SystemError} */
+export function leaveNetwork(): void {
+  checked("unshare", c.unshare(CLONE_NEWNET));
+  const fd = checked("socket", c.socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0));
+  try {
+    const request = Buffer.alloc(40); // struct ifreq: a name of 16 bytes, and flags of 2
+    request.write("lo");
+    request.writeUInt16LE(IFF_UP, 16);
+    checked("ioctl", c.ioctl(fd, SIOCSIFFLAGS, request));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Moves the calling thread into another process's network namespace. @throws {SystemError}, or {Error} of node:fs */
+export function joinNetwork(pid: number): void {
+  const network = openSync(`/proc/${pid}/ns/net`, constants.O_RDONLY);
+  try {
+    checked("setns", c.setns(network, CLONE_NEWNET));
+  } finally {
+    closeSync(network);
+  }
+}
+
+function checked(act: string, result: number): number {
   if (result < 0) throw new SystemError(act, errnoName(koffi.errno()));
+  return result;
 }

@@ -24,6 +24,8 @@ const nft = {
   contextFree: library.func("nft_ctx_free", "void", [Context]),
   bufferOutput: library.func("nft_ctx_buffer_output", "int", [Context]),
   bufferError: library.func("nft_ctx_buffer_error", "int", [Context]),
+  setOutput: library.func("nft_ctx_output_set_flags", "void", [Context, "uint32_t"]),
+  getOutput: library.func("nft_ctx_get_output_buffer", "const char *", [Context]),
   getError: library.func("nft_ctx_get_error_buffer", "const char *", [Context]),
   runBuffer: library.func("nft_run_cmd_from_buffer", "int", [Context, "const char *"]),
   runFile: library.func("nft_run_cmd_from_filename", "int", [Context, "const char *"]),
@@ -69,6 +71,25 @@ export function runTransaction(lines: readonly string[]): void {
   } finally {
     closeSync(fd);
   }
+}
+
+const NFT_CTX_OUTPUT_STATELESS = 1 << 2; // nftables/libnftables.h
+
+/**
+ * A table as nft prints it, without what changes by itself, such as counters.
+ *
+ * @param table family and name
+ * @returns nothing when there is none
+ */
+export function listTable(table: string): string {
+  let listing = "";
+  const complaint = attempt((context) => {
+    nft.setOutput(context, NFT_CTX_OUTPUT_STATELESS);
+    const result = nft.runBuffer(context, `list table ${table}`);
+    listing = String(nft.getOutput(context) ?? "");
+    return result;
+  });
+  return complaint === undefined ? listing : "";
 }
 
 /** Lets libnftables do something; returns `undefined`, or what it complains of. */

@@ -22,6 +22,11 @@ export function executable(): string {
   return readlinkSync("/proc/self/exe").replace(/ \(deleted\)$/, "");
 }
 
+/** The command that starts this program again. */
+export function ownCommand(): string[] {
+  return compiled ? [executable()] : [executable(), join(root, "src/main.ts")];
+}
+
 /** The compiled executable, for reading: this program itself, or from source what the build made. */
 export function builtExecutable(): string {
   return compiled ? "/proc/self/exe" : join(root, "dist/authnft");

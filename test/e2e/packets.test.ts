@@ -3,86 +3,21 @@
 // Packets: what a session may send and receive, what it does to others, and what is left when it is over.
 
 import { afterEach, beforeAll, expect, test } from "bun:test";
-import { join } from "node:path";
-import { type JournalEntry, type Running, type SshOptions, type StartOptions, waitFor } from "../lab/lab.ts";
+import { type JournalEntry, waitFor } from "../lab/lab.ts";
+import {
+  type Answer,
+  dropHands,
+  HAND,
+  type Hand,
+  installHand,
+  logIn,
+  logInAndLeave,
+  outside,
+} from "./hand.ts";
 import { lab, nothingLeft, onBothRoads } from "./rig.ts";
-
-/** Answers with sockets; see the file. */
-const HAND = "/usr/local/lib/hand.py";
 
 /** How long a packet that shall not arrive is waited for, in seconds; others get five. */
 const SILENCE = 1;
-
-/** Those that a failed test leaves must not be in the way of the next. */
-const hands = new Set<Hand>();
-
-type Answer = string | number | string[];
-
-/** A process that does with sockets what it is told: in a session, or in a network of the lab. */
-class Hand {
-  /** Where it was when it began. */
-  cgroup = "";
-  /** How long the last thing took, in milliseconds, on its own clock. */
-  ms = 0;
-
-  constructor(readonly running: Running) {}
-
-  async ready(): Promise<this> {
-    hands.add(this);
-    this.cgroup = String(await this.#answer());
-    return this;
-  }
-
-  /** The scope that it began in. */
-  get scope(): string {
-    return this.cgroup.replace(/.*\//, "");
-  }
-
-  async tell(...command: unknown[]): Promise<Answer> {
-    this.running.write(`${JSON.stringify(command)}\n`);
-    return await this.#answer();
-  }
-
-  /** Lets it end; in a session, that is the logout. */
-  async end(): Promise<void> {
-    this.running.end();
-    expect(await this.running.exited).toBe(0);
-  }
-
-  async #answer(): Promise<Answer> {
-    const [line] = await this.running.expect(/^.*\n/, { timeoutMs: 20_000 });
-    const { value, ms } = JSON.parse(line) as { value: Answer; ms: number };
-    this.ms = ms;
-    return value;
-  }
-}
-
-async function logIn(user: string, options: SshOptions = {}): Promise<Hand> {
-  return await new Hand(lab.sshStart(user, `exec python3 ${HAND}`, options)).ready();
-}
-
-async function outside(options: StartOptions = {}): Promise<Hand> {
-  return await new Hand(lab.start(["python3", HAND], options)).ready();
-}
-
-/** Logs in and leaves processes of these names in the background of the session, which hear us after its end, too. */
-async function logInAndLeave(
-  user: string,
-  ...names: string[]
-): Promise<{ left: Hand[]; logOut: () => Promise<void> }> {
-  const start = names.map((name) => `setsid nohup python3 ${HAND} ${name} </dev/null >/dev/null 2>&1 &`);
-  const session = lab.sshStart(user, `${start.join(" ")} read`);
-  const left = await Promise.all(
-    names.map((name) =>
-      waitFor(() => new Hand(lab.start(["socat", "-", `ABSTRACT-CONNECT:${name}`])).ready()),
-    ),
-  );
-  const logOut = async () => {
-    session.write("\n");
-    await session.exited;
-  };
-  return { left, logOut };
-}
 
 /**
  * Asks "tcp|udp|mptcp ADDRESS PORT [BYTES [FROM_PORT]]" all at once, and expects these answers: "ok", "timeout",
@@ -183,19 +118,18 @@ onBothRoads("packets", (road) => {
   beforeAll(async () => {
     await lab.reset();
     await lab.pam("sshd", { through: road });
-    await lab.write(HAND, await Bun.file(join(import.meta.dir, "fixtures/packets/hand.py")).text());
+    await installHand();
     [world, client, root] = await Promise.all([
       outside({ netns: "world" }),
       outside({ netns: "client" }),
       outside(),
     ]);
     for (const address of FIRST) expect(await world.tell("serve", "udp", 9000, address)).toBe("listening");
-    hands.clear();
+    await dropHands();
   });
 
   afterEach(async () => {
-    await Promise.all([...hands].map((hand) => hand.running.kill()));
-    hands.clear();
+    await dropHands();
     await lab.run(`pkill -KILL -u alice -f ${HAND}; systemctl kill --signal=KILL 'authnft-*.scope'`);
   });
 
@@ -566,7 +500,7 @@ onBothRoads("packets", (road) => {
 
   test("sockets that outlive the session have no network, and what is open is reset at once: left behind, or moved to the user's manager", async () => {
     await lab.fragment("alice", ANYTHING);
-    const { left, logOut } = await logInAndLeave("alice", "stays", "escapes");
+    const { hands: left, logOut } = await logInAndLeave("alice", ["stays", "escapes"]);
     const [stays, escapes] = left as [Hand, Hand];
     const families = [
       { any: "0.0.0.0", there: "10.88.0.2", here: "10.77.0.1" },
@@ -631,7 +565,7 @@ onBothRoads("packets", (road) => {
 
   test("a connection that was only half open at the logout is nobody's: what listens is reset with the session", async () => {
     await lab.fragment("alice", ANYTHING);
-    const { left, logOut } = await logInAndLeave("alice", "half-open");
+    const { hands: left, logOut } = await logInAndLeave("alice", ["half-open"]);
     const [alice] = left as [Hand];
     expect(await alice.tell("listen", "listener", "10.77.0.1", 8600)).toBe("listening");
     // The client keeps the third packet of the handshake, and its data, to itself.
@@ -808,7 +742,7 @@ onBothRoads("packets", (road) => {
       await lab.fragment("alice", ANYTHING);
       await withSliceSettings(["TasksMax=40"], async () => {
         const since = await lab.cursor();
-        const { left, logOut } = await logInAndLeave("alice", "full");
+        const { hands: left, logOut } = await logInAndLeave("alice", ["full"]);
         const [alice] = left as [Hand];
         const [count, error] = String(await alice.tell("crowd", 60)).split(" ");
         expect(error).toBe("EAGAIN");
@@ -873,7 +807,7 @@ onBothRoads("packets", (road) => {
         const id = await slice();
         await lab.output(command);
         const name = `slice-${id}`;
-        const { left, logOut } = await logInAndLeave("alice", name);
+        const { hands: left, logOut } = await logInAndLeave("alice", [name]);
         const [alice] = left as [Hand];
         expect(await slice()).not.toBe(id);
         await expectAnswers(alice, { ...all("ok", both(7001, ...FIRST)), ...refused(both(7001, ...SECOND)) });

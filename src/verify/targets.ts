@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { existsSync } from "node:fs";
+import { usersWithSlice } from "../lifecycle/restore.ts";
+import { readPolicy, readRecords } from "../lifecycle/store.ts";
+import { closeMember, memberChains } from "../ruleset/members.ts";
+import { coverSlice } from "../ruleset/table.ts";
+import { hasRules, type SessionRecord } from "../session/record.ts";
+import {
+  coverName,
+  isLoginScope,
+  parseScopeUnit,
+  SLICE,
+  sessionName,
+  userSlice,
+} from "../session/scope_unit.ts";
+import { cgroupId } from "../system/cgroup.ts";
+import { findUser, findUserById, GROUP, isMember, type User } from "../system/users.ts";
+
+/** What is verified: a session, what a user runs outside of sessions, or a process of no session at all. */
+export type Subject = {
+  readonly title: string;
+  /** Whom attempts are made as. */
+  readonly user: User;
+  /** The cgroup that the rules are about, without a leading slash. */
+  readonly cgroup: string;
+  /** Whether a process can only be in a cgroup below it. */
+  readonly below: boolean;
+  /** What the names of its chains begin with; `undefined` where it is to have no network. */
+  readonly name: string | undefined;
+  /** The commands that bring its rules, after the base table. */
+  readonly lines: readonly string[];
+  /** Whether the user's service manager runs, so that it can be asked for a process. */
+  readonly managed: boolean;
+};
+
+/** A name that stands for nothing that could be verified. */
+export class UnknownSubject extends Error {
+  override readonly name = "UnknownSubject";
+}
+
+/** Nobody: whose processes have no privilege and no policy. */
+export const NOBODY: User = { name: "nobody", uid: 65534, gid: 65534 };
+
+/**
+ * What is to be verified.
+ *
+ * @param name a session's scope, a user, or the slice of ours for a process of no session; everything when left out
+ * @throws {UnknownSubject}
+ */
+export function findSubjects(name?: string): Subject[] {
+  const records = readRecords().filter(({ cg_path, cg_id }) => cgroupId(cg_path) === BigInt(cg_id));
+  if (name === undefined) {
+    const covered = usersWithSlice().flatMap((uid) => {
+      const user = uid === 0 ? undefined : findUserById(uid);
+      return user !== undefined && isMember(user, GROUP) ? [coverOf(user)] : [];
+    });
+    return [closedDefault(), ...covered, ...records.map(sessionOf)];
+  }
+  if (name === SLICE) return [closedDefault()];
+  const unit = parseScopeUnit(name);
+  if (unit !== undefined) {
+    const record = records.find(({ scope_unit }) => scope_unit === unit);
+    if (record !== undefined) return [sessionOf(record)];
+    throw new UnknownSubject(
+      `There is no session ${unit} now; those that there are have records in /run/authnft/sessions.`,
+    );
+  }
+  const user = findUser(name);
+  if (user === undefined) {
+    throw new UnknownSubject(
+      `${JSON.stringify(name)} is neither a user nor a session's scope; "ls /run/authnft/sessions" shows the sessions, "getent group ${GROUP}" the members.`,
+    );
+  }
+  const sessions = records.filter(({ uid }) => uid === user.uid).map(sessionOf);
+  const covers = isMember(user, GROUP) && cgroupId(userSlice(user.uid)) !== undefined ? [coverOf(user)] : [];
+  return [...covers, ...sessions];
+}
+
+/** A subject as it is now; `undefined` when it is over. */
+export function refresh(subject: Subject): Subject | undefined {
+  if (subject.cgroup === SLICE) return closedDefault();
+  if (cgroupId(subject.cgroup) === undefined) return undefined;
+  if (subject.below) return coverOf(subject.user);
+  const record = readRecords().find(({ cg_path }) => cg_path === subject.cgroup);
+  return record === undefined ? undefined : sessionOf(record);
+}
+
+function sessionOf(record: SessionRecord): Subject {
+  const { scope_unit: unit, cg_path: cgroup, uid, user, state } = record;
+  const lines = hasRules(record) ? readPolicy(unit) : undefined;
+  return {
+    title: `${unit}, ${user}, ${state}`,
+    user: findUserById(uid) ?? { name: user, uid, gid: NOBODY.gid },
+    cgroup,
+    below: false,
+    name: lines === undefined ? undefined : sessionName(record),
+    lines: [...(isLoginScope(unit) ? [coverSlice(userSlice(uid))] : []), ...(lines ?? closeMember(cgroup))],
+    managed: false,
+  };
+}
+
+function coverOf(user: User): Subject {
+  const cgroup = userSlice(user.uid);
+  const name = coverName(user.uid);
+  const lines = readPolicy(name);
+  return {
+    title: `${cgroup.replace(/.*\//, "")}, ${user.name}, outside of sessions`,
+    user,
+    cgroup,
+    below: true,
+    name: lines === undefined ? undefined : name,
+    lines: lines ?? [coverSlice(cgroup)],
+    managed: existsSync(`/run/user/${user.uid}/systemd/private`),
+  };
+}
+
+function closedDefault(): Subject {
+  return {
+    title: `${SLICE}, a process of no session`,
+    user: NOBODY,
+    cgroup: SLICE,
+    below: true,
+    name: undefined,
+    lines: [],
+    managed: false,
+  };
+}
+
+/** The chains of a subject's own. */
+export function chainsOfSubject({ name }: Subject): string[] {
+  return name === undefined ? [] : memberChains(name);
+}

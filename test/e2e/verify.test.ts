@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The leak prober: what it says of sessions that are well, and of leaks that are made by hand.
+
+import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { type Running, waitFor } from "../lab/lab.ts";
+import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.ts";
+
+type Row = { tried: string; expected: string; seen: string; verdict: string };
+type Finding = { subject: string; cgroup: string; rows: Row[] };
+
+/** A fragment that closes all but one port of world's first address. */
+const ONE_PORT = `
+add rule inet authnft filter drop
+add rule inet authnft egress ip daddr 10.88.0.2 tcp dport 7001 accept
+add rule inet authnft egress reject
+`;
+
+/** Sessions that are open; a failed test must not leave one to the next. */
+const sessions = new Set<Running>();
+
+async function logIn(user: string): Promise<Running> {
+  const session = lab.sshStart(user, "echo in; cat");
+  sessions.add(session);
+  await session.expect(/^in$/m);
+  return session;
+}
+
+async function logOut(): Promise<void> {
+  for (const session of sessions) await session.kill();
+  sessions.clear();
+  // What was left in the background, too; one by one, for one may go this very moment.
+  await lab.output(`
+    rm -f /tmp/go-on
+    for unit in $(systemctl list-units --plain --no-legend 'authnft-*.scope' | cut -d' ' -f1); do
+      systemctl kill --signal=KILL $unit
+    done; :`);
+  await nothingLeft();
+}
+
+async function verify(subject = ""): Promise<{ code: number; findings: Finding[]; rows: Row[] }> {
+  const { code, stdout, stderr } = await lab.run(`authnft verify --json ${subject}`);
+  expect(stderr).toBe("");
+  const { ok, findings } = JSON.parse(stdout) as { ok: boolean; findings: Finding[] };
+  expect(code).toBe(ok ? 0 : 1);
+  return { code, findings, rows: findings.flatMap(({ rows }) => rows) };
+}
+
+/** Rows that are not as they should be, in one line each. */
+function complaints(rows: readonly Row[]): string[] {
+  return rows
+    .filter(({ verdict }) => !["ok", "outside", "untried"].includes(verdict))
+    .map(({ tried, expected, seen, verdict }) => `${verdict}: ${tried}: ${expected}, ${seen}`);
+}
+
+function rowOf(finding: Finding | undefined, tried: string): Pick<Row, "expected" | "seen" | "verdict"> {
+  const row = finding?.rows.find((each) => each.tried === tried);
+  if (row === undefined) throw new Error(`Nobody tried ${tried}: ${JSON.stringify(finding)}`);
+  const { expected, seen, verdict } = row;
+  return { expected, seen, verdict };
+}
+
+async function scopeOf(user: string): Promise<{ unit: string; path: string; chain: string }> {
+  const record = (await lab.sessions()).find((session) => session.user === user);
+  if (record === undefined) throw new Error(`${user} has no session.`);
+  return { unit: record.scope_unit, path: record.cg_path, chain: `session_${user}_${record.pid}` };
+}
+
+/** What verify could leave behind or change. */
+async function traces(): Promise<string> {
+  return await lab.output(`
+    nft --stateless list ruleset
+    find /sys/fs/cgroup -name 'authnft-verify*'
+    pgrep --full verify-prob[e]
+    ls /run/authnft/sessions /run/authnft/policy
+    ip address; ip route show table all; lsns --type net --noheadings --output NS
+    :
+  `);
+}
+
+/** Deletes the rule of a chain that a pattern of sed matches. */
+function deleteRule(chain: string, pattern: string): string {
+  return `
+    handle=$(nft --handle list chain inet authnft ${chain} | sed -n 's/.*${pattern}.*# handle //p')
+    nft delete rule inet authnft ${chain} handle $handle`;
+}
+
+/** Leads what a cgroup sends elsewhere than the table does. */
+function dispatchTo(path: string, verdict: string): string {
+  return `nft 'delete element inet authnft session_out { "${path}" }; add element inet authnft session_out { "${path}" : ${verdict} }'`;
+}
+
+onBothRoads("verify, of sessions that are well", (road) => {
+  beforeAll(async () => {
+    await lab.reset();
+    await lab.pam("sshd", { through: road });
+    await lab.fragment("alice", ONLY_FIRST);
+    await lab.fragment("bob", ONE_PORT);
+  });
+
+  test("finds no leak, tells what each policy lets through, changes nothing and leaves nothing", async () => {
+    // As systemd sets it on hosts that are no containers.
+    await lab.output("sysctl --quiet -w net.ipv4.ping_group_range='0 2147483647'");
+    await logIn("alice");
+    await logIn("bob");
+    const before = await traces();
+    const { code, findings, rows } = await verify();
+    expect(complaints(rows)).toEqual([]);
+    expect(code).toBe(0);
+    expect(await traces()).toBe(before);
+
+    const [nobody, ...members] = findings;
+    const cover = (uid: string): Finding | undefined =>
+      members.find(({ cgroup }) => cgroup === `user.slice/user-${uid}.slice`);
+    const [alice, bob] = await Promise.all(
+      ["alice", "bob"].map(async (user) => {
+        const { path } = await scopeOf(user);
+        return members.find(({ cgroup }) => cgroup === path);
+      }),
+    );
+    const passes = { expected: "passes", seen: "passes", verdict: "ok" };
+    for (const tried of [
+      "TCP, IPv4, out",
+      "TCP, IPv6, in",
+      "MPTCP, IPv6, out",
+      "UDP, v4-mapped IPv6, in",
+      "ICMP echo, IPv6, out",
+    ]) {
+      expect({ tried, ...rowOf(alice, tried) }).toEqual({ tried, ...passes });
+      expect({ tried, ...rowOf(bob, tried) }).toMatchObject({
+        expected: expect.stringMatching(/^nothing/),
+        verdict: "ok",
+      });
+      expect({ tried, ...rowOf(nobody, tried) }).toMatchObject({ expected: "nothing", verdict: "ok" });
+    }
+    expect(rowOf(alice, "UDP, IPv4, out to 10.88.0.2 port 47011")).toEqual(passes);
+    expect(rowOf(alice, "UDP, IPv4, out to 10.88.0.254 port 47011").seen).toBe("nothing (EPERM)");
+    expect(rowOf(bob, "TCP, IPv4, out to 10.88.0.2 port 7001")).toEqual(passes);
+    expect(rowOf(bob, "UDP, IPv4, out to 10.88.0.2 port 7001").seen).toBe("nothing (EPERM)");
+    expect(rowOf(nobody, "UDP, by a socket of a scope that is gone").seen).toBe("nothing (EPERM)");
+    const uid = async (user: string): Promise<string> => await lab.output(`id -u ${user}`);
+    for (const manager of [
+      "UDP, by a service of the user's manager (systemd-run --user)",
+      "UDP, by a process that the user's manager took over (systemd-run --user --scope)",
+    ]) {
+      expect(rowOf(cover(await uid("alice")), manager)).toEqual(passes);
+      expect(rowOf(cover(await uid("bob")), manager).seen).toBe("nothing (Operation not permitted)");
+    }
+    // Only what the lab's kernels do not have may be left out.
+    expect(
+      rows.filter(({ verdict }) => verdict === "untried").filter(({ tried }) => !tried.startsWith("SCTP")),
+    ).toEqual([]);
+    await logOut();
+  });
+});
+
+onThisRelease("verify", () => {
+  beforeAll(async () => {
+    await lab.reset();
+    await lab.pam("sshd", { through: "shim" });
+    await lab.fragment("alice", ONLY_FIRST);
+    await lab.fragment("bob", ONE_PORT);
+  });
+
+  beforeEach(async () => {
+    await logIn("alice");
+    await logIn("bob");
+  });
+
+  afterEach(logOut);
+
+  /** Makes a leak, expects rows of it, and that they are gone when the table is restored. */
+  async function expectLeak(
+    attack: string,
+    subject: string,
+    expected: Record<string, [verdict: string, seen: string]>,
+  ): Promise<Finding> {
+    expect(complaints((await verify(subject)).rows)).toEqual([]);
+    await lab.output(attack);
+    const { code, findings } = await verify(subject);
+    const [finding] = findings;
+    for (const [tried, [verdict, seen]] of Object.entries(expected)) {
+      const row = rowOf(finding, tried);
+      expect({ tried, verdict: row.verdict, seen: row.seen }).toEqual({ tried, verdict, seen });
+    }
+    expect(code).toBe(1);
+    await lab.output("authnft restore");
+    expect(complaints((await verify(subject)).rows)).toEqual([]);
+    if (finding === undefined) throw new Error("Nothing was verified.");
+    return finding;
+  }
+
+  test("finds a rule of a session's that was deleted", async () => {
+    const { unit, chain } = await scopeOf("alice");
+    const finding = await expectLeak(deleteRule(`${chain}_out`, "10.88.0.0.24 reject"), unit, {
+      "TCP, IPv4, out to 10.88.0.254 port 47011": ["leak", "passes"],
+      "UDP, IPv4, out to 10.88.0.254 port 47011": ["leak", "passes"],
+    });
+    expect(complaints(finding.rows)).toHaveLength(3);
+    expect(rowOf(finding, "the rules in force").verdict).toBe("changed");
+  });
+
+  test("finds a rule that was deleted about addresses that it cannot try", async () => {
+    const { unit, chain } = await scopeOf("alice");
+    const finding = await expectLeak(deleteRule(`${chain}_out`, "fd88::.64 reject"), unit, {
+      "the rules in force": [
+        "changed",
+        `${chain}_out lacks "ip6 daddr fd88::/64 reject with icmpv6 port-unreachable"`,
+      ],
+    });
+    expect(complaints(finding.rows)).toHaveLength(1);
+  });
+
+  test("finds a session whose dispatch was cut, even where its policy lets everything through", async () => {
+    const alice = await scopeOf("alice");
+    await expectLeak(dispatchTo(alice.path, "accept"), alice.unit, {
+      "UDP, IPv4, out": ["leak", "passes, unjudged"],
+      "UDP, IPv4, in": ["ok", "passes"],
+      "UDP, IPv4, out to 10.88.0.254 port 47011": ["leak", "passes"],
+    });
+    const bob = await scopeOf("bob");
+    const finding = await expectLeak(dispatchTo(bob.path, "accept"), bob.unit, {
+      "TCP, IPv4, out to 10.88.0.2 port 7001": ["leak", "passes, unjudged"],
+      "UDP, IPv4, out to 10.88.0.2 port 7001": ["leak", "passes"],
+      "the dispatch in force": ["changed", "session_out: no chain"],
+    });
+    // Here the second lock holds, which knows addresses only.
+    expect(rowOf(finding, "UDP, IPv4, out to 192.0.2.1 port 7001")).toMatchObject({
+      seen: "nothing (EPERM)",
+      verdict: "ok",
+    });
+  });
+
+  test("takes no limit for a leak, whose state it shares with the session", async () => {
+    await lab.fragment(
+      "carol",
+      `add rule inet authnft egress limit rate over 20/second counter drop
+       add rule inet authnft egress quota over 1 mbytes drop
+       ${ONLY_FIRST}`,
+    );
+    await logIn("carol");
+    const { unit, chain } = await scopeOf("carol");
+    for (let round = 1; round <= 2; round++) {
+      const { code, findings, rows } = await verify(unit);
+      expect(complaints(rows).filter((line) => !line.startsWith("lost"))).toEqual([]);
+      expect(code).toBe(0);
+      expect(rowOf(findings[0], "UDP, IPv4, out to 10.88.0.254 port 47011").verdict).toBe("ok");
+    }
+    await lab.output(deleteRule(`${chain}_out`, "10.88.0.0.24 reject"));
+    expect(rowOf((await verify(unit)).findings[0], "UDP, IPv4, out to 10.88.0.254 port 47011").verdict).toBe(
+      "leak",
+    );
+  });
+
+  test("finds a default that is open", async () => {
+    const finding = await expectLeak(
+      deleteRule("members_out", "reject with icmpx admin-prohibited"),
+      "authnft.slice",
+      {
+        "UDP, IPv4, out": ["leak", "passes"],
+        "UDP, by a socket of a scope that is gone": ["leak", "passes"],
+        "UDP, IPv4, out to 192.0.2.1 port 47011": ["leak", "passes"],
+        "TCP, IPv4, out": ["ok", "nothing (ECONNREFUSED)"],
+        "UDP, IPv4, in": ["ok", "nothing (silence)"],
+        "the rules in force": ["changed", 'members_out lacks "reject with icmpx admin-prohibited"'],
+      },
+    );
+    expect(finding.cgroup).toBe("authnft.slice");
+  });
+
+  test("finds that nothing is left of the table", async () => {
+    const { unit } = await scopeOf("alice");
+    await expectLeak("nft flush ruleset", unit, {
+      "TCP, IPv6, in": ["leak", "passes, unjudged"],
+      "TCP, IPv4, in, a segment of no connection": ["leak", "passes, unjudged"],
+      "UDP, by a socket made in the session and passed out": ["leak", "passes, unjudged"],
+      "UDP, by a socket made outside and passed in": ["outside", "passes"],
+    });
+  });
+
+  test("finds that a member takes others' packets away", async () => {
+    await expectLeak(deleteRule("members_in", "fib daddr type"), "authnft.slice", {
+      "multicast to root's receiver, with the member on the same port": ["harm", "nothing (silence)"],
+      "broadcast to root's receiver, with the member on the same port": ["harm", "nothing (silence)"],
+    });
+  });
+
+  test("expects nothing of what outlived its session, and finds it when it can do more", async () => {
+    const { unit, path } = await scopeOf("alice");
+    const staying = lab.sshStart("alice", "setsid sleep 60 >/dev/null 2>&1 & echo in; read");
+    await staying.expect(/^in$/m);
+    const session = (await lab.sessions()).find((each) => each.user === "alice" && each.scope_unit !== unit);
+    if (session === undefined) throw new Error("There is no second session.");
+    staying.write("\n");
+    await staying.exited;
+    await waitFor(async () =>
+      (await lab.sessions()).some(
+        (each) => each.scope_unit === session.scope_unit && each.state === "lingering",
+      ),
+    );
+    const { code, findings } = await verify(session.scope_unit);
+    expect(code).toBe(0);
+    expect(rowOf(findings[0], "UDP, IPv4, out")).toMatchObject({ expected: "nothing", verdict: "ok" });
+    expect(rowOf((await verify(unit)).findings[0], "UDP, IPv4, out")).toMatchObject({
+      expected: "passes",
+      verdict: "ok",
+    });
+    expect(path).not.toBe(session.cg_path);
+
+    // The second lock is in the way of the leak; without it the table alone holds.
+    await lab.output(`systemctl set-property --runtime ${session.scope_unit} IPAddressDeny= IPAddressAllow=`);
+    expect((await verify(session.scope_unit)).code).toBe(0);
+    await lab.output(dispatchTo(session.cg_path, "accept"));
+    const leaking = await verify(session.scope_unit);
+    expect(leaking.code).toBe(1);
+    expect(rowOf(leaking.findings[0], "UDP, IPv4, out")).toMatchObject({ seen: "passes", verdict: "leak" });
+  });
+
+  test("says that it cannot tell, in time, where a session's processes are stopped", async () => {
+    const { unit } = await scopeOf("alice");
+    await lab.output(`systemctl freeze ${unit}`);
+    const { code, rows } = await verify(unit);
+    await lab.output(`systemctl thaw ${unit}`);
+    expect(code).toBe(1);
+    expect(rows.map(({ verdict }) => verdict)).toEqual(["unknown"]);
+  });
+
+  test("says that it cannot tell where the session's user ends what tries", async () => {
+    const { unit } = await scopeOf("alice");
+    await lab.write("/tmp/go-on", "");
+    const killer = lab.sshStart(
+      "alice",
+      "echo in; while [ -e /tmp/go-on ]; do pkill -KILL -f verify-prob[e]; done",
+    );
+    sessions.add(killer);
+    await killer.expect(/^in$/m);
+    const { code, rows } = await verify(unit);
+    await lab.output("rm /tmp/go-on");
+    expect(code).toBe(1);
+    expect(rows.map(({ verdict }) => verdict)).toEqual(["unknown"]);
+  });
+
+  test.each(["SIGINT", "SIGTERM"] as const)("leaves nothing when it is ended by %s", async (signal) => {
+    const before = await traces();
+    const running = lab.start("exec authnft verify");
+    await waitFor(async () => (await lab.output("pgrep --full --count verify-prob[e]; :")) !== "0");
+    await lab.output(`kill -${signal.slice(3)} $(pgrep --full 'authnft verif[y]$')`);
+    expect(await running.exited).toBe(1);
+    expect(running.stderr).toContain(signal);
+    expect(await traces()).toBe(before);
+  });
+
+  test("sweeps away what one left that was killed", async () => {
+    const before = await traces();
+    const running = lab.start("exec authnft verify");
+    await waitFor(async () => (await lab.output("pgrep --full --count verify-prob[e]; :")) !== "0");
+    await lab.output("kill -KILL $(pgrep --full 'authnft verif[y]$')");
+    await running.exited;
+    await waitFor(async () => (await lab.output("pgrep --full --count verify-prob[e]; :")) === "0");
+    expect((await verify()).code).toBe(0);
+    expect(await traces()).toBe(before);
+  });
+
+  test("prints a table for people, without colour where nobody looks", async () => {
+    const { unit } = await scopeOf("alice");
+    const { code, stdout, stderr } = await lab.run(`authnft verify ${unit}`);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(
+      new RegExp(
+        `^${unit}, alice, open \\(authnft\\.slice/${unit}\\)\n +tried +expected +seen\nok +TCP, IPv4, out +passes +passes\n`,
+      ),
+    );
+    expect(stdout).toMatch(/\n\d+ attempts, no leak, \d+ untried\.\n$/);
+    expect(stdout).not.toContain("\x1b");
+    const shown = await lab.run(`authnft verify ${unit}`, { tty: true });
+    expect(shown.stdout).toContain("\x1b[32mok");
+  });
+
+  test("tells a user without a session from a name that is nobody's", async () => {
+    const without = await lab.run("authnft verify dave");
+    expect(without.code).toBe(0);
+    expect(without.stderr).toContain("dave has no session");
+    for (const name of ["nobody-here", "authnft-alice-1.scope", "'; true'"]) {
+      const { code, stdout, stderr } = await lab.run(`authnft verify ${name}`);
+      expect({ name, code, stdout }).toEqual({ name, code: 2, stdout: "" });
+      expect(stderr).toContain("/run/authnft/sessions");
+    }
+    expect((await lab.run("authnft verify alice bob")).code).toBe(2);
+    const user = await lab.run("authnft verify", { user: "dave" });
+    expect(user.code).toBe(1);
+    expect(user.stderr).toContain("sudo");
+  });
+});

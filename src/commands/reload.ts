@@ -42,7 +42,7 @@ export async function runReload(
   for (const session of chosen) {
     try {
       const path = await reloadSession(session, gids.get(session.user) ?? [], groups, options);
-      console.log(`${session.scope_unit}: ${path}`);
+      if (path !== undefined) console.log(`${session.scope_unit}: ${path}`);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       failed++;

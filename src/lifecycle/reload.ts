@@ -2,12 +2,12 @@
 import { addressLock } from "../policy/address_lock.ts";
 import type { GroupFragment } from "../policy/find.ts";
 import { locate } from "../policy/tokenise.ts";
-import { Refusal } from "../refusal.ts";
 import { ownObjectsIn, replaceMember } from "../ruleset/members.ts";
 import { parseAddress } from "../session/address.ts";
 import { hasRules, type SessionRecord } from "../session/record.ts";
 import { coverName, isLoginScope, sessionName } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
+import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { compileFor, fragmentOf, readWhole } from "./policy.ts";
 import { setAddresses } from "./scope.ts";
@@ -44,7 +44,7 @@ export function liveSessions(user?: string): SessionRecord[] {
  *
  * @param gids the numbers of the user's groups
  * @param options.keepsFlows whether open flows go on without being judged anew
- * @returns the fragment that is in force now
+ * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
  * @throws {Refusal} as a login would
  */
 export async function reloadSession(
@@ -52,7 +52,7 @@ export async function reloadSession(
   gids: readonly number[],
   groups: readonly GroupFragment[],
   options: { readonly keepsFlows: boolean },
-): Promise<string> {
+): Promise<string | undefined> {
   const deadline = performance.now() + PATIENCE;
   const person = { name: session.user, uid: session.uid };
   const { path } = fragmentOf({ name: person.name, gids }, groups);
@@ -63,13 +63,12 @@ export async function reloadSession(
   const policy = compileFor(person, fragment, { path, chains: name, level, address });
   const unit = session.scope_unit;
   {
-    using _session = await lockSession(unit, deadline);
+    using held = await lockSession(unit, deadline);
     using _ruleset = await lockRuleset(deadline);
     const record = readRecord(unit);
     const saved = readPolicy(unit);
-    if (record === undefined || record.cg_id !== session.cg_id || !hasRules(record) || saved === undefined) {
-      throw new Refusal("request", `Cannot reload ${unit}: it was closed meanwhile.`);
-    }
+    if (record === undefined) removeFile(held.path); // ours: whoever cleaned up has removed the session's
+    if (record?.cg_id !== session.cg_id || !hasRules(record) || saved === undefined) return undefined;
     mendTable();
     const renewed = {
       ...record,

@@ -37,6 +37,7 @@ const RECORD: SessionRecord = {
   opened_at: "2025-11-22T01:38:00Z",
   state: "open",
   lingering: "quarantine",
+  generation: 0,
 };
 
 /** 27711 in 8 bytes, as a little-endian machine has it. */

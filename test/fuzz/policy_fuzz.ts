@@ -62,7 +62,7 @@ export function reach(body: string): string | undefined {
 }
 
 /** Numbers by chance that come again with the same seed. */
-class Chance {
+export class Chance {
   #state: number;
 
   constructor(seed: number) {
@@ -119,7 +119,7 @@ function fragment(chance: Chance): string {
 }
 
 /** Changes a few characters of a text: one is dropped, doubled, replaced, or moved. */
-function mutated(text: string, chance: Chance): string {
+export function mutated(text: string, chance: Chance): string {
   let now = text;
   for (let changes = 1 + chance.below(3); changes > 0; changes--) {
     const at = chance.below(now.length + 1);

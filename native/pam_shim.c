@@ -60,6 +60,7 @@
 #define CORRELATION	"AUTHNFT_CORRELATION"
 #define UNCONFINED	"AUTHNFT_NO_SANDBOX=1"
 
+#define GROUPS_MAX	128	/* groups of a user that are told */
 #define REQUEST_MAX	8192	/* bytes; fits the smallest pipe that root is given */
 #define REPLY_MAX	4096	/* bytes */
 #define REPLY_VALUE_MAX	512	/* bytes of one value in the reply */
@@ -458,6 +459,27 @@ has_argument(int argc, const char **argv, const char *argument)
 	return 0;
 }
 
+/*
+ * The numbers of the user's groups, which decide between fragments for groups. Whoever is in more than the request has
+ * room for needs a fragment of their own; so does everybody where the databases do not answer.
+ */
+static void
+add_groups(struct request *r, const char *name, gid_t gid, const char *type)
+{
+	gid_t	list[GROUPS_MAX];
+	int	count = GROUPS_MAX;
+
+	if (strcmp(type, "open") != 0 || getgrouplist(name, gid, list, &count) == -1)
+		return;
+	add_text(r, ",\"gids\":[");
+	for (int i = 0; i < count; i++) {
+		if (i > 0)
+			add_text(r, ",");
+		add_number(r, list[i]);
+	}
+	add_text(r, "]");
+}
+
 static void
 make_request(struct request *r, pam_handle_t *pamh, const char *type, const char *name, uid_t uid, gid_t gid,
     const char *unit, int argc, const char **argv)
@@ -487,6 +509,7 @@ make_request(struct request *r, pam_handle_t *pamh, const char *type, const char
 	add_text(r, "]");
 	add_environment(r, pamh, argc, argv);
 	add_member(r, "session", unit);
+	add_groups(r, name, gid, type);
 	add_text(r, "}");
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import * as v from "valibot";
 import { confine } from "../confine/seccomp.ts";
+import { groupFragments } from "../lifecycle/groups.ts";
 import { reportUnread } from "../lifecycle/report.ts";
 import { Refusal } from "../refusal.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
@@ -8,9 +9,12 @@ import type { Reply } from "../session/reply.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
-import { findUser, GROUP, isMember } from "../system/users.ts";
+import { findUser, GROUP, groupsOf, isMember } from "../system/users.ts";
 import { cutOffPamProcess, pamProcess } from "./last_resort.ts";
 import { answer, tell } from "./session.ts";
+
+/** How many groups of a user are told; native/pam_shim.c has the same bound. */
+const TOLD_GROUPS = 128;
 
 /** What the entry hands on of pam_exec's environment (native/entry.c). */
 const ItemsSchema = v.object({
@@ -46,8 +50,9 @@ export async function runPamExec(options: {
     }
     const request = toRequest(items.output, options.args);
     if (request === undefined) return 0;
+    const groups = groupFragments();
     if (!options.args.includes("AUTHNFT_NO_SANDBOX=1")) confine();
-    reply = await answer(request);
+    reply = await answer(request, groups);
   } catch (error) {
     cutOffPamProcess(options.env);
     if (!(error instanceof Refusal)) throw error;
@@ -73,6 +78,7 @@ function toRequest(items: Items, args: readonly string[]): Request | undefined {
       "Cannot tell whose session it is: the process that asked for it is gone; log in again.",
     );
   }
+  const gids = groupsOf(user);
   const env: Record<string, string> = {};
   if (items.AUTHNFT_PAM_ENV_CORRELATION !== undefined)
     env[CORRELATION_VARIABLE] = items.AUTHNFT_PAM_ENV_CORRELATION;
@@ -94,6 +100,7 @@ function toRequest(items: Items, args: readonly string[]): Request | undefined {
       args,
       env,
       session: "",
+      gids: gids.length > TOLD_GROUPS ? undefined : gids,
     }),
   );
 }

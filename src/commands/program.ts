@@ -122,6 +122,31 @@ Example:
     });
 
   program
+    .command("reload")
+    .argument("[user or session...]", "whose sessions; a session by its scope")
+    .description("Give open sessions the policy as it now stands.")
+    .option("--all", "every session that is open")
+    .option("--keep-flows", "let open flows go on without judging them anew")
+    .addHelpText(
+      "after",
+      `
+Each session changes in one transaction: no packet is judged by a mixture. Where a fragment has a mistake, the session
+keeps the rules that it has, and the exit code is 1. Counters and quotas of the sessions begin anew.
+
+Examples:
+  sudo authnft reload alice
+  sudo authnft reload --all`,
+    )
+    .action(async (whom: string[], { all, keepFlows }: { all?: true; keepFlows?: true }) => {
+      if ((all === true) === whom.length > 0) {
+        console.error("authnft reload: name users or sessions, or say --all.");
+        code = 2;
+        return;
+      }
+      code = await (await import("./reload.ts")).runReload(whom, { keepsFlows: keepFlows === true });
+    });
+
+  program
     .command("release")
     .argument("<session...>", "scopes, as the user was told at login")
     .description("Give processes that outlived their session's logout the session's rules back.")

@@ -2,8 +2,10 @@
 import { readSync, writeSync } from "node:fs";
 import { confine } from "../confine/seccomp.ts";
 import { closeSession } from "../lifecycle/close.ts";
+import { groupFragments } from "../lifecycle/groups.ts";
 import { openSession } from "../lifecycle/open.ts";
 import { reportUnread } from "../lifecycle/report.ts";
+import type { GroupFragment } from "../policy/find.ts";
 import { Refusal } from "../refusal.ts";
 import { formatReply, type Reply } from "../session/reply.ts";
 import { decodeRequest, parseRequest, REQUEST_LIMIT, type Request } from "../session/request.ts";
@@ -17,8 +19,9 @@ import { decodeRequest, parseRequest, REQUEST_LIMIT, type Request } from "../ses
 export async function runSession(options: { readonly sandbox: boolean }): Promise<number> {
   let reply: Reply;
   try {
+    const groups = groupFragments();
     if (options.sandbox) confine();
-    reply = await answer(parseRequest(decodeRequest(readInput())));
+    reply = await answer(parseRequest(decodeRequest(readInput())), groups);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     reportUnread(error);
@@ -29,8 +32,8 @@ export async function runSession(options: { readonly sandbox: boolean }): Promis
 }
 
 /** Does what a request asks for. */
-export function answer(request: Request): Promise<Reply> {
-  return request.type === "open" ? openSession(request) : closeSession(request);
+export function answer(request: Request, groups: readonly GroupFragment[]): Promise<Reply> {
+  return request.type === "open" ? openSession(request, groups) : closeSession(request);
 }
 
 /** Writes to standard output. Whoever should read it may be gone; what was decided stands all the same. */

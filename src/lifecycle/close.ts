@@ -27,7 +27,7 @@ import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
 import { destroySockets } from "../system/sock_diag.ts";
 import { complain, report } from "./report.ts";
-import { lockAll } from "./scope.ts";
+import { setAddresses } from "./scope.ts";
 import {
   closePolicy,
   lockRuleset,
@@ -77,7 +77,7 @@ export async function closeSession(request: Request): Promise<Reply> {
     const closed = await withdraw(unit, record, request, { left, deadline });
     if (closed === undefined || !left) return { result: "ok" };
     if (closed.lingering === "kill") kill(closed, caller);
-    else await lockAll(unit, performance.now() + LOCK_PATIENCE, { locked: true });
+    else await setAddresses(unit, { allow: [] }, performance.now() + LOCK_PATIENCE);
   } catch (error) {
     complain(`Session ${unit} could not be closed`, error);
   }
@@ -169,6 +169,7 @@ function reconstruct(unit: ScopeUnit, request: Request): SessionRecord {
     opened_at: new Date().toISOString(),
     state: "open",
     lingering: lingeringOf(request),
+    generation: 0,
   };
 }
 

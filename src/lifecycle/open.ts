@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { randomBytes } from "node:crypto";
 import { addressLock } from "../policy/address_lock.ts";
-import { compileFragment, type Policy } from "../policy/compile.ts";
-import { FRAGMENT_DIRECTORY, readFragment } from "../policy/read.ts";
+import type { Policy } from "../policy/compile.ts";
+import type { GroupFragment } from "../policy/find.ts";
+import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
 import { locate } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
-import { addMember, closeMember, judgedChain } from "../ruleset/members.ts";
-import { parseAddress } from "../session/address.ts";
+import { addMember, closeMember } from "../ruleset/members.ts";
 import { type Arguments, parseArguments } from "../session/arguments.ts";
 import { type ClaimsTag, claimsTag, parseKeySerial } from "../session/claims.ts";
 import { CORRELATION_VARIABLE, correlationToken } from "../session/correlation.ts";
@@ -26,12 +26,12 @@ import {
 import { parseUserName } from "../session/user_name.ts";
 import { auditUserError, auditValue } from "../system/audit.ts";
 import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/cgroup.ts";
-import { readTrusted } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
+import { compileFor, fragmentOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
 import { adoptScope, type Entering, enterScope, stopEmptyScope } from "./scope.ts";
 import { lockRuleset, readRecords, removePolicy, savePolicy, writeRecord } from "./store.ts";
@@ -52,9 +52,10 @@ type Draft = { -readonly [Key in keyof SessionRecord]: SessionRecord[Key] };
 /**
  * Opens a session: everything that the request asks for, or nothing of it and a process without network.
  *
+ * @param groups those that there are fragments for
  * @returns what to tell the PAM process. A refusal is logged here and becomes a reply.
  */
-export async function openSession(request: Request): Promise<Reply> {
+export async function openSession(request: Request, groups: readonly GroupFragment[]): Promise<Reply> {
   if (request.service === "systemd-user") return { result: "ok" };
   const { user, uid, service, tty, pid } = request;
   const draft: Draft = {
@@ -74,11 +75,12 @@ export async function openSession(request: Request): Promise<Reply> {
     opened_at: new Date().toISOString(),
     state: "open",
     lingering: "quarantine",
+    generation: 0,
   };
   // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
   using locks = new DisposableStack();
   try {
-    return await open(request, draft, locks);
+    return await open(request, groups, draft, locks);
   } catch (error) {
     const refusal =
       error instanceof Refusal
@@ -88,7 +90,12 @@ export async function openSession(request: Request): Promise<Reply> {
   }
 }
 
-async function open(request: Request, draft: Draft, locks: DisposableStack): Promise<Reply> {
+async function open(
+  request: Request,
+  groups: readonly GroupFragment[],
+  draft: Draft,
+  locks: DisposableStack,
+): Promise<Reply> {
   const deadline = performance.now() + PATIENCE;
   const correlation = correlationToken(request.env[CORRELATION_VARIABLE], {
     unixSeconds: Math.floor(Date.now() / 1000),
@@ -119,19 +126,14 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   draft.lingering = args.lingering;
 
   draft.fragment = `${FRAGMENT_DIRECTORY}/users/${user}`;
-  const fragment = readFragment(draft.fragment, (path, sizeLimit) =>
-    readTrusted(path, { top: FRAGMENT_DIRECTORY, sizeLimit }),
-  );
-  const compile = (chains: string, level: 2 | 3): Policy =>
-    compileFragment(fragment, {
-      path: draft.fragment,
-      accepted: judgedChain(chains),
-      level,
-      subject: { id: request.uid, name: user, address: peer.address && addressElement(peer.address) },
-    });
-  step(`fragment ${draft.fragment} read, ${fragment.commands.length} commands`);
-
   const person = { name: user, uid: request.uid };
+  const found = fragmentOf({ name: user, gids: request.gids }, groups);
+  draft.fragment = found.path;
+  const fragment = readWhole(found.path);
+  const compile = (chains: string, level: 2 | 3): Policy =>
+    compileFor(person, fragment, { path: found.path, chains, level, address: peer.address });
+  step(`fragment ${found.path}, for ${found.why}, read, ${fragment.commands.length} commands`);
+
   const entering: Entering<Policy> = {
     deadline,
     locks,
@@ -160,20 +162,18 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   // What is pushed here is undone in reverse when a later step fails.
   using undo = new DisposableStack();
   const name = nameIn(unit, request);
-  const { lines, firstRule } = addMember({
+  const { lines, sources } = addMember({
     name,
     cgroupPath: path,
     cgroupId: id,
     addresses: peer.address === undefined ? [] : [addressElement(peer.address)],
     comment: `${user} (PID:${request.pid})${draft.claims_tag === "" ? "" : ` [${draft.claims_tag}]`}`,
-    rules: policy.rules,
+    parts: policy.parts,
   });
   savePolicy(unit, lines);
   undo.defer(() => removePolicy(unit));
   const earlier = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
-  const addresses = [draft, ...earlier.filter(({ state }) => state === "open")].flatMap(
-    ({ remote_ip }) => parseAddress(remote_ip) ?? [],
-  );
+  const open = [draft, ...earlier.filter(({ state }) => state === "open")];
   undo.defer(() => {
     try {
       takeOut(unit, draft, { close: isLoginScope(unit) });
@@ -183,10 +183,10 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   });
   const load = (): void => {
     const before = closeBase();
-    const cover = openCover(person, compile(coverName(request.uid), 2).rules, addresses);
+    const cover = openCover(person, compile(coverName(request.uid), 2).parts, open);
     run([...before, ...lines, ...cover], (line) => {
-      const rule = policy.rules[line - before.length - firstRule];
-      return rule && locate(rule.place);
+      const part = policy.parts[sources[line - before.length] ?? -1];
+      return part && locate(part.place);
     });
   };
   try {
@@ -200,7 +200,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
     mendTable();
     load();
   }
-  step(`${policy.rules.length} rules loaded for cgroup ${id}`);
+  step(`${policy.parts.length} commands loaded for cgroup ${id}`);
 
   writeRecord(draft);
   undo.move();

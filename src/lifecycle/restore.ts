@@ -6,7 +6,7 @@ import { opening } from "../session/removal.ts";
 import { type ScopeUnit, USERS_SLICE } from "../session/scope_unit.ts";
 import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
-import { lockAll } from "./scope.ts";
+import { setAddresses } from "./scope.ts";
 import { lockRuleset, lockSession, readPolicy, readRecord, savePolicy, writeRecord } from "./store.ts";
 import { coverUser, mendTable, restoreTable, run } from "./table.ts";
 
@@ -77,5 +77,5 @@ export async function release(unit: ScopeUnit): Promise<void> {
     savePolicy(unit, lines);
     writeRecord({ ...record, lingering: "keep" });
   }
-  await lockAll(unit, performance.now() + LOCK_PATIENCE, { locked: false });
+  await setAddresses(unit, undefined, performance.now() + LOCK_PATIENCE);
 }

@@ -158,21 +158,21 @@ export async function stopEmptyScope(unit: ScopeUnit, deadline: number): Promise
   }
 }
 
-/** Takes a unit's sockets every address, or gives them back. Best effort: the ruleset is the first lock. */
-export async function lockAll(
+/**
+ * Locks a unit's sockets to some addresses, `{ allow: [] }` to none, or gives them every address. Best effort: the ruleset is
+ * the first lock.
+ */
+export async function setAddresses(
   unit: ScopeUnit,
+  addresses: AddressLock | undefined,
   deadline: number,
-  options: { readonly locked: boolean },
 ): Promise<void> {
   const { Systemd } = await import("../system/systemd.ts");
   try {
     using systemd = new Systemd(deadline);
-    if (options.locked) await systemd.lockAddresses(unit, { allow: [] });
-    else await systemd.unlockAddresses(unit);
+    if (addresses === undefined) await systemd.unlockAddresses(unit);
+    else await systemd.lockAddresses(unit, addresses);
   } catch (error) {
-    complain(
-      `The second lock of ${unit} could not be ${options.locked ? "closed" : "opened"}`,
-      refusalOf(error, `reach ${unit}`),
-    );
+    complain(`The second lock of ${unit} could not be changed`, refusalOf(error, `reach ${unit}`));
   }
 }

@@ -11,6 +11,7 @@ import {
   type Member,
   memberChain,
   memberElements,
+  ownObjectsIn,
   replaceMember,
 } from "../ruleset/members.ts";
 import {
@@ -245,14 +246,15 @@ export function addressElement(address: Address): AddressElement {
 /**
  * The commands that put what a user runs outside of sessions under the rules of a session that opens.
  *
- * @param rules compiled for the cover's own chains
- * @param addresses those of all open sessions of the user
+ * @param parts compiled for the cover's own chains
+ * @param open the records of all open sessions of the user
  * @returns none where the user has no slice
  */
 export function openCover(
   { name, uid }: Person,
-  rules: Member["rules"],
-  addresses: readonly Address[],
+  parts: Member["parts"],
+  open: readonly SessionRecord[],
+  options: { readonly keepsFlows?: boolean } = {},
 ): string[] {
   const slice = userSlice(uid);
   const id = cgroupId(slice);
@@ -261,25 +263,35 @@ export function openCover(
     name: coverName(uid),
     cgroupPath: slice,
     cgroupId: id,
-    addresses: [...new Set(addresses)].map(addressElement),
+    generation: Math.max(...open.map(({ generation }) => generation)),
+    keepsFlows: options.keepsFlows === true,
+    addresses: [...new Set(open.flatMap(({ remote_ip }) => parseAddress(remote_ip) ?? []))].map(
+      addressElement,
+    ),
     comment: `${name} (UID:${uid})`,
-    rules,
+    parts,
   };
-  const lines = [coverLine(slice), ...replaceMember(member)];
-  const before = readPolicy(member.name);
-  savePolicy(member.name, lines);
+  const before = readPolicy(member.name) ?? [];
+  const saved = [coverLine(slice), ...replaceMember(member, []).lines];
+  savePolicy(member.name, saved);
   const inForce = chainOf(id, nftables) === memberChain(member.name, "out");
   // To delete rules makes the kernel wait for their readers: only where they differ.
-  return inForce && before !== undefined && sameRules(before, lines)
-    ? [coverSlice(slice), ...memberElements(member)]
-    : lines;
+  if (inForce && policyIn(before) === policyIn(saved)) return [coverSlice(slice), ...memberElements(member)];
+  const previous = inForce ? ownObjectsIn(before, member.name) : [];
+  return [coverLine(slice), ...replaceMember(member, previous).lines];
 }
 
-function sameRules(one: readonly string[], other: readonly string[]): boolean {
-  const rules = (lines: readonly string[]): string =>
-    lines.filter((line) => line.startsWith("add rule ")).join("\n");
-  return rules(one) === rules(other);
+/** What lines bring besides the elements that lead to it. */
+function policyIn(lines: readonly string[]): string {
+  return lines
+    .filter(
+      (line) => /^(create|add rule) /.test(line) || (/^add element /.test(line) && !OUR_ELEMENT.test(line)),
+    )
+    .join("\n");
 }
+
+/** An element of ours: one that leads to a member's chains, closes a slice or holds an address. */
+const OUR_ELEMENT = /^add element \S+ \S+ (covered_slices|session_(in|out|map_\w+)) /;
 
 /**
  * Closes a user's slice by default, or leads it to the rules that it had where a session of theirs is open. The slice is
@@ -291,7 +303,10 @@ export function coverUser(uid: number): void {
   const slice = userSlice(uid);
   if (cgroupId(slice) === undefined) return;
   const name = coverName(uid);
-  run(readPolicy(name) ?? [coverLine(slice)]);
+  const lines = readPolicy(name) ?? [coverLine(slice)];
+  // Where the rules are in force already, the new slice is led to them.
+  const there = nftables.hasChain(TABLE_NAME, memberChain(name, "in"));
+  run(there ? lines.filter((line) => OUR_ELEMENT.test(line)) : lines);
   remember("covered_slices", slice);
   if (policyNames("nft").includes(name)) return;
   kept(`${slice} is closed, but`, () => {
@@ -313,7 +328,8 @@ export function takeOut(
   options: { readonly close: boolean },
 ): { readonly traffic: Traffic | undefined; readonly covers: readonly number[] } {
   const name = record === undefined ? nameOf(unit) : sessionName(record);
-  const { changes, traffic } = departure(name, record, nftables);
+  const saved = readPolicy(unit) ?? readPolicy(unit, "closed") ?? [];
+  const { changes, traffic } = departure(name, record, nftables, ownObjectsIn(saved, name));
   const cover = record === undefined ? coversWithoutSession() : coverWithout(record);
   const closed = record !== undefined && options.close ? closing(record.cg_id) : [];
   const stale = record === undefined ? staleClosings(liveCgroups(), nftables) : [];
@@ -382,6 +398,9 @@ function fall(uids: readonly number[]): Fall {
   const open = uids.filter((uid) => nftables.hasChain(TABLE_NAME, memberChain(coverName(uid), "in")));
   return {
     fallen: uids,
-    changes: open.flatMap((uid) => departure(coverName(uid), undefined, nftables).changes),
+    changes: open.flatMap((uid) => {
+      const name = coverName(uid);
+      return departure(name, undefined, nftables, ownObjectsIn(readPolicy(name) ?? [], name)).changes;
+    }),
   };
 }

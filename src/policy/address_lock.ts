@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { isIPv4, isIPv6 } from "node:net";
-import type { Policy, Subject } from "./compile.ts";
+import { type Policy, rulesOf, type Subject } from "./compile.ts";
 import { type Token, tokenise } from "./tokenise.ts";
 
 /** Addresses that begin with the same bits. */
@@ -31,13 +31,13 @@ const LOCK_LIMIT = 1000;
  * @param address the session's own client address, which the address sets stand for
  */
 export function addressLock(
-  { rules }: Pick<Policy, "rules">,
+  policy: Pick<Policy, "parts">,
   address: Subject["address"],
 ): AddressLock | undefined {
   const found: Prefix[] = [];
   for (const direction of ["in", "out"] as const) {
-    const bodies = rules
-      .filter((rule) => rule.direction === direction)
+    const bodies = rulesOf(policy)
+      .filter(({ chain }) => chain === direction)
       .map(({ body, place }) => tokenise(place.file, body).tokens);
     const peers = acceptedPeers(bodies, direction, address);
     if (peers === undefined) return undefined;

@@ -1,33 +1,65 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { Refusal } from "../refusal.ts";
+import {
+  addressFamilies,
+  checkAddition,
+  isAddition,
+  ownObjects,
+  parseAddition,
+  statements,
+} from "./objects.ts";
 import type { Command, Fragment } from "./read.ts";
+import {
+  checkBody,
+  missingAddress,
+  type ObjectKind,
+  type OwnObjects,
+  type RenderOptions,
+  render,
+} from "./rule.ts";
 import { locate, type Place, type Token } from "./tokenise.ts";
 
-/** What a fragment's variables stand for. */
-export type Subject = {
-  readonly id: number;
+export type { Subject } from "./rule.ts";
+
+/** An object of the fragment's own, fit for the table under the member's name and its own. */
+export type CompiledObject = {
+  readonly kind: ObjectKind;
   readonly name: string;
-  readonly address: { readonly family: "ip" | "ip6"; readonly text: string } | undefined;
+  /** What stands behind the name, braces included; empty for none. */
+  readonly definition: string;
+  readonly place: Place;
+};
+
+/** Elements of a set or map of the fragment's own. */
+export type CompiledElement = {
+  readonly kind: "element";
+  readonly name: string;
+  readonly definition: string;
+  readonly place: Place;
 };
 
 /** A rule of the fragment, made fit for a chain of its own. */
-export type CompiledRule = { readonly direction: "in" | "out"; readonly body: string; readonly place: Place };
-
-/** What came of a fragment: its rules, and words for the log on those that were left out. */
-export type Policy = { readonly rules: readonly CompiledRule[]; readonly notes: readonly string[] };
-
-/** What a fragment is compiled for. */
-export type CompileOptions = {
-  /** The fragment's path, for messages. */
-  readonly path: string;
-  /** The chain that a packet goes to when a rule accepts it. */
-  readonly accepted: string;
-  /** How deep the cgroup lies that the rules are for: what "meta cgroup" is read as. */
-  readonly level: 2 | 3;
-  readonly subject: Subject;
+export type CompiledRule = {
+  readonly kind: "rule";
+  /** `in` for what arrives, `out` for what is sent, or a chain that the fragment adds. */
+  readonly chain: string;
+  readonly body: string;
+  readonly place: Place;
 };
 
-/** How many rules a policy may have. A thousand with a set each take nftables a second. */
+/** A piece of a policy: a command of the fragment. */
+export type CompiledPart = CompiledObject | CompiledElement | CompiledRule;
+
+/** What came of a fragment, in its order, and words for the log on what was left out. */
+export type Policy = { readonly parts: readonly CompiledPart[]; readonly notes: readonly string[] };
+
+/** What a fragment is compiled for. */
+export type CompileOptions = RenderOptions & {
+  /** The fragment's path, for messages. */
+  readonly path: string;
+};
+
+/** How many commands a policy may have. A thousand rules with a set each take nftables a second. */
 const RULE_LIMIT = 1000;
 
 /** The two chains that a fragment may write to, by all their names. */
@@ -37,26 +69,74 @@ const DIRECTIONS: Readonly<Record<string, "in" | "out">> = {
   "@session_chain": "in",
 };
 
-/** Names of our sets in a published form of fragments, and what they are called now. */
-const SET_ALIASES: Readonly<Record<string, string>> = {
-  session_v4: "session_map_ipv4",
-  session_v6: "session_map_ipv6",
-  session_cg: "session_map_cg",
-};
-
-const SESSION_SETS = new Set(["session_map_ipv4", "session_map_ipv6", "session_map_cg"]);
+/** The rules of a policy. */
+export function rulesOf({ parts }: Pick<Policy, "parts">): CompiledRule[] {
+  return parts.filter((part) => part.kind === "rule");
+}
 
 /**
- * Makes rules of a fragment. Only `add rule inet authnft filter …` and `… egress …` are let through, and in them nothing
- * that reaches beyond the session: no other chain, no set but the session sets, no flow label.
+ * Makes a policy of a fragment. Only rules of the session's input and output are let through, objects of the fragment's own
+ * and rules of its own chains; and in all of them nothing that reaches beyond the session.
  *
- * `accept` and `return` become a `goto` to `accepted`, the chain that remembers the flow.
+ * `accept` becomes a `goto` to the chain that remembers the flow.
  *
  * @throws {Refusal} `content`
  */
 export function compileFragment(fragment: Fragment, options: CompileOptions): Policy {
-  const rules: CompiledRule[] = [];
+  checkWhole(fragment, options);
+  const additions = fragment.commands.filter(isAddition).map(parseAddition);
+  const own = ownObjects(additions);
+  const parts: CompiledPart[] = [];
   const notes: string[] = [];
+  const leftOut = (place: Place, what: string, missing: string): void => {
+    notes.push(
+      `${locate(place)}: the ${what} is left out: it needs ${missing}, which this session does not have`,
+    );
+  };
+  for (const command of fragment.commands) {
+    const place = command[0].place;
+    const addition = additions.find((other) => other.command === command);
+    if (addition === undefined) {
+      const { chain, body } = parseAddRule(command, own);
+      const missing = missingAddress(body, options.subject);
+      if (missing !== undefined) leftOut(place, "rule", missing);
+      else
+        parts.push({
+          kind: "rule",
+          chain,
+          body: render(body, own, { ...options, returns: own.has(chain) }),
+          place,
+        });
+      continue;
+    }
+    checkAddition(addition, additions, own);
+    const { kind, name, body } = addition;
+    const set =
+      kind === "element"
+        ? additions.find((other) => other.kind !== "element" && other.name === name)
+        : undefined;
+    const [family, ...more] = set === undefined ? [] : addressFamilies(set);
+    const missing = missingAddress(body, options.subject, more.length === 0 ? family : undefined);
+    if (missing !== undefined) {
+      leftOut(place, "element", missing);
+      continue;
+    }
+    const created = asCreated(kind, body);
+    const text = (tokens: readonly Token[]): string => render(tokens, own, { ...options, returns: true });
+    parts.push({ kind, name, definition: text(created.definition), place });
+    if (created.elements.length > 0)
+      parts.push({ kind: "element", name, definition: text(created.elements), place });
+  }
+  if (!parts.some(({ kind }) => kind === "rule")) {
+    throw new Refusal(
+      "content",
+      `Cannot use the fragment ${options.path}: no rule is left of it${notes.length > 0 ? `, for ${notes.join("; ")}` : ""}; add one for every session.`,
+    );
+  }
+  return { parts, notes };
+}
+
+function checkWhole(fragment: Fragment, options: CompileOptions): void {
   if (
     options.subject.address === undefined &&
     fragment.comments.some((comment) => /^require\s+address\.?$/i.test(comment))
@@ -78,45 +158,46 @@ export function compileFragment(fragment: Fragment, options: CompileOptions): Po
       `Cannot use the fragment ${options.path}: ${fragment.commands.length} rules are more than ${RULE_LIMIT}, and each login would wait for them; put many addresses or ports into one rule: { a, b, … }.`,
     );
   }
-  for (const command of fragment.commands) {
-    const { direction, body } = parseAddRule(command);
-    const place = command[0].place;
-    const missing = missingFamily(body, options.subject);
-    if (missing !== undefined)
-      notes.push(
-        `${locate(place)}: the rule is left out: it needs ${missing}, which this session does not have`,
-      );
-    else rules.push({ direction, body: render(body, options), place });
-  }
-  if (rules.length === 0) {
-    throw new Refusal(
-      "content",
-      `Cannot use the fragment ${options.path}: no rule is left of it, for ${notes.join("; ")}; add one for every session.`,
-    );
-  }
-  return { rules, notes };
+}
+
+/** A definition as nft takes it on one line behind "create", and apart from it the elements, which nft 1.0.6 passes over there. */
+function asCreated(
+  kind: string,
+  body: readonly Token[],
+): { readonly definition: readonly Token[]; readonly elements: readonly Token[] } {
+  const [open, close] = [body[0], body.at(-1)];
+  if (open === undefined || close === undefined || kind === "element")
+    return { definition: body, elements: [] };
+  const said = statements(body.slice(1, -1)).filter((statement) => statement.length > 0);
+  // Behind "create", unlike behind "add", counters and the like are described without braces.
+  if (kind !== "set" && kind !== "map") return { definition: said.flat(), elements: [] };
+  const [, , ...elements] = said.find(([first]) => first?.text === "elements") ?? [];
+  const rest = said.filter(([first]) => first?.text !== "elements");
+  const end: Token = { ...close, kind: "end", text: ";", spaced: false };
+  return { definition: [open, ...rest.flatMap((statement) => [...statement, end]), close], elements };
 }
 
 /** Takes `add rule inet authnft CHAIN` off a command. */
-function parseAddRule(command: Command): { direction: "in" | "out"; body: readonly Token[] } {
+function parseAddRule(command: Command, own: OwnObjects): { chain: string; body: readonly Token[] } {
   const [verb, object, family, table, ...rest] = command;
   const said = [verb, object, family, table].map((token) => token?.text).join(" ");
   if (said !== "add rule inet authnft") {
     throw new Refusal(
       "content",
-      `${locate(verb.place)}: only "add rule inet authnft filter …", "add rule inet authnft egress …" and include may stand in a fragment, not "${command
+      `${locate(verb.place)}: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment's own ("add set inet authnft …") and include may stand in a fragment, not "${command
         .slice(0, 4)
         .map((token) => token.text)
         .join(" ")}".`,
     );
   }
   const marked = rest[0]?.text === "@" && rest[1] !== undefined && !rest[1].spaced;
-  const chain = marked ? `@${rest[1]?.text}` : (rest[0]?.text ?? "");
-  const direction = Object.hasOwn(DIRECTIONS, chain) ? DIRECTIONS[chain] : undefined;
-  if (direction === undefined) {
+  const name = marked ? `@${rest[1]?.text}` : (rest[0]?.text ?? "");
+  const isOwn = own.get(name) === "chain";
+  const chain = isOwn ? name : Object.hasOwn(DIRECTIONS, name) ? DIRECTIONS[name] : undefined;
+  if (chain === undefined) {
     throw new Refusal(
       "content",
-      `${locate((rest[0] ?? verb).place)}: a fragment's rules go to chain filter (what arrives) or egress (what is sent), not "${chain}".`,
+      `${locate((rest[0] ?? verb).place)}: a fragment's rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "${name}".`,
     );
   }
   const body = rest.slice(marked ? 2 : 1);
@@ -125,167 +206,6 @@ function parseAddRule(command: Command): { direction: "in" | "out"; body: readon
       "content",
       `${locate(verb.place)}: the rule is empty; say what to match and what to do.`,
     );
-  checkBody(body);
-  return { direction, body };
-}
-
-const NAT = "addresses are translated in the host's own nat table; set a mark here, and match on it there";
-
-/** Statements that would reach beyond the session, and why not. */
-const FORBIDDEN: Readonly<Record<string, string>> = {
-  jump: "there are no chains that a fragment could jump to",
-  goto: "there are no chains that a fragment could go to",
-  map: "only the session sets may be named",
-  include: "include must stand on a line of its own",
-  masquerade: NAT,
-  snat: NAT,
-  dnat: NAT,
-  redirect: NAT,
-  tproxy: NAT,
-  synproxy: NAT,
-  meter: "nftables makes a set of it that all sessions share",
-};
-
-/** libnftables 1.0.6 writes a longer prefix of a log statement over its own stack. */
-const STRING_LIMIT = 127; // bytes
-
-/** What may stand behind `ip saddr` or `ip daddr` besides an address. */
-const BEHIND_ADDRESS = new Set([
-  "map",
-  "vmap",
-  "set",
-  "and",
-  "or",
-  "xor",
-  "eq",
-  "ne",
-  "lt",
-  "gt",
-  "le",
-  "ge",
-]);
-
-/** Refuses host names: libnftables would ask a name server in the middle of a login, and keep the answer of that moment. */
-function checkAddresses(body: readonly Token[]): void {
-  for (const [index, token] of body.entries()) {
-    const isAddress =
-      (token.text === "saddr" || token.text === "daddr") && /^ip6?$/.test(body[index - 1]?.text ?? "");
-    if (!isAddress) continue;
-    let at = index + 1;
-    while (/^([!=<>]|eq|ne|lt|gt|le|ge)$/.test(body[at]?.text ?? "")) at++;
-    const list = body[at]?.text === "{";
-    const end = list ? body.findIndex((other, index) => index > at && other.text === "}") : at + 1;
-    for (const [place, value] of body.entries()) {
-      const named = /^[$@]$/.test(body[place - 1]?.text ?? "");
-      if (place < at || place >= end || named || value.kind !== "word") continue;
-      if (BEHIND_ADDRESS.has(value.text) || value.text === ".") continue;
-      throw new Refusal(
-        "content",
-        `${locate(value.place)}: "${value.text}" is no address; host names are not looked up at login, write the addresses.`,
-      );
-    }
-  }
-}
-
-function checkBody(body: readonly Token[]): void {
-  const [first] = body;
-  if (first !== undefined && /^(handle|index|position)$/.test(first.text)) {
-    throw new Refusal(
-      "content",
-      `${locate(first.place)}: "${first.text}" has no place in a fragment: its rules stand in the order of the file.`,
-    );
-  }
-  body.forEach((token, index) => {
-    const where = locate(token.place);
-    const next = body[index + 1];
-    if (token.text === "@" && next !== undefined) {
-      const name = SET_ALIASES[next.text] ?? next.text;
-      const payload = next.text === "ih" || next.text === "nh" || next.text === "th" || next.text === "ll";
-      if (!SESSION_SETS.has(name) && !payload) {
-        throw new Refusal(
-          "content",
-          `${where}: cannot use the set "@${next.text}": only @session_map_ipv4, @session_map_ipv6 and @session_map_cg are there.`,
-        );
-      }
-    }
-    if (token.text === "$" && !["user_ip", "user_id", "user_name"].includes(next?.text ?? "")) {
-      throw new Refusal(
-        "content",
-        `${where}: there is no variable "$${next?.text ?? ""}"; there are $user_ip, $user_id and $user_name.`,
-      );
-    }
-    if (token.kind === "string" && Buffer.byteLength(token.text) > STRING_LIMIT + 2) {
-      throw new Refusal("content", `${where}: a string of more than ${STRING_LIMIT} bytes; make it shorter.`);
-    }
-    if (token.kind !== "word") return;
-    // "add" may also be a part of an IPv6 address; as a statement it stands before a set, or behind "set" in old texts.
-    if (
-      ["add", "update", "delete"].includes(token.text) &&
-      (next?.text === "@" || body[index - 1]?.text === "set")
-    ) {
-      throw new Refusal(
-        "content",
-        `${where}: "${token.text}" has no place in a rule of a fragment: it would change a set.`,
-      );
-    }
-    const why = Object.hasOwn(FORBIDDEN, token.text) ? FORBIDDEN[token.text] : undefined;
-    const isMessageType = token.text === "redirect" && body[index - 1]?.text === "type"; // "icmp type redirect"
-    const isMapOfValues = token.text === "map" && next?.text === "{"; // "tcp dport map { … }" names no set
-    if (why !== undefined && !isMapOfValues && !isMessageType)
-      throw new Refusal("content", `${where}: "${token.text}" has no place in a rule of a fragment: ${why}.`);
-    if (token.text === "label" && body[index - 1]?.text === "ct" && next?.text === "set") {
-      throw new Refusal(
-        "content",
-        `${where}: "ct label set" has no place in a fragment: labels say which flows were judged.`,
-      );
-    }
-  });
-  checkAddresses(body);
-}
-
-/** The address that a rule needs and the session lacks, in words; `undefined` when nothing is missing. */
-function missingFamily(body: readonly Token[], subject: Subject): string | undefined {
-  let family: string | undefined;
-  for (const [index, token] of body.entries()) {
-    if (token.text === "ip" || token.text === "ip6") family = token.text;
-    if (token.text !== "$" || body[index + 1]?.text !== "user_ip") continue;
-    if (subject.address === undefined) return "the client's address";
-    if (family !== undefined && family !== subject.address.family)
-      return family === "ip" ? "an IPv4 address" : "an IPv6 address";
-  }
-  return undefined;
-}
-
-/** Writes a rule's body on one line. */
-function render(body: readonly Token[], options: CompileOptions): string {
-  let text = "";
-  for (let index = 0; index < body.length; index++) {
-    const token = body[index];
-    if (token === undefined) break;
-    const next = body[index + 1];
-    const glue = token.spaced && text !== "" ? " " : "";
-    let piece = token.text;
-    if (token.kind === "word" && (piece === "accept" || piece === "return"))
-      piece = `goto ${options.accepted}`;
-    else if (piece === "meta" && next?.text === "cgroup") {
-      // "meta cgroup" reads the class id of cgroup v1's net_cls and never matches what is in the sets.
-      piece = `socket cgroupv2 level ${options.level}`;
-      index++;
-    } else if (piece === "@" && next !== undefined) {
-      piece = `@${SET_ALIASES[next.text] ?? next.text}`;
-      index++;
-    } else if (piece === "$") {
-      piece = value(next?.text, options.subject);
-      index++;
-    }
-    // What we put there must not run together with what stands beside it.
-    text += piece === token.text ? glue + piece : ` ${piece} `;
-  }
-  return text;
-}
-
-function value(variable: string | undefined, subject: Subject): string {
-  if (variable === "user_ip") return subject.address?.text ?? "";
-  if (variable === "user_id") return String(subject.id);
-  return `"${subject.name}"`;
+  checkBody(body, own);
+  return { chain, body };
 }

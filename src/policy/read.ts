@@ -79,7 +79,13 @@ function decode(file: string, bytes: Uint8Array): string {
   }
 }
 
-/** Cuts tokens into commands. A line's end inside braces belongs to the list there, as in nft. */
+/** The objects of whose braces `;` and a line's end are part, as in nft. */
+const BRACED = new Set(["set", "map", "counter", "quota", "limit"]);
+
+/**
+ * Cuts tokens into commands. A line's end inside braces belongs to the list there, as in nft; in the braces of an object it
+ * stands between statements, and is kept as a `;`.
+ */
 function splitCommands(tokens: readonly Token[]): Command[] {
   const commands: Command[] = [];
   let current: Token[] = [];
@@ -92,7 +98,9 @@ function splitCommands(tokens: readonly Token[]): Command[] {
   };
   for (const token of tokens) {
     if (token.kind === "end") {
+      const inObject = open.length === 1 && current[0]?.text === "add" && BRACED.has(current[1]?.text ?? "");
       if (open.length === 0) finish();
+      else if (inObject) current.push({ ...token, text: ";", spaced: false });
       else if (token.text === ";") {
         throw new Refusal(
           "content",

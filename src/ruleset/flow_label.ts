@@ -7,6 +7,9 @@ const BITS = 128;
 const WEIGHT = 8;
 const LABELS = choose(BITS, WEIGHT);
 
+/** How many labels each cgroup can have before they come again. */
+const GENERATIONS = Math.floor(LABELS / 2 ** 32);
+
 /** Spreads consecutive ids over all labels; LABELS by the golden ratio, and the next number that shares no factor with it. */
 const SPREAD = 883_604_832_989n;
 
@@ -19,11 +22,13 @@ const SPREAD = 883_604_832_989n;
  * same label, and labels of neighbours have little in common, so that two together do not make up a third's.
  *
  * @param cgroupId the inode of the cgroup's directory
+ * @param generation which of the cgroup's labels, from 0: what was known under one is unknown under the next
  * @returns eight different bit numbers, 0 to 127, in descending order: the scrambled id's combination in the combinatorial number system
  */
-export function flowLabel(cgroupId: bigint): number[] {
-  // The kernel numbers cgroups with 32 bits before it starts over.
-  let rest = Number((BigInt.asUintN(32, cgroupId) * SPREAD) % BigInt(LABELS));
+export function flowLabel(cgroupId: bigint, generation = 0): number[] {
+  // The kernel numbers cgroups with 32 bits before it starts over. That leaves room for 332 generations.
+  const number = BigInt.asUintN(32, cgroupId) + (BigInt(generation % GENERATIONS) << 32n);
+  let rest = Number((number * SPREAD) % BigInt(LABELS));
   const bits: number[] = [];
   let bit = BITS;
   for (let weight = WEIGHT; weight > 0; weight--) {

@@ -5,8 +5,27 @@ import { CLOSED, TABLE } from "./table.ts";
 /** The direction that a chain judges: `in` is what arrives, `out` what is sent. */
 export type Direction = "in" | "out";
 
-/** A rule of a cgroup's own: what follows the chain's name in an `add rule` command. */
-export type Rule = { readonly direction: Direction; readonly body: string };
+/** Something of a member's own: a rule, an object, or elements of one. */
+export type Part =
+  | {
+      readonly kind: "rule";
+      /** `in`, `out`, or a chain of the member's own. */
+      readonly chain: string;
+      /** What follows the chain's name in an `add rule` command. */
+      readonly body: string;
+    }
+  | {
+      readonly kind: OwnKind | "element";
+      readonly name: string;
+      /** What follows the name; empty for nothing. */
+      readonly definition: string;
+    };
+
+/** What a member may have of its own, by nft's names. */
+export type OwnKind = "chain" | "counter" | "quota" | "limit" | "set" | "map";
+
+/** An object of a member's own, by the name that it has in the table. */
+export type OwnObject = { readonly kind: OwnKind; readonly name: string };
 
 /** An address for the address sets. */
 export type Address = { readonly family: "ip" | "ip6"; readonly text: string };
@@ -19,20 +38,25 @@ export type Member = {
   readonly cgroupPath: string;
   /** The inode of the cgroup's directory. */
   readonly cgroupId: bigint;
+  /** Counts the times that its rules were replaced and its flows are to be judged anew; 0 when left out. */
+  readonly generation?: number;
+  /** Whether flows that were known before pass without being judged anew. */
+  readonly keepsFlows?: boolean;
   readonly addresses: readonly Address[];
   /** What the elements' comment says; without double quotes. */
   readonly comment: string;
-  readonly rules: readonly Rule[];
+  /** In their order; each may name those before it and, of objects, those behind it. */
+  readonly parts: readonly Part[];
 };
 
-/** The chains of a member, in an order in which they can be deleted: none is named by a later one. */
+/** The chains of every member, in an order in which they can be deleted: none is named by a later one. */
 export function memberChains(name: string): string[] {
   return [memberChain(name, "in"), memberChain(name, "out"), judgedChain(name)];
 }
 
-/** The chain that judges one direction. */
-export function memberChain(name: string, direction: Direction): string {
-  return `${name}_${direction}`;
+/** A chain of a member: one that judges a direction, or one of its own. */
+export function memberChain(name: string, chain: string): string {
+  return `${name}_${chain}`;
 }
 
 /**
@@ -43,33 +67,101 @@ export function judgedChain(name: string): string {
   return `${name}_judged`;
 }
 
-/**
- * The commands that put a cgroup under rules of its own; to be run in one transaction after the base table.
- *
- * The first lines and the elements are ours; each rule takes exactly one line, in the order given.
- *
- * @returns the commands, and the index of the line that the first rule is on
- */
-export function addMember(member: Member): { readonly lines: string[]; readonly firstRule: number } {
-  const head = [
+/** Commands to be run in one transaction after the base table, each on one line. */
+export type Commands = {
+  readonly lines: readonly string[];
+  /** For each line the number of the member's part that it comes from; `undefined` for what is ours. */
+  readonly sources: readonly (number | undefined)[];
+};
+
+type Line = readonly [text: string, source?: number];
+
+/** The commands that put a cgroup under rules of its own. */
+export function addMember(member: Member): Commands {
+  return commands([
     // "create" fails where "add" would lay our rules behind the leftovers of another.
-    ...memberChains(member.name).map((chain) => `create chain ${TABLE} ${chain}`),
-    // The elements first: then the kernel blames the rule that it cannot have in such a chain, and not the element.
-    ...memberElements(member),
-  ];
-  const { lines, firstRule } = memberRules(member);
-  return { lines: [...head, ...lines], firstRule: head.length + firstRule };
+    ...memberChains(member.name).map((chain): Line => [`create chain ${TABLE} ${chain}`]),
+    ...contents(member),
+  ]);
 }
 
-/** Like `addMember`, for a member that may be there already: its rules are replaced, and it gets elements besides those that it has. */
-export function replaceMember(member: Member): string[] {
+/**
+ * Like `addMember`, for a member that may be there already: its rules and its own objects are replaced, and it gets elements
+ * besides those that it has. No packet sees anything in between.
+ *
+ * @param previous the objects that it has of its own
+ */
+export function replaceMember(member: Member, previous: readonly OwnObject[]): Commands {
+  const chains = memberChains(member.name);
+  const ownChains = previous.filter(({ kind }) => kind === "chain");
+  // Rules go before what they name: sets, which may lead to chains, then those, then counters and the like.
+  const leaving = [
+    ...previous.filter(({ kind }) => kind === "set" || kind === "map"),
+    ...ownChains,
+    ...previous.filter(({ kind }) => !["chain", "set", "map"].includes(kind)),
+  ];
+  return commands([
+    ...chains.map((chain): Line => [`add chain ${TABLE} ${chain}`]),
+    ...[...chains, ...ownChains.map(({ name }) => name)].map(
+      (chain): Line => [`flush chain ${TABLE} ${chain}`],
+    ),
+    ...leaving.map(({ kind, name }): Line => [`delete ${kind} ${TABLE} ${name}`]),
+    ...contents(member),
+  ]);
+}
+
+/** The objects of a member's own that commands have brought, by the names that they have in the table. */
+export function ownObjectsIn(lines: readonly string[], member: string): OwnObject[] {
+  return lines.flatMap((line) => {
+    const [, kind, name] = /^create (chain|set|map|counter|quota|limit) inet \S+ (\S+)/.exec(line) ?? [];
+    if (kind === undefined || name === undefined || memberChains(member).includes(name)) return [];
+    return [{ kind: kind as OwnKind, name }];
+  });
+}
+
+function commands(all: readonly Line[]): Commands {
+  return { lines: all.map(([text]) => text), sources: all.map(([, source]) => source) };
+}
+
+/** In which order objects can be made: chains are named in maps, everything in rules. */
+const MAKING: readonly OwnKind[] = ["chain", "counter", "quota", "limit", "set", "map"];
+
+function contents(member: Member): Line[] {
+  const { name, parts } = member;
+  const label = flowLabel(member.cgroupId, member.generation).join("|");
+  const judged = judgedChain(name);
+  const directions = ["in", "out"] as const;
+  const own = (kind: OwnKind | "element", verb: string): Line[] =>
+    parts.flatMap((part, index): Line[] => {
+      if (part.kind === "rule" || part.kind !== kind) return [];
+      return [[`${verb} ${kind} ${TABLE} ${name}_${part.name} ${part.definition}`.trimEnd(), index]];
+    });
   return [
-    ...memberChains(member.name).flatMap((chain) => [
-      `add chain ${TABLE} ${chain}`,
-      `flush chain ${TABLE} ${chain}`,
-    ]),
-    ...memberElements(member),
-    ...memberRules(member).lines,
+    ...MAKING.flatMap((kind) => own(kind, "create")),
+    ...own("element", "add"),
+    // The elements first: then the kernel blames the rule that it cannot have in such a chain, and not the element.
+    ...memberElements(member).map((line): Line => [line]),
+    // The opener's direction only: who joins a flow that a peer opened is judged packet by packet.
+    [`add rule ${TABLE} ${judged} ct direction original ct label set ${label}`],
+    [`add rule ${TABLE} ${judged} accept`],
+    ...directions.map(
+      (direction): Line => [
+        `add rule ${TABLE} ${memberChain(name, direction)} ct direction reply ct label & (${label}) == ${label} accept`,
+      ],
+    ),
+    ...(member.keepsFlows ? directions : []).map(
+      (direction): Line => [
+        `add rule ${TABLE} ${memberChain(name, direction)} ct label & (${label}) == ${label} accept`,
+      ],
+    ),
+    ...parts.flatMap((part, index): Line[] =>
+      part.kind === "rule"
+        ? [[`add rule ${TABLE} ${memberChain(name, part.chain)} ${part.body}`, index]]
+        : [],
+    ),
+    ...directions.map(
+      (direction): Line => [`add rule ${TABLE} ${memberChain(name, direction)} goto ${judged}`],
+    ),
   ];
 }
 
@@ -98,28 +190,6 @@ export function closeMember(path: string): string[] {
   return (["in", "out"] as const).map(
     (direction) => `add element ${TABLE} session_${direction} { "${path}" : goto ${CLOSED[direction]} }`,
   );
-}
-
-function memberRules(member: Member): { readonly lines: string[]; readonly firstRule: number } {
-  const { name } = member;
-  const label = flowLabel(member.cgroupId).join("|");
-  const judged = judgedChain(name);
-  const head = [
-    // The opener's direction only: who joins a flow that a peer opened is judged packet by packet.
-    `add rule ${TABLE} ${judged} ct direction original ct label set ${label}`,
-    `add rule ${TABLE} ${judged} accept`,
-    ...(["in", "out"] as const).map(
-      (direction) =>
-        `add rule ${TABLE} ${memberChain(name, direction)} ct direction reply ct label & (${label}) == ${label} accept`,
-    ),
-  ];
-  const rules = member.rules.map(
-    ({ direction, body }) => `add rule ${TABLE} ${memberChain(name, direction)} ${body}`,
-  );
-  const tail = (["in", "out"] as const).map(
-    (direction) => `add rule ${TABLE} ${memberChain(name, direction)} goto ${judged}`,
-  );
-  return { lines: [...head, ...rules, ...tail], firstRule: head.length };
 }
 
 /** nftables keeps 128 bytes for a comment, its terminating NUL included. */

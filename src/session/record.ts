@@ -28,6 +28,8 @@ const RecordSchema = v.pipe(
     state: v.picklist(["open", "lingering", "refused"]),
     /** What becomes of processes that outlive the logout. */
     lingering: v.optional(v.picklist(LINGERING), "quarantine"),
+    /** How often its flows were to be judged anew. */
+    generation: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
     /** What the session sent and received, counted until its rules were removed. */
     traffic: v.optional(v.object({ packets: v.number(), bytes: v.number() })),
   }),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { addressSet, memberChain, memberChains } from "../ruleset/members.ts";
+import { addressSet, memberChain, memberChains, type OwnKind, type OwnObject } from "../ruleset/members.ts";
 import { CLOSED, KEYED_SETS, TABLE_NAME } from "../ruleset/table.ts";
 import { type Address, addressBytes, familyOf, parseAddress } from "./address.ts";
 import type { SessionRecord } from "./record.ts";
@@ -22,7 +22,8 @@ export type Ruleset = {
 /** A step of a change of the ruleset: something that goes, or an element that leads to another chain from now on. */
 export type Change =
   | (KeyedElement & { readonly add?: true; readonly goto?: string })
-  | { readonly chain: string };
+  | { readonly flush: string }
+  | { readonly kind: OwnKind; readonly name: string };
 
 /** What passed through a session's chains, both directions together. */
 export type Traffic = NonNullable<SessionRecord["traffic"]>;
@@ -35,9 +36,15 @@ export type Departure = { readonly changes: Change[]; readonly traffic: Traffic 
  *
  * @param name what its chains are called after
  * @param record names a session's elements; without one they are looked for by the chains that they lead to
+ * @param own the objects that it has of its own
  * @throws {SystemError} when the kernel does not tell
  */
-export function departure(name: string, record: SessionRecord | undefined, ruleset: Ruleset): Departure {
+export function departure(
+  name: string,
+  record: SessionRecord | undefined,
+  ruleset: Ruleset,
+  own: readonly OwnObject[] = [],
+): Departure {
   const found = keysOf(name, record, ruleset).flatMap(({ set, key }) => {
     const element = ruleset.element(TABLE_NAME, set, key);
     return element === undefined ? [] : [{ set, key, counter: element.counter }];
@@ -46,7 +53,15 @@ export function departure(name: string, record: SessionRecord | undefined, rules
   const chains = memberChains(name).filter((chain) => ruleset.hasChain(TABLE_NAME, chain));
   const counters = found.flatMap(({ counter }) => counter ?? []);
   return {
-    changes: [...found.map(({ set, key }) => ({ set, key })), ...chains.map((chain) => ({ chain }))],
+    changes: [
+      ...found.map(({ set, key }) => ({ set, key })),
+      // All rules before what they name: sets, which may lead to chains, then those, then counters and the like.
+      ...[...chains, ...own.filter(isChain).map(({ name }) => name)].map((flush) => ({ flush })),
+      ...own.filter(isSet),
+      ...chains.map((name) => ({ kind: "chain" as const, name })),
+      ...own.filter(isChain),
+      ...own.filter((object) => !isSet(object) && !isChain(object)),
+    ],
     traffic:
       counters.length === 0
         ? undefined
@@ -56,6 +71,9 @@ export function departure(name: string, record: SessionRecord | undefined, rules
           },
   };
 }
+
+const isChain = ({ kind }: OwnObject): boolean => kind === "chain";
+const isSet = ({ kind }: OwnObject): boolean => kind === "set" || kind === "map";
 
 /** Closes a cgroup that is in something open: no element would let its packets through to that. */
 export function closing(cgroupId: number): Change[] {

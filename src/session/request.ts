@@ -29,6 +29,8 @@ const RequestSchema = v.strictObject({
     v.record(v.string(), item),
   ),
   session: item,
+  /** The numbers of the user's groups; left out where they are too many to tell, and at a close. */
+  gids: v.optional(v.array(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(UID_MAX)))),
 });
 
 /** What the PAM process asks for: its PAM items, as it has them. None of it is believed further than its check. */

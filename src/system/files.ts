@@ -69,6 +69,15 @@ export function readTrusted(
   }
 }
 
+/** Whether something of that name is there, whatever it is; also when it cannot be told. */
+export function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true;
+  }
+}
+
 function checkOwner(
   fragment: string,
   path: string,

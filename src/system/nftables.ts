@@ -118,6 +118,10 @@ const NFT_MSG_DELRULE = 8;
 const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
+const NFT_MSG_DELSET = 11;
+const NFT_MSG_DELOBJ = 20;
+const NFTA_OBJ_TYPE = 3;
+const OBJECT_TYPES = { counter: 1, quota: 2, limit: 4 } as const;
 const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;
 const NFTA_RULE_TABLE = 1;
@@ -150,13 +154,15 @@ export type Element = {
 /** Something to take out of a table; or an element to put in, of a verdict map with the chain that it leads to. */
 export type Change =
   | { readonly set: string; readonly key: Uint8Array; readonly add?: true; readonly goto?: string }
-  | { readonly chain: string };
+  /** All rules of a chain. */
+  | { readonly flush: string }
+  | { readonly kind: "chain" | "set" | "map" | keyof typeof OBJECT_TYPES; readonly name: string };
 
 /**
  * Takes elements and chains out of a table and puts elements in, by key rather than by path: the cgroup may be gone, and
  * libnftables knows only paths. One transaction; where a part is no longer there, the rest goes part by part.
  *
- * @param changes elements before the chains that they name, and chains before those that their rules name
+ * @param changes what names something before what it names
  * @throws {SystemError} when the kernel refuses for another reason than that a part is gone
  */
 export function change(table: string, changes: readonly Change[]): void {
@@ -188,19 +194,30 @@ function changeMessages(table: string, part: Change): Uint8Array[] {
       ),
     ];
   }
-  return [
-    // Without a handle: all rules of the chain.
-    nftMessage(
-      NFT_MSG_DELRULE,
-      textAttribute(NFTA_RULE_TABLE, table),
-      textAttribute(NFTA_RULE_CHAIN, part.chain),
-    ),
-    nftMessage(
-      NFT_MSG_DELCHAIN,
-      textAttribute(NFTA_CHAIN_TABLE, table),
-      textAttribute(NFTA_CHAIN_NAME, part.chain),
-    ),
-  ];
+  if ("flush" in part) {
+    return [
+      // Without a handle: all rules of the chain.
+      nftMessage(
+        NFT_MSG_DELRULE,
+        textAttribute(NFTA_RULE_TABLE, table),
+        textAttribute(NFTA_RULE_CHAIN, part.flush),
+      ),
+    ];
+  }
+  // Table and name are attributes 1 and 2 of sets and objects, 1 and 3 of chains.
+  const of = textAttribute(1, table);
+  switch (part.kind) {
+    case "chain":
+      return [nftMessage(NFT_MSG_DELCHAIN, of, textAttribute(NFTA_CHAIN_NAME, part.name))];
+    case "set":
+    case "map":
+      return [nftMessage(NFT_MSG_DELSET, of, textAttribute(2, part.name))];
+    default: {
+      const type = new Uint8Array(4);
+      view(type).setUint32(0, OBJECT_TYPES[part.kind]);
+      return [nftMessage(NFT_MSG_DELOBJ, of, textAttribute(2, part.name), attribute(NFTA_OBJ_TYPE, type))];
+    }
+  }
 }
 
 /** The data of a verdict map's element that leads to a chain, for good. */

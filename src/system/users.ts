@@ -105,9 +105,23 @@ export function isMember(user: User, group: string): boolean {
     if (member === null) break;
     if (member === user.name) return true;
   }
+  return groupsOf(user).includes(entry.gr_gid);
+}
+
+/** The numbers of a user's groups, the primary one included. @throws {SystemError} */
+export function groupsOf(user: User): number[] {
   const gids = new Uint32Array(GROUPS);
   const count: [number] = [GROUPS];
   if (c.getgrouplist(user.name, user.gid, gids, count) < 0)
     throw new SystemError(`the look-up of the groups of ${user.name}`, "ERANGE");
-  return gids.subarray(0, count[0]).includes(entry.gr_gid);
+  return [...gids.subarray(0, count[0])];
+}
+
+/** A group's number; `undefined` when there is no such group. @throws {SystemError} when the name service fails */
+export function groupId(name: string): number | undefined {
+  const entry = {} as { gr_gid: number };
+  const result: [unknown] = [null];
+  const error = c.getgrnam(name, entry, new Uint8Array(BUFFER), BUFFER, result);
+  if (error !== 0) throw new SystemError(`the look-up of group ${name}`, errnoName(error));
+  return result[0] === null ? undefined : entry.gr_gid;
 }

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
-import { addMember, judgedChain } from "../../src/ruleset/members.ts";
+import { addMember } from "../../src/ruleset/members.ts";
 import { closeSlices } from "../../src/ruleset/table.ts";
 import { cgroupPath, SLICE, scopeUnit } from "../../src/session/scope_unit.ts";
 import { parseUserName } from "../../src/session/user_name.ts";
@@ -133,7 +133,7 @@ function sessionText(name: string, path: string, cgroupId: bigint): string {
     readFragment(`/etc/authnft/users/${MEMBER}`, () => Buffer.from(FRAGMENT)),
     {
       path: `/etc/authnft/users/${MEMBER}`,
-      accepted: judgedChain(name),
+      prefix: name,
       level: 2,
       subject: { id: 1000, name: MEMBER, address },
     },
@@ -144,7 +144,7 @@ function sessionText(name: string, path: string, cgroupId: bigint): string {
     cgroupId,
     addresses: [address],
     comment: `${MEMBER} (PID:1000)`,
-    rules: policy.rules,
+    parts: policy.parts,
   });
   return `${[...closeSlices({ closed: SLICE, users: undefined }), ...lines].join("\n")}\n`;
 }

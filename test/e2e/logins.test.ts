@@ -659,6 +659,7 @@ onBothRoads("logins", (road) => {
       opened_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/),
       state: "open",
       lingering: "quarantine",
+      generation: 0,
     });
     expect(Math.abs(Date.now() - Date.parse(record.opened_at))).toBeLessThan(10_000);
     expect(await lab.output("cd /run/authnft/sessions; stat -c '%n %a %U:%G' *")).toBe(

@@ -10,7 +10,7 @@
  * with that input's own seed it comes first.
  */
 
-import { compileFragment, type Subject } from "../../src/policy/compile.ts";
+import { compileFragment, rulesOf, type Subject } from "../../src/policy/compile.ts";
 import { FRAGMENT_DIRECTORY, readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { parseRecord } from "../../src/session/record.ts";
@@ -30,7 +30,8 @@ export type Plan = {
   readonly more: (inputs: number) => boolean;
 };
 
-const ACCEPTED = "session_alice_4711_judged";
+const PREFIX = "session_alice_4711";
+const ACCEPTED = `${PREFIX}_judged`;
 const OURS = new Set(["session_map_ipv4", "session_map_ipv6", "session_map_cg"]);
 const HEADERS = new Set(["ll", "nh", "th", "ih"]);
 const CHANGES = new Set(["add", "update", "delete"]);
@@ -61,7 +62,7 @@ export function reach(body: string): string | undefined {
 }
 
 /** Numbers by chance that come again with the same seed. */
-class Chance {
+export class Chance {
   #state: number;
 
   constructor(seed: number) {
@@ -118,7 +119,7 @@ function fragment(chance: Chance): string {
 }
 
 /** Changes a few characters of a text: one is dropped, doubled, replaced, or moved. */
-function mutated(text: string, chance: Chance): string {
+export function mutated(text: string, chance: Chance): string {
   let now = text;
   for (let changes = 1 + chance.below(3); changes > 0; changes--) {
     const at = chance.below(now.length + 1);
@@ -143,8 +144,9 @@ function tryFragment(chance: Chance): Omit<Finding, "seed"> | undefined {
   const both = `${input}\n--- included ---\n${included}`;
   try {
     const read = readFragment(path, (file) => Buffer.from(file === path ? input : included));
-    for (const { body, place } of compileFragment(read, { path, accepted: ACCEPTED, level: 2, subject })
-      .rules) {
+    for (const { body, place } of rulesOf(
+      compileFragment(read, { path, prefix: PREFIX, level: 2, subject }),
+    )) {
       const beyond = reach(body);
       if (beyond !== undefined)
         return { input: both, complaint: `line ${place.line} reaches ${beyond}: ${body}` };

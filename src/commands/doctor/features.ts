@@ -97,7 +97,7 @@ function wholeRuleset(): string[] {
     cgroupId: 1n,
     addresses: [{ family: "ip6", text: "2001:db8::1" }],
     comment: "trial",
-    rules: [{ direction: "out", body: "tcp dport 443 accept" }],
+    parts: [{ kind: "rule", chain: "out", body: "tcp dport 443 accept" }],
   });
   return [...baseTable({ closed: CGROUP, users: undefined }), ...session.lines];
 }

@@ -26,7 +26,7 @@ async function checkFragments(): Promise<Finding[]> {
       );
       // An address of the documentation range stands for the one that the session will have.
       const subject = { id: 1000, name, address: { family: "ip", text: "192.0.2.1" } } as const;
-      compileFragment(fragment, { path, accepted: "accepted", level: 2, subject });
+      compileFragment(fragment, { path, prefix: "trial", level: 2, subject });
       return [];
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;

@@ -111,9 +111,7 @@ describe("data/", () => {
       const path = "/etc/authnft/users/alice";
       const fragment = readFragment(path, () => readData(name));
       const subject = { id: 1000, name: "alice", address };
-      expect(
-        compileFragment(fragment, { path, accepted: "judged", level: 2, subject }).rules,
-      ).not.toBeEmpty();
+      expect(compileFragment(fragment, { path, prefix: "trial", level: 2, subject }).parts).not.toBeEmpty();
     }
   });
 });

@@ -18,7 +18,7 @@ function lockFor(address: Subject["address"], rules: readonly string[]): string[
   const path = "/etc/authnft/users/alice";
   const policy = compileFragment(
     readFragment(path, () => Buffer.from(text)),
-    { path, accepted: "session_alice_4711_judged", level: 2, subject: { id: 1000, name: "alice", address } },
+    { path, prefix: "session_alice_4711", level: 2, subject: { id: 1000, name: "alice", address } },
   );
   return addressLock(policy, address)?.allow.map(show);
 }

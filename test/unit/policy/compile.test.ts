@@ -3,9 +3,11 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  type CompiledRule,
   type CompileOptions,
   compileFragment,
   type Policy,
+  rulesOf,
   type Subject,
 } from "../../../src/policy/compile.ts";
 import { readFragment } from "../../../src/policy/read.ts";
@@ -15,22 +17,28 @@ import { reach } from "../../fuzz/policy_fuzz.ts";
 import { REALISTIC } from "./realistic.ts";
 
 const ALICE = "/etc/authnft/users/alice";
-const JUDGED = "session_alice_4711_judged";
+const PREFIX = "session_alice_4711";
+const JUDGED = `${PREFIX}_judged`;
 const V4: Subject["address"] = { family: "ip", text: "192.0.2.7" };
 const V6: Subject["address"] = { family: "ip6", text: "2001:db8::7" };
 
 /** Compiles alice's fragment, which may include files of /etc/authnft by their names there. */
-function compile(text: string, address: Subject["address"] = V4, files: Record<string, string> = {}): Policy {
+function compile(
+  text: string,
+  address: Subject["address"] = V4,
+  files: Record<string, string> = {},
+): Policy & { rules: CompiledRule[] } {
   const fragment = readFragment(ALICE, (path) =>
     Buffer.from(path === ALICE ? text : (files[path.slice("/etc/authnft/".length)] ?? "")),
   );
   const options: CompileOptions = {
     path: ALICE,
-    accepted: JUDGED,
+    prefix: PREFIX,
     level: 2,
     subject: { id: 1000, name: "alice", address },
   };
-  return compileFragment(fragment, options);
+  const policy = compileFragment(fragment, options);
+  return { ...policy, rules: rulesOf(policy) };
 }
 
 /** A rule as nft understands it, whatever the blanks. */
@@ -60,7 +68,7 @@ describe("rules as administrators write them", () => {
     const [compiled, ...more] = compile(`add rule inet authnft ${rule}\n`).rules;
     expect(more).toEqual([]);
     expect(meaning(compiled?.body ?? "")).toBe(meaning(expected));
-    expect(compiled?.direction).toBe(chain === "egress" ? "out" : "in");
+    expect(compiled?.chain).toBe(chain === "egress" ? "out" : "in");
     expect(reach(compiled?.body ?? "")).toBeUndefined();
   });
 
@@ -87,7 +95,7 @@ add rule inet authnft egress drop; add rule inet authnft filter drop`;
       "drop",
     ]);
     expect(rules.map(({ place }) => `${place.line}:${place.column}`)).toEqual(["3:1", "8:1", "8:36"]);
-    expect(rules.map(({ direction }) => direction)).toEqual(["out", "out", "in"]);
+    expect(rules.map(({ chain }) => chain)).toEqual(["out", "out", "in"]);
     for (const { body } of rules) expect(body).not.toContain("\n");
   });
 
@@ -172,9 +180,9 @@ add rule inet authnft egress meta skuid $user_id drop`;
   ])("with %s", (_, address, expected, notes) => {
     const policy = compileFragment(
       readFragment(ALICE, () => Buffer.from(RULES)),
-      { path: ALICE, accepted: JUDGED, level: 2, subject: { id: 1000, name: "alice", address } },
+      { path: ALICE, prefix: PREFIX, level: 2, subject: { id: 1000, name: "alice", address } },
     );
-    expect(policy.rules.map(({ body }) => meaning(body))).toEqual(expected);
+    expect(rulesOf(policy).map(({ body }) => meaning(body))).toEqual(expected);
     expect(policy.notes).toEqual(notes);
   });
 
@@ -200,7 +208,7 @@ add rule inet authnft egress meta skuid $user_id drop`;
     for (const name of ["accept", "jump", "0day", "a.b-c", "drop"]) {
       const subject = { id: 1, name, address: undefined };
       expect(
-        compileFragment(fragment, { path: ALICE, accepted: JUDGED, level: 2, subject }).rules[0]?.body,
+        rulesOf(compileFragment(fragment, { path: ALICE, prefix: PREFIX, level: 2, subject }))[0]?.body,
       ).toContain(`"${name}"`);
     }
   });
@@ -216,15 +224,15 @@ describe("require address", () => {
       const compiled = (address: Subject["address"]): Policy =>
         compileFragment(fragment, {
           path: ALICE,
-          accepted: JUDGED,
+          prefix: PREFIX,
           level: 2,
           subject: { id: 1000, name: "alice", address },
         });
       expect(() => compiled(undefined)).toThrow(
         `Cannot use the fragment ${ALICE}: it asks for a client address`,
       );
-      expect(compiled(V4).rules).toHaveLength(1);
-      expect(compiled(V6).rules).toHaveLength(1);
+      expect(rulesOf(compiled(V4))).toHaveLength(1);
+      expect(rulesOf(compiled(V6))).toHaveLength(1);
     },
   );
 
@@ -233,7 +241,7 @@ describe("require address", () => {
       Buffer.from(path === ALICE ? `include "/etc/authnft/x"\n${RULE}` : "# require address"),
     );
     const subject = { id: 1000, name: "alice", address: undefined };
-    expect(() => compileFragment(fragment, { path: ALICE, accepted: JUDGED, level: 2, subject })).toThrow(
+    expect(() => compileFragment(fragment, { path: ALICE, prefix: PREFIX, level: 2, subject })).toThrow(
       Refusal,
     );
   });
@@ -244,7 +252,7 @@ describe("require address", () => {
     );
     const subject = { id: 1000, name: "alice", address: undefined };
     expect(
-      compileFragment(fragment, { path: ALICE, accepted: JUDGED, level: 2, subject }).rules,
+      rulesOf(compileFragment(fragment, { path: ALICE, prefix: PREFIX, level: 2, subject })),
     ).toHaveLength(1);
   });
 });
@@ -267,7 +275,7 @@ const REFUSED: readonly (readonly [text: string, where: string, complaint: strin
   [
     "flush ruleset",
     "1:1",
-    'only "add rule inet authnft filter …", "add rule inet authnft egress …" and include may stand in a fragment, not "flush ruleset".',
+    'only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
   ],
   ["flush table inet authnft", "1:1", 'not "flush table inet authnft".'],
   ["flush chain inet authnft filter", "1:1", 'not "flush chain inet authnft".'],
@@ -291,7 +299,11 @@ const REFUSED: readonly (readonly [text: string, where: string, complaint: strin
   ["redefine x = 1", "1:1", 'not "redefine x = 1".'],
   ["undefine x", "1:1", 'not "undefine x".'],
   ['error "x"', "1:1", 'not "error "x"".'],
-  ["add element inet authnft session_in { 1 : accept }", "1:1", 'not "add element inet authnft".'],
+  [
+    "add element inet authnft session_in { 1 : accept }",
+    "1:1",
+    'there is no set or map "session_in" in this fragment',
+  ],
   ["add table inet evil", "1:1", 'not "add table inet evil".'],
   ["add flowtable inet authnft f { hook ingress priority 0; }", "1:55", 'a ";" inside braces'],
   [
@@ -301,15 +313,19 @@ const REFUSED: readonly (readonly [text: string, where: string, complaint: strin
   ],
   [
     "add chain inet authnft x { type filter hook output priority -300 }",
-    "1:1",
-    'not "add chain inet authnft".',
+    "1:26",
+    "a fragment's chain has no braces: it is no base chain",
   ],
   ["table inet authnft { chain filter { accept } }", "1:1", 'not "table inet authnft {".'],
   ["#!/usr/sbin/nft -f\nflush ruleset", "2:1", 'not "flush ruleset".'],
   // Almost a rule.
   ["add", "1:1", 'not "add".'],
   ["add rule", "1:1", 'not "add rule".'],
-  ["add rule inet authnft", "1:1", 'go to chain filter (what arrives) or egress (what is sent), not "".'],
+  [
+    "add rule inet authnft",
+    "1:1",
+    'go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "".',
+  ],
   ["add rule inet authnft filter", "1:1", "the rule is empty; say what to match and what to do."],
   ["add rule inet authnft @session_chain", "1:1", "the rule is empty"],
   ["ADD RULE inet authnft filter accept", "1:1", 'not "ADD RULE inet authnft".'],
@@ -356,34 +372,46 @@ const REFUSED: readonly (readonly [text: string, where: string, complaint: strin
   [
     "add rule inet authnft filter jump session_bob_77_in",
     "1:30",
-    '"jump" has no place in a rule of a fragment: there are no chains',
+    '"jump session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
   ],
   [
     "add rule inet authnft filter goto session_bob_77_in",
     "1:30",
-    '"goto" has no place in a rule of a fragment',
+    '"goto session_bob_77_in" leads to no chain',
   ],
-  [`add rule inet authnft filter goto ${JUDGED}`, "1:30", '"goto" has no place'],
-  ["add rule inet authnft filter tcp dport 22 \\\n jump members_out", "2:2", '"jump" has no place'],
-  ["add rule inet authnft filter jump { accept }", "1:30", '"jump" has no place'],
+  [`add rule inet authnft filter goto ${JUDGED}`, "1:30", `"goto ${JUDGED}" leads to no chain`],
+  [
+    "add rule inet authnft filter tcp dport 22 \\\n jump members_out",
+    "2:2",
+    '"jump members_out" leads to no',
+  ],
+  ["add rule inet authnft filter jump { accept }", "1:30", '"jump {" leads to no chain'],
   ["add rule inet authnft filter goto { accept; }", "1:43", 'a ";" inside braces'],
   [
     "add rule inet authnft filter tcp dport vmap { 22 : jump session_bob_77_in }",
     "1:52",
-    '"jump" has no place',
+    '"jump session_bob_77_in" leads to no chain',
   ],
-  ["add rule inet authnft filter tcp dport vmap {22:goto session_bob_77_in}", "1:49", '"goto" has no place'],
-  ['add rule inet authnft filter comment "x"jump session_bob_77_in', "1:41", '"jump" has no place'],
+  [
+    "add rule inet authnft filter tcp dport vmap {22:goto session_bob_77_in}",
+    "1:49",
+    '"goto session_bob_77_in" leads',
+  ],
+  [
+    'add rule inet authnft filter comment "x"jump session_bob_77_in',
+    "1:41",
+    '"jump session_bob_77_in" leads',
+  ],
   // Sets and maps.
   [
     "add rule inet authnft egress socket cgroupv2 level 2 vmap @session_out",
     "1:59",
-    'cannot use the set "@session_out": only @session_map_ipv4, @session_map_ipv6 and @session_map_cg are there.',
+    'there is no map "session_out" in this fragment; add it, with "add map inet authnft <name> { type … : …; }".',
   ],
   [
     "add rule inet authnft egress socket cgroupv2 level 2 vmap @ session_out",
     "1:59",
-    'cannot use the set "@session_out"',
+    'there is no map "session_out"',
   ],
   [
     "add rule inet authnft egress socket cgroupv2 level 1 @member_slices accept",
@@ -400,13 +428,13 @@ const REFUSED: readonly (readonly [text: string, where: string, complaint: strin
   ],
   [
     "add rule inet authnft egress meta mark set ip daddr map @session_map_ipv4",
-    "1:53",
-    '"map" has no place in a rule of a fragment: only the session sets may be named',
+    "1:57",
+    'there is no map "session_map_ipv4" in this fragment',
   ],
   [
     "add rule inet authnft egress add @session_map_ipv4 { ip daddr }",
     "1:30",
-    '"add" has no place in a rule of a fragment: it would change a set.',
+    '"add" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own.',
   ],
   [
     "add rule inet authnft egress update @session_map_cg { socket cgroupv2 level 2 }",
@@ -418,13 +446,13 @@ const REFUSED: readonly (readonly [text: string, where: string, complaint: strin
     "1:30",
     '"delete" has no place',
   ],
-  ["add rule inet authnft egress set add ip daddr @session_map_ipv4", "1:34", '"add" has no place'],
+  ["add rule inet authnft egress set add ip daddr @session_map_ipv4", "1:34", '"set add" has no place'],
   [
     "add rule inet authnft egress set update ip daddr timeout 1d @session_map_ipv4",
     "1:34",
-    '"update" has no place',
+    '"set update" has no place',
   ],
-  ["add rule inet authnft egress flow add @f", "1:35", '"add" has no place'],
+  ["add rule inet authnft egress flow add @f", "1:35", '"flow add" has no place'],
   ["add rule inet authnft egress flow offload @f", "1:43", 'cannot use the set "@f"'],
   // Labels.
   [

@@ -57,3 +57,10 @@ describe("a flow that two sessions labelled", () => {
     }
   });
 });
+
+test("no label of a cgroup comes again within 300 generations, nor is it another cgroup's", () => {
+  const seen = new Set<string>();
+  for (const id of [1n, 2n, 27711n, 2n ** 32n - 1n])
+    for (let generation = 0; generation < 300; generation++) seen.add(flowLabel(id, generation).join());
+  expect(seen.size).toBe(4 * 300);
+});

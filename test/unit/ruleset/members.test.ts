@@ -9,6 +9,7 @@ import {
   memberChain,
   memberChains,
   memberElements,
+  ownObjectsIn,
   replaceMember,
 } from "../../../src/ruleset/members.ts";
 import { TABLE } from "../../../src/ruleset/table.ts";
@@ -19,10 +20,10 @@ const MEMBER: Member = {
   cgroupId: 27711n,
   addresses: [{ family: "ip", text: "192.0.2.7" }],
   comment: "alice (PID:4711)",
-  rules: [
-    { direction: "out", body: "tcp dport 443 goto session_alice_4711_judged" },
-    { direction: "in", body: "drop" },
-    { direction: "out", body: "reject" },
+  parts: [
+    { kind: "rule", chain: "out", body: "tcp dport 443 goto session_alice_4711_judged" },
+    { kind: "rule", chain: "in", body: "drop" },
+    { kind: "rule", chain: "out", body: "reject" },
   ],
 };
 
@@ -68,16 +69,69 @@ test.each<[Member["addresses"], string[]]>([
   expect(named).toEqual(sets);
 });
 
-test("the first rule's line is told, however many there are", () => {
+test("each line tells the part that it comes from, whatever the order", () => {
   for (const count of [0, 1, 500]) {
-    const rules = Array.from(
-      { length: count },
-      (_, index) => ({ direction: "out", body: `th dport ${index}` }) as const,
-    );
-    const { lines, firstRule } = addMember({ ...MEMBER, rules });
-    for (const [index, { body }] of rules.entries()) expect(lines[firstRule + index]).toEndWith(` ${body}`);
-    expect(lines[firstRule + count]).toEndWith("_in goto session_alice_4711_judged");
+    const parts = [
+      { kind: "set", name: "late", definition: "{ type ipv4_addr; }" } as const,
+      ...Array.from(
+        { length: count },
+        (_, index) => ({ kind: "rule", chain: "out", body: `th dport ${index}` }) as const,
+      ),
+      { kind: "chain", name: "early", definition: "" } as const,
+    ];
+    const { lines, sources } = addMember({ ...MEMBER, parts });
+    expect(sources).toHaveLength(lines.length);
+    for (const [index, part] of parts.entries()) {
+      const line = lines[sources.indexOf(index)] ?? "";
+      expect(line).toEndWith(
+        part.kind === "rule" ? ` ${part.body}` : `_${part.name} ${part.definition}`.trimEnd(),
+      );
+    }
+    expect(sources.filter((source) => source !== undefined)).toHaveLength(parts.length);
   }
+});
+
+const OWN: Member["parts"] = [
+  { kind: "rule", chain: "web", body: "tcp dport 80 return" },
+  { kind: "rule", chain: "out", body: "ip daddr @session_alice_4711_there jump session_alice_4711_web" },
+  { kind: "map", name: "where", definition: "{ type inet_service : verdict; }" },
+  { kind: "element", name: "where", definition: "{ 80 : jump session_alice_4711_web }" },
+  { kind: "counter", name: "hits", definition: "" },
+  { kind: "set", name: "there", definition: "{ type ipv4_addr; }" },
+  { kind: "chain", name: "web", definition: "" },
+];
+
+test("what a member has of its own is made before it is named, under the member's name", () => {
+  const { lines } = addMember({ ...MEMBER, parts: OWN });
+  expect(lines.filter((line) => line.startsWith("create")).slice(3)).toEqual([
+    "create chain inet authnft session_alice_4711_web",
+    "create counter inet authnft session_alice_4711_hits",
+    "create set inet authnft session_alice_4711_there { type ipv4_addr; }",
+    "create map inet authnft session_alice_4711_where { type inet_service : verdict; }",
+  ]);
+  const at = (text: string): number => lines.findIndex((line) => line.includes(text));
+  expect(at("add element inet authnft session_alice_4711_where { 80")).toBeGreaterThan(at("create map"));
+  expect(at("add rule inet authnft session_alice_4711_web")).toBeLessThan(at("@session_alice_4711_there"));
+});
+
+test("what was a member's own goes before the new comes, and nothing goes before what names it", () => {
+  const previous = ownObjectsIn(addMember({ ...MEMBER, parts: OWN }).lines, MEMBER.name);
+  expect(previous.map(({ kind, name }) => `${kind} ${name}`)).toEqual([
+    "chain session_alice_4711_web",
+    "counter session_alice_4711_hits",
+    "set session_alice_4711_there",
+    "map session_alice_4711_where",
+  ]);
+  const { lines } = replaceMember({ ...MEMBER, parts: OWN }, previous);
+  expect(lines.slice(3, 11)).toEqual([
+    ...memberChains(MEMBER.name).map((chain) => `flush chain ${TABLE} ${chain}`),
+    `flush chain ${TABLE} session_alice_4711_web`,
+    `delete set ${TABLE} session_alice_4711_there`,
+    `delete map ${TABLE} session_alice_4711_where`,
+    `delete chain ${TABLE} session_alice_4711_web`,
+    `delete counter ${TABLE} session_alice_4711_hits`,
+  ]);
+  expect(lines.slice(11)).toEqual(addMember({ ...MEMBER, parts: OWN }).lines.slice(3));
 });
 
 test("chains are listed so that each can be deleted when it comes", () => {
@@ -89,11 +143,12 @@ test("chains are listed so that each can be deleted when it comes", () => {
 });
 
 test("a member that is replaced gets the same rules, behind none of its old ones", () => {
-  const replaced = replaceMember(MEMBER);
+  const replaced = replaceMember(MEMBER, []).lines;
   const chains = memberChains(MEMBER.name);
-  expect(replaced.slice(0, 6)).toEqual(
-    chains.flatMap((chain) => [`add chain ${TABLE} ${chain}`, `flush chain ${TABLE} ${chain}`]),
-  );
+  expect(replaced.slice(0, 6)).toEqual([
+    ...chains.map((chain) => `add chain ${TABLE} ${chain}`),
+    ...chains.map((chain) => `flush chain ${TABLE} ${chain}`),
+  ]);
   expect(replaced.slice(6)).toEqual(addMember(MEMBER).lines.slice(3));
   expect(replaced).toEqual(expect.arrayContaining(memberElements(MEMBER)));
 });

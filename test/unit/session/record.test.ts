@@ -20,6 +20,7 @@ const RECORD: SessionRecord = {
   opened_at: "2025-11-22T01:38:00.123Z",
   state: "open",
   lingering: "quarantine",
+  generation: 0,
 };
 
 test("what is written is read", () => {
@@ -38,8 +39,8 @@ test("a login session's scope is in its user's slice", () => {
   expect(parseRecord(JSON.stringify({ ...record, uid: 1001 }))).toBeUndefined();
 });
 
-test("a record of a release that did not know of lingering yet says quarantine", () => {
-  const { lingering: _, ...older } = RECORD;
+test("a record of an earlier release says quarantine, and no reload", () => {
+  const { lingering: _, generation: __, ...older } = RECORD;
   expect(parseRecord(JSON.stringify(older))).toEqual(RECORD);
 });
 
@@ -64,6 +65,9 @@ test("what a later release adds is passed over", () => {
   expect(parseRecord(JSON.stringify({ ...RECORD, later: { x: 1 } }))).toEqual(RECORD);
 });
 
+/** Fields that records of earlier releases do not have. */
+const LATER = new Set(["lingering", "generation"]);
+
 describe("no record of ours", () => {
   test("however much of the end is missing", () => {
     const text = formatRecord(RECORD).trimEnd();
@@ -71,7 +75,7 @@ describe("no record of ours", () => {
       expect(parseRecord(text.slice(0, length))).toBeUndefined();
   });
 
-  test.each(Object.keys(RECORD).filter((key) => key !== "lingering"))("without %s", (key) => {
+  test.each(Object.keys(RECORD).filter((key) => !LATER.has(key)))("without %s", (key) => {
     const { [key as keyof SessionRecord]: _, ...rest } = RECORD;
     expect(parseRecord(JSON.stringify(rest))).toBeUndefined();
   });
@@ -90,6 +94,8 @@ describe("no record of ours", () => {
     ["cg_path", "authnft.slice"],
     ["cg_path", "/authnft.slice/authnft-alice-4711.scope"],
     ["lingering", "for ever"],
+    ["generation", -1],
+    ["generation", "1"],
     ["scope_unit", "../../etc/passwd"],
     ["scope_unit", "authnft-alice-4711.scope/../x"],
     ["scope_unit", ""],

@@ -37,6 +37,7 @@ const RECORD: SessionRecord = {
   opened_at: "2025-11-22T01:38:00Z",
   state: "open",
   lingering: "quarantine",
+  generation: 0,
 };
 
 /** 27711 in 8 bytes, as a little-endian machine has it. */
@@ -68,7 +69,10 @@ class FakeRuleset {
 }
 
 const shown = (changes: readonly Change[]): (string | [set: string, key: string])[] =>
-  changes.map((change) => ("set" in change ? [change.set, hex(change.key)] : change.chain));
+  changes.flatMap((change): (string | [set: string, key: string])[] => {
+    if ("set" in change) return [[change.set, hex(change.key)]];
+    return "flush" in change ? [] : [change.name];
+  });
 
 /** How alice's session leaves: what is removed, and what was counted. */
 function leave(

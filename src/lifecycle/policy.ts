@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { compileFragment, type Policy } from "../policy/compile.ts";
+import { type Found, findFragment, type GroupFragment, type Seeker } from "../policy/find.ts";
+import { FRAGMENT_DIRECTORY, type Fragment, readFragment } from "../policy/read.ts";
+import type { Address } from "../session/address.ts";
+import { isThere, readTrusted } from "../system/files.ts";
+import { addressElement, type Person } from "./table.ts";
+
+/** Finds the fragment that holds for a user. @throws {Refusal} `missing` or `user` */
+export function fragmentOf(seeker: Seeker, groups: readonly GroupFragment[]): Found {
+  return findFragment(seeker, { groups, exists: isThere });
+}
+
+/** Reads a fragment and all that it includes. @throws {Refusal} `missing`, `perms` or `content` */
+export function readWhole(path: string): Fragment {
+  return readFragment(path, (file, sizeLimit) => readTrusted(file, { top: FRAGMENT_DIRECTORY, sizeLimit }));
+}
+
+/**
+ * Compiles a fragment for a member of the table.
+ *
+ * @param options.chains what the names of the member's chains begin with
+ * @throws {Refusal} `content`
+ */
+export function compileFor(
+  person: Person,
+  fragment: Fragment,
+  options: {
+    readonly path: string;
+    readonly chains: string;
+    readonly level: 2 | 3;
+    readonly address: Address | undefined;
+  },
+): Policy {
+  const { path, chains, level, address } = options;
+  return compileFragment(fragment, {
+    path,
+    prefix: chains,
+    level,
+    subject: { id: person.uid, name: person.name, address: address && addressElement(address) },
+  });
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { addressLock } from "../policy/address_lock.ts";
+import type { GroupFragment } from "../policy/find.ts";
+import { locate } from "../policy/tokenise.ts";
+import { ownObjectsIn, replaceMember } from "../ruleset/members.ts";
+import { parseAddress } from "../session/address.ts";
+import { hasRules, type SessionRecord } from "../session/record.ts";
+import { coverName, isLoginScope, sessionName } from "../session/scope_unit.ts";
+import { cgroupId } from "../system/cgroup.ts";
+import { removeFile } from "../system/files.ts";
+import { Level, log } from "../system/journal.ts";
+import { compileFor, fragmentOf, readWhole } from "./policy.ts";
+import { setAddresses } from "./scope.ts";
+import {
+  lockRuleset,
+  lockSession,
+  readPolicy,
+  readRecord,
+  readRecords,
+  savePolicy,
+  writeRecord,
+} from "./store.ts";
+import { addressElement, mendTable, openCover, run } from "./table.ts";
+
+/** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
+const PATIENCE = 15_000;
+
+/** How long systemd may take to change the second lock, in milliseconds. */
+const LOCK_PATIENCE = 3000;
+
+/** The sessions that have rules now, all or a user's. */
+export function liveSessions(user?: string): SessionRecord[] {
+  return readRecords().filter(
+    (record) =>
+      hasRules(record) &&
+      cgroupId(record.cg_path) === BigInt(record.cg_id) &&
+      (user === undefined || record.user === user),
+  );
+}
+
+/**
+ * Gives a live session the policy as it now stands, in one transaction; the user's slice as well, if this is the session
+ * that was opened last. Where that fails, what was in force stays.
+ *
+ * @param gids the numbers of the user's groups
+ * @param options.keepsFlows whether open flows go on without being judged anew
+ * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
+ * @throws {Refusal} as a login would
+ */
+export async function reloadSession(
+  session: SessionRecord,
+  gids: readonly number[],
+  groups: readonly GroupFragment[],
+  options: { readonly keepsFlows: boolean },
+): Promise<string | undefined> {
+  const deadline = performance.now() + PATIENCE;
+  const person = { name: session.user, uid: session.uid };
+  const { path } = fragmentOf({ name: person.name, gids }, groups);
+  const fragment = readWhole(path);
+  const address = parseAddress(session.remote_ip);
+  const name = sessionName(session);
+  const level = isLoginScope(session.scope_unit) ? 3 : 2;
+  const policy = compileFor(person, fragment, { path, chains: name, level, address });
+  const unit = session.scope_unit;
+  {
+    using held = await lockSession(unit, deadline);
+    using _ruleset = await lockRuleset(deadline);
+    const record = readRecord(unit);
+    const saved = readPolicy(unit);
+    if (record === undefined) removeFile(held.path); // ours: whoever cleaned up has removed the session's
+    if (record?.cg_id !== session.cg_id || !hasRules(record) || saved === undefined) return undefined;
+    mendTable();
+    const renewed = {
+      ...record,
+      fragment: path,
+      generation: record.generation + (options.keepsFlows ? 0 : 1),
+    };
+    const member = {
+      name,
+      cgroupPath: record.cg_path,
+      cgroupId: BigInt(record.cg_id),
+      generation: renewed.generation,
+      keepsFlows: options.keepsFlows,
+      addresses: address === undefined ? [] : [addressElement(address)],
+      comment: `${person.name} (PID:${record.pid})${record.claims_tag === "" ? "" : ` [${record.claims_tag}]`}`,
+      parts: policy.parts,
+    };
+    const { lines, sources } = replaceMember(member, ownObjectsIn(saved, name));
+    const open = readRecords(person).filter(({ state }) => state === "open");
+    const newest = open.toSorted((a, b) => a.opened_at.localeCompare(b.opened_at)).at(-1);
+    const chains = coverName(person.uid);
+    const before = readPolicy(chains);
+    const cover =
+      newest?.scope_unit === unit
+        ? openCover(
+            person,
+            compileFor(person, fragment, { path, chains, level: 2, address }).parts,
+            open.map((one) => (one.scope_unit === unit ? renewed : one)),
+            options,
+          )
+        : [];
+    try {
+      run([...lines, ...cover], (line) => {
+        const part = policy.parts[sources[line] ?? -1];
+        return part && locate(part.place);
+      });
+    } catch (error) {
+      if (before !== undefined) savePolicy(chains, before);
+      throw error;
+    }
+    savePolicy(unit, replaceMember(member, []).lines);
+    writeRecord(renewed);
+  }
+  for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
+  const lock = addressLock(policy, address && addressElement(address));
+  await setAddresses(unit, lock, performance.now() + LOCK_PATIENCE);
+  return path;
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { Refusal } from "../refusal.ts";
+import { FRAGMENT_DIRECTORY } from "./read.ts";
+
+/** A Unix group that there is a fragment for. */
+export type GroupFragment = { readonly name: string; readonly gid: number };
+
+/** Whose fragment is looked for. */
+export type Seeker = {
+  readonly name: string;
+  /** The numbers of the user's groups; `undefined` when they are too many to tell. */
+  readonly gids: readonly number[] | undefined;
+};
+
+/** What there is to choose from. */
+export type Choice = {
+  readonly groups: readonly GroupFragment[];
+  /** Whether something of that name is there, whatever it is. */
+  readonly exists: (path: string) => boolean;
+};
+
+/** The fragment that holds for a user, why it does, and which others would if it were not there. */
+export type Found = { readonly path: string; readonly why: string; readonly others: readonly string[] };
+
+/**
+ * Finds the fragment that holds for a user: the user's own; else that of a group of theirs, of several the first by name;
+ * else the default.
+ *
+ * @throws {Refusal} `missing`, when there is none; `user`, when it depends on groups that cannot be told
+ */
+export function findFragment({ name, gids }: Seeker, { groups, exists }: Choice): Found {
+  const own = `${FRAGMENT_DIRECTORY}/users/${name}`;
+  const fallback = `${FRAGMENT_DIRECTORY}/default`;
+  const theirs = groups
+    .filter(({ gid }) => gids?.includes(gid))
+    .map((group) => group.name)
+    .sort();
+  const candidates = [
+    ...(exists(own) ? [{ path: own, why: `it is ${name}'s own` }] : []),
+    ...theirs.map((group, index) => ({
+      path: `${FRAGMENT_DIRECTORY}/groups/${group}`,
+      why: `${name} is in group ${group}${index === 0 && theirs.length > 1 ? `, the first by name of ${theirs.join(", ")}` : ""}`,
+    })),
+    ...(exists(fallback) ? [{ path: fallback, why: "it is the default for members without another" }] : []),
+  ];
+  const [chosen, ...others] = candidates;
+  if (chosen?.path !== own && gids === undefined && groups.length > 0) {
+    throw new Refusal(
+      "user",
+      `Cannot tell which fragment holds for ${name}: the user is in too many groups; write ${own}.`,
+    );
+  }
+  if (chosen === undefined) {
+    throw new Refusal(
+      "missing",
+      `Cannot read fragment ${own}: there is none, nor one in ${FRAGMENT_DIRECTORY}/groups for a group of ${name}'s, nor ${fallback}; write one, or take the user out of group authnft.`,
+    );
+  }
+  return { ...chosen, others: others.map(({ path }) => path) };
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { Refusal } from "../refusal.ts";
+import type { Command } from "./read.ts";
+import { checkBody, type ObjectKind, type OwnObjects, refuseName } from "./rule.ts";
+import { locate, type Token } from "./tokenise.ts";
+
+/** A command that adds something of the fragment's own, or an element to it. */
+export type Addition = {
+  readonly kind: ObjectKind | "element";
+  readonly name: string;
+  /** What stands in braces, them included; empty for a chain and for an object without. */
+  readonly body: readonly Token[];
+  readonly command: Command;
+};
+
+const KINDS = new Set(["chain", "set", "map", "counter", "quota", "limit", "element"]);
+
+/** Names that the session's own chains have, and those of the two chains that a fragment's rules go to. */
+const TAKEN = new Set(["in", "out", "judged", "filter", "egress"]);
+
+/** nftables holds 255 bytes for a name, and ours comes before it: at most 60 for user and process. */
+const NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,62}$/;
+
+/** What may be said of a set or map. */
+const SET_WORDS = new Set([
+  "type",
+  "typeof",
+  "flags",
+  "timeout",
+  "gc-interval",
+  "elements",
+  "size",
+  "policy",
+  "auto-merge",
+  "comment",
+  "counter",
+  "limit",
+  "quota",
+]);
+
+/** What may stand beside an address among the elements of a set. */
+const ELEMENT_WORDS = new Set([
+  "accept",
+  "bytes",
+  "comment",
+  "continue",
+  "counter",
+  "drop",
+  "expires",
+  "goto",
+  "jump",
+  "limit",
+  "packets",
+  "quota",
+  "rate",
+  "return",
+  "timeout",
+  ".",
+]);
+
+/** Whether a command adds an object or an element, as far as its first two words tell. */
+export function isAddition(command: Command): boolean {
+  return command[0].text === "add" && KINDS.has(command[1]?.text ?? "");
+}
+
+/**
+ * Reads `add <kind> inet authnft <name> [{ … }]`.
+ *
+ * @throws {Refusal} `content`
+ */
+export function parseAddition(command: Command): Addition {
+  const [verb, object, family, table, name, ...body] = command;
+  const kind = object?.text as Addition["kind"];
+  if (family?.text !== "inet" || table?.text !== "authnft") {
+    throw new Refusal(
+      "content",
+      `${locate((family ?? verb).place)}: a fragment adds to "inet authnft" only: "add ${kind} inet authnft <name>".`,
+    );
+  }
+  if (name?.kind !== "word" || !NAME.test(name.text)) {
+    throw new Refusal(
+      "content",
+      `${locate((name ?? verb).place)}: "${name?.text ?? ""}" is no name for a ${kind}; begin with a letter, and go on with at most 62 of A-Z a-z 0-9 _ . -`,
+    );
+  }
+  if (kind !== "element" && TAKEN.has(name.text)) {
+    throw new Refusal("content", `${locate(name.place)}: the name "${name.text}" is taken; choose another.`);
+  }
+  if (kind === "chain" && body.length > 0) {
+    throw new Refusal(
+      "content",
+      `${locate((body[0] ?? verb).place)}: a fragment's chain has no braces: it is no base chain, and its rules are added one by one.`,
+    );
+  }
+  const closes = body.findIndex((token, index) => token.text === "}" && depthAt(body, index) === 0);
+  const braced = body[0]?.text === "{" && closes === body.length - 1;
+  if (body.length > 0 && !braced) {
+    const stray = body[0]?.text === "{" ? body[closes + 1] : body[0];
+    throw new Refusal(
+      "content",
+      `${locate((stray ?? verb).place)}: behind the name comes what is in braces, { … }, and nothing else.`,
+    );
+  }
+  if (body.length === 0 && (kind === "set" || kind === "map" || kind === "element")) {
+    throw new Refusal(
+      "content",
+      `${locate(name.place)}: a ${kind} needs braces: ${kind === "element" ? "{ … }" : "{ type …; }"}.`,
+    );
+  }
+  return { kind, name: name.text, body, command };
+}
+
+function depthAt(tokens: readonly Token[], index: number): number {
+  let depth = 0;
+  for (const token of tokens.slice(0, index + 1)) {
+    if (token.text === "{") depth++;
+    if (token.text === "}") depth--;
+  }
+  return depth;
+}
+
+/** The names that a fragment gives. @throws {Refusal} `content`, when one is given twice */
+export function ownObjects(additions: readonly Addition[]): OwnObjects {
+  const own = new Map<string, ObjectKind>();
+  for (const { kind, name, command } of additions) {
+    if (kind === "element") continue;
+    if (own.has(name)) {
+      throw new Refusal(
+        "content",
+        `${locate(command[0].place)}: there is a ${own.get(name)} "${name}" already; give each its own name.`,
+      );
+    }
+    own.set(name, kind);
+  }
+  return own;
+}
+
+/**
+ * Checks what is in an object's braces.
+ *
+ * @param additions all of the fragment's: elements are of the type that their set was given
+ * @throws {Refusal} `content`
+ */
+export function checkAddition(addition: Addition, additions: readonly Addition[], own: OwnObjects): void {
+  const { kind, name, body, command } = addition;
+  const inner = body.slice(1, -1);
+  if (kind === "element") {
+    const set = additions.find(
+      (other) => other.name === name && (other.kind === "set" || other.kind === "map"),
+    );
+    if (set === undefined) {
+      throw new Refusal(
+        "content",
+        `${locate(command[0].place)}: there is no set or map "${name}" in this fragment; add it, with "add set inet authnft ${name} { … }".`,
+      );
+    }
+    checkElements(inner, addressFamilies(set).length > 0, own);
+    return;
+  }
+  if (kind !== "set" && kind !== "map") {
+    checkBody(inner, own);
+    const strange = inner.find((token) => token.text === "@" || token.text === "{" || token.text === "$");
+    if (strange !== undefined)
+      throw new Refusal("content", `${locate(strange.place)}: "${strange.text}" has no place in a ${kind}.`);
+    return;
+  }
+  for (const statement of statements(inner)) {
+    const [first, ...rest] = statement;
+    if (first === undefined) continue;
+    if (!SET_WORDS.has(first.text)) {
+      throw new Refusal(
+        "content",
+        `${locate(first.place)}: "${first.text}" cannot be said of a ${kind}; there are ${[...SET_WORDS].sort().join(", ")}.`,
+      );
+    }
+    if (first.text !== "elements") {
+      const objects = rest.findIndex((token) => token.text === ":");
+      const value = objects === -1 ? undefined : rest[objects + 1];
+      if (
+        value !== undefined &&
+        ["counter", "quota", "limit", "ct", "synproxy", "secmark"].includes(value.text)
+      ) {
+        throw new Refusal(
+          "content",
+          `${locate(value.place)}: a map to objects is not for fragments; name the ${value.text} in a rule.`,
+        );
+      }
+      checkBody(rest, own);
+      continue;
+    }
+    const variable = rest.find((token) => token.text === "$");
+    if (variable !== undefined) {
+      throw new Refusal(
+        "content",
+        `${locate(variable.place)}: a variable among the elements of a definition; put it into a command of its own, "add element inet authnft ${name} { … }".`,
+      );
+    }
+    checkElements(rest, addressFamilies(addition).length > 0, own);
+  }
+}
+
+function checkElements(tokens: readonly Token[], addresses: boolean, own: OwnObjects): void {
+  checkBody(tokens, own);
+  if (!addresses) return;
+  for (const [index, token] of tokens.entries()) {
+    const before = tokens[index - 1]?.text ?? "";
+    if (token.kind !== "word" || /^[$@]$/.test(before) || before === "jump" || before === "goto") continue;
+    if (!ELEMENT_WORDS.has(token.text)) refuseName(token);
+  }
+}
+
+/** The statements in an object's braces. */
+export function statements(inner: readonly Token[]): Token[][] {
+  const found: Token[][] = [[]];
+  for (const token of inner) {
+    if (token.kind === "end") found.push([]);
+    else found.at(-1)?.push(token);
+  }
+  return found;
+}
+
+/** The families of the addresses that a set or map is keyed by. */
+export function addressFamilies({ body }: Addition): ("ip" | "ip6")[] {
+  const [typed] = statements(body.slice(1, -1)).filter(([first]) => /^type(of)?$/.test(first?.text ?? ""));
+  const texts = (typed ?? []).map(({ text }) => text);
+  const key = texts.includes(":") ? texts.slice(0, texts.indexOf(":")) : texts;
+  const ip = key.some(
+    (text, index) => text === "ipv4_addr" || (text === "ip" && /addr$/.test(key[index + 1] ?? "")),
+  );
+  const ip6 = key.some(
+    (text, index) => text === "ipv6_addr" || (text === "ip6" && /addr$/.test(key[index + 1] ?? "")),
+  );
+  return [...(ip ? (["ip"] as const) : []), ...(ip6 ? (["ip6"] as const) : [])];
+}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { hostCommand, type Outcome } from "../system/host_command.ts";
@@ -7,7 +7,15 @@ import { mountOf, parseMountinfo } from "../system/mounts.ts";
 import { pamDirectory } from "../system/pam_directory.ts";
 import { type Change, type Content, placeDirectory, placeFile, placeLink } from "../system/placement.ts";
 import { builtExecutable, dataFiles, readData, readPiece } from "../system/shipped.ts";
-import { DIRECTORIES, type Directory, type Item, LIBRARY, layout, RUNTIME_DIRECTORIES } from "./layout.ts";
+import {
+  DIRECTORIES,
+  type Directory,
+  FORMER,
+  type Item,
+  LIBRARY,
+  layout,
+  RUNTIME_DIRECTORIES,
+} from "./layout.ts";
 import { ENTRY, EXEC_LINES, SHIM_LINE } from "./pam_lines.ts";
 
 /**
@@ -36,6 +44,7 @@ export async function runInstall(options: { readonly root: string | undefined })
     for (const { path, change } of layOut(layout(modules, dataFiles()), { root, contentOf, live })) {
       console.log(`  ${change.padEnd(9)}  ${path}`);
     }
+    for (const path of FORMER) rmSync(join(root, path), { force: true });
     if (live) {
       const running = makeGroup(root) && startUnits();
       warnOfNoexec();

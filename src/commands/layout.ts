@@ -45,6 +45,9 @@ export function layout(pamDirectory: string, dataNames: readonly string[]): Item
   ];
 }
 
+/** Where earlier releases had a file that is elsewhere now, or nowhere: `install` and `uninstall` remove it. */
+export const FORMER: readonly string[] = [`${UNITS}/nftables.service.d/authnft.conf`];
+
 /** The directories of ours, each before those in it. Those of the policy are the administrator's once they are there. */
 export const DIRECTORIES: readonly Directory[] = [
   { path: LIBRARY, mode: 0o755, keep: false },

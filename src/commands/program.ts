@@ -15,12 +15,15 @@ const OVERVIEW = `
 Sessions are opened and closed by PAM and need no command.
 
 Files:
-  /etc/authnft/users/<name>      a member's policy, nftables commands
+  /etc/authnft/users/<name>      a member's policy, nftables commands; groups/<group> and default serve the others
   /run/authnft/sessions/         live sessions, a record each
+  /run/authnft/policy/           their rules as they were loaded, for restore
 
 Examples:
   sudo ./authnft install         lay out the program on this host
   sudo authnft doctor            find out what is missing or wrong, and how to mend it
+  sudo authnft verify            try to get past the policies of live sessions
+  sudo authnft restore           bring them back after the ruleset was flushed
   sudo nft list table inet authnft
                                  the sessions' rules, as they are in force
   journalctl -t pam_authnft      what happened to sessions, and why one was refused
@@ -112,7 +115,8 @@ Examples:
       "after",
       `
 Runs by itself at boot and whenever nftables.service was started, reloaded or stopped. Run it after anything else that
-flushed the ruleset. One transaction: no packet is judged by half of it. Counters and quotas of the sessions begin anew.
+flushed the ruleset. One transaction: no packet is judged by half of it. Whatever has no record has no network. Counters
+and quotas of the sessions begin anew.
 
 Example:
   sudo nft flush ruleset && sudo nft -f my.nft && sudo authnft restore`,
@@ -153,7 +157,8 @@ Examples:
     .addHelpText(
       "after",
       `
-They keep them until their scope ends. To end it instead: systemctl stop <session>.
+They keep them until their scope ends. A limit to addresses that was derived from the policy does not come back. To end
+the processes instead: systemctl stop <session>.
 
 Example:
   sudo authnft release authnft-alice-4711.scope`,

@@ -3,6 +3,7 @@ import { confine } from "../confine/seccomp.ts";
 import { release } from "../lifecycle/restore.ts";
 import { Refusal } from "../refusal.ts";
 import { parseScopeUnit } from "../session/scope_unit.ts";
+import { SystemError } from "../system/libc.ts";
 
 /** Gives what outlived sessions the sessions' rules back. Returns the exit code. */
 export async function runRelease(units: readonly string[]): Promise<number> {
@@ -20,7 +21,7 @@ export async function runRelease(units: readonly string[]): Promise<number> {
       await release(unit);
       console.log(`${unit} has the rules of its session again, until it ends.`);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof Refusal || error instanceof SystemError)) throw error;
       console.error(`authnft release: ${error.message}`);
       code = 1;
     }

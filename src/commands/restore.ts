@@ -2,6 +2,7 @@
 import { confine } from "../confine/seccomp.ts";
 import { restore } from "../lifecycle/restore.ts";
 import { Refusal } from "../refusal.ts";
+import { SystemError } from "../system/libc.ts";
 
 /**
  * Loads the table and brings every live session back under its rules: at boot, and after whatever flushed the ruleset.
@@ -15,7 +16,7 @@ export async function runRestore(): Promise<number> {
     console.log(`The table is loaded. Sessions under their rules: ${restored}.`);
     return 0;
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+    if (!(error instanceof Refusal || error instanceof SystemError)) throw error;
     console.error(`authnft restore: ${error.message}`);
     return 1;
   }

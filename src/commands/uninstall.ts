@@ -7,7 +7,16 @@ import { directoryOf } from "../system/pam_directory.ts";
 import { linkTarget } from "../system/placement.ts";
 import { dataFiles } from "../system/shipped.ts";
 import { readText } from "../system/text_file.ts";
-import { DIRECTORIES, type Item, LIBRARY, layout, ownDirectories, POLICY, RUNTIME } from "./layout.ts";
+import {
+  DIRECTORIES,
+  FORMER,
+  type Item,
+  LIBRARY,
+  layout,
+  ownDirectories,
+  POLICY,
+  RUNTIME,
+} from "./layout.ts";
 
 /** What names the program in a PAM service: the module, the entry or, wrongly, the executable. */
 const NAMES_US = /pam_authnft|\/(libexec|sbin|bin|lib\/authnft)\/authnft/;
@@ -74,6 +83,7 @@ export function takeAway(items: readonly Item[], root: string): string[] {
     .toReversed()
     .filter((item) => item.kind !== "link" || linkTarget(join(root, item.path)) === item.target)
     .map(({ path }) => complaintOf(join(root, path), (path) => rmSync(path, { force: true })));
+  files.push(...FORMER.map((path) => complaintOf(join(root, path), (path) => rmSync(path, { force: true }))));
   const emptied = [...ownDirectories(items), ...DIRECTORIES.toReversed().map(({ path }) => path)];
   const directories = emptied.map((path) => complaintOf(join(root, path), removeIfEmpty));
   return [...files, ...directories].filter((complaint) => complaint !== undefined);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { oneLine, Refusal } from "../refusal.ts";
 import { parseArguments } from "../session/arguments.ts";
-import type { SessionRecord } from "../session/record.ts";
+import { hasRules, type SessionRecord } from "../session/record.ts";
 import type { Traffic } from "../session/removal.ts";
 import type { Reply } from "../session/reply.ts";
 import type { Request } from "../session/request.ts";
@@ -33,11 +33,13 @@ import {
   lockRuleset,
   lockSession,
   readRecord,
+  readRecords,
   removePolicy,
   removeRecord,
   writeRecord,
 } from "./store.ts";
-import { forgetGoneSlices, takeOut } from "./table.ts";
+import { forgetGoneSlices } from "./table.ts";
+import { leaveCover, takeOut } from "./take_out.ts";
 
 /** How long a close may take, in milliseconds. The shim waits 10 s. */
 const PATIENCE = 8000;
@@ -69,8 +71,7 @@ export async function closeSession(request: Request): Promise<Reply> {
     using _session = await lockSession(unit, deadline);
     const record = readRecord(unit);
     if (record?.state === "open" && record.lingering === "keep") {
-      report({ kind: "close", how: "pam", keeps: true }, record);
-      writeRecord({ ...record, state: "lingering" });
+      hangUp([], await leaveWithRules(record, deadline));
       return { result: "ok" };
     }
     const left = isLeftBehind(record?.cg_path ?? cgroupPath(unit, request.uid), caller);
@@ -82,6 +83,14 @@ export async function closeSession(request: Request): Promise<Reply> {
     complain(`Session ${unit} could not be closed`, error);
   }
   return { result: "ok" };
+}
+
+/** Closes a session whose processes keep its rules. @returns whose slices have no network any more */
+async function leaveWithRules(record: SessionRecord, deadline: number): Promise<readonly number[]> {
+  using _ruleset = await lockRuleset(deadline);
+  report({ kind: "close", how: "pam", keeps: true }, record);
+  writeRecord({ ...record, state: "lingering" });
+  return leaveCover(record).covers;
 }
 
 /**
@@ -97,10 +106,12 @@ async function withdraw(
   { left, deadline }: { readonly left: boolean; readonly deadline: number },
 ): Promise<SessionRecord | undefined> {
   let closed: SessionRecord | undefined;
-  const cutOff = new Set<bigint>();
+  let covers: readonly number[];
   {
     using _ruleset = await lockRuleset(deadline);
-    const { traffic, covers } = takeOut(unit, record, { close: left || isLoginScope(unit) });
+    const out = takeOut(unit, record, { close: left || isLoginScope(unit) });
+    const { traffic } = out;
+    covers = out.covers;
     closePolicy(unit);
     closed = record ?? (traffic && reconstruct(unit, request));
     if (closed?.state !== "open") return undefined;
@@ -111,17 +122,28 @@ async function withdraw(
       if (!(error instanceof Refusal)) throw error;
       complain(`The rules of ${unit} are gone, but its record says that it is open`, error);
     }
-    cutOff.add(BigInt(closed.cg_id));
-    for (const uid of covers) for (const id of cgroupIdsBelow(userSlice(uid))) cutOff.add(id);
   }
-  hangUp(cutOff);
+  hangUp([closed.cg_id], covers);
   return closed;
 }
 
-/** Ends the connections of cgroups that have no network any more: who waits for an answer is told, and nobody waits for ever. */
-function hangUp(cgroups: ReadonlySet<bigint>): void {
+/**
+ * Ends the connections of what has no network any more: who waits for an answer is told, and nobody waits for ever. Not to
+ * be called under the lock of the ruleset: a user may have made many cgroups.
+ *
+ * @param cgroups the numbers of scopes
+ * @param covers the users whose slices are closed; sessions in them that have rules are not
+ */
+function hangUp(cgroups: readonly number[], covers: readonly number[]): void {
+  const cutOff = new Set([
+    ...cgroups.map(BigInt),
+    ...covers.flatMap((uid) => [...cgroupIdsBelow(userSlice(uid))]),
+  ]);
+  if (covers.length > 0)
+    for (const record of readRecords()) if (hasRules(record)) cutOff.delete(BigInt(record.cg_id));
+  if (cutOff.size === 0) return;
   try {
-    destroySockets(cgroups);
+    destroySockets(cutOff);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     // Not every kernel can. Then a reader waits until its peer gives up; nothing passes all the same.
@@ -212,17 +234,17 @@ export async function endSession(unit: ScopeUnit): Promise<boolean> {
       });
       return true;
     }
-    const cutOff = new Set<bigint>();
+    let covers: readonly number[];
     {
       using _ruleset = await lockRuleset(deadline);
       const out = takeOut(unit, record, { close: false });
-      for (const uid of out.covers) for (const id of cgroupIdsBelow(userSlice(uid))) cutOff.add(id);
+      covers = out.covers;
       removeRecord(unit);
       removePolicy(unit);
       forgetGoneSlices();
       if (record !== undefined) reportEnd(record, out.traffic ?? record.traffic);
     }
-    if (cutOff.size > 0) hangUp(cutOff);
+    hangUp([], covers);
     removeFile(held.path);
     return true;
   } catch (error) {

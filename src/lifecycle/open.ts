@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { randomBytes } from "node:crypto";
-import { addressLock } from "../policy/address_lock.ts";
 import type { Policy } from "../policy/compile.ts";
 import type { GroupFragment } from "../policy/find.ts";
 import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
 import { locate } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
 import { addMember, closeMember } from "../ruleset/members.ts";
+import { addressElement } from "../session/address.ts";
 import { type Arguments, parseArguments } from "../session/arguments.ts";
 import { type ClaimsTag, claimsTag, parseKeySerial } from "../session/claims.ts";
 import { CORRELATION_VARIABLE, correlationToken } from "../session/correlation.ts";
@@ -31,11 +31,13 @@ import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
-import { compileFor, fragmentOf, readWhole } from "./policy.ts";
+import { coverUser, openCover } from "./cover.ts";
+import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
 import { adoptScope, type Entering, enterScope, stopEmptyScope } from "./scope.ts";
 import { lockRuleset, readRecords, removePolicy, savePolicy, writeRecord } from "./store.ts";
-import { addressElement, closeBase, coverUser, mendTable, openCover, run, takeOut } from "./table.ts";
+import { closeBase, mendTable, run, sessionComment } from "./table.ts";
+import { takeOut } from "./take_out.ts";
 
 /** How long an open may take, in milliseconds. The shim waits 10 s; what is left is for undoing. */
 const PATIENCE = 8000;
@@ -138,7 +140,7 @@ async function open(
     deadline,
     locks,
     prepare: (unit) => compile(nameIn(unit, request), isLoginScope(unit) ? 3 : 2),
-    addresses: (policy) => addressLock(policy, peer.address && addressElement(peer.address)),
+    addresses: (policy) => lockOf(policy, peer.address),
   };
   const { unit, made: policy } =
     args.scope === "own"
@@ -167,7 +169,7 @@ async function open(
     cgroupPath: path,
     cgroupId: id,
     addresses: peer.address === undefined ? [] : [addressElement(peer.address)],
-    comment: `${user} (PID:${request.pid})${draft.claims_tag === "" ? "" : ` [${draft.claims_tag}]`}`,
+    comment: sessionComment(draft),
     parts: policy.parts,
   });
   savePolicy(unit, lines);
@@ -184,10 +186,11 @@ async function open(
   const load = (): void => {
     const before = closeBase();
     const cover = openCover(person, compile(coverName(request.uid), 2).parts, open);
-    run([...before, ...lines, ...cover], (line) => {
+    run([...before, ...lines, ...cover.lines], (line) => {
       const part = policy.parts[sources[line - before.length] ?? -1];
       return part && locate(part.place);
     });
+    cover.save();
   };
   try {
     mendTable();
@@ -273,8 +276,8 @@ async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<v
   try {
     using _held = await lockRuleset(performance.now() + REFUSAL_PATIENCE);
     mendTable();
-    coverUser(uid);
     if (id !== NO_CGROUP) run(closeMember(path));
+    coverUser(uid);
   } catch (error) {
     complain("The table that closes refused sessions cannot be loaded", error);
   }

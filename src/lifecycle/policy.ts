@@ -1,10 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { type AddressLock, addressLock } from "../policy/address_lock.ts";
 import { compileFragment, type Policy } from "../policy/compile.ts";
 import { type Found, findFragment, type GroupFragment, type Seeker } from "../policy/find.ts";
 import { FRAGMENT_DIRECTORY, type Fragment, readFragment } from "../policy/read.ts";
-import type { Address } from "../session/address.ts";
+import { type Address, addressElement } from "../session/address.ts";
 import { isThere, readTrusted } from "../system/files.ts";
-import { addressElement, type Person } from "./table.ts";
+import { translatesOutput } from "../system/nftables.ts";
+
+/**
+ * The addresses that a session may be locked to besides its rules.
+ *
+ * @returns `undefined` where its rules do not say, and where the host translates what it sends: the rules see the new address
+ *   of a packet, and the lock the one that the program wrote
+ */
+export function lockOf(policy: Policy, address: Address | undefined): AddressLock | undefined {
+  const lock = addressLock(policy, address && addressElement(address));
+  return lock === undefined || translatesOutput() ? undefined : lock;
+}
+
+/** A member of the group. */
+export type Person = { readonly name: string; readonly uid: number };
 
 /** Finds the fragment that holds for a user. @throws {Refusal} `missing` or `user` */
 export function fragmentOf(seeker: Seeker, groups: readonly GroupFragment[]): Found {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { addressLock } from "../policy/address_lock.ts";
 import type { GroupFragment } from "../policy/find.ts";
 import { locate } from "../policy/tokenise.ts";
 import { ownObjectsIn, replaceMember } from "../ruleset/members.ts";
-import { parseAddress } from "../session/address.ts";
+import { addressElement, parseAddress } from "../session/address.ts";
 import { hasRules, type SessionRecord } from "../session/record.ts";
 import { coverName, isLoginScope, sessionName } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
-import { compileFor, fragmentOf, readWhole } from "./policy.ts";
+import { openCover } from "./cover.ts";
+import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { setAddresses } from "./scope.ts";
 import {
   lockRuleset,
@@ -20,7 +20,7 @@ import {
   savePolicy,
   writeRecord,
 } from "./store.ts";
-import { addressElement, mendTable, openCover, run } from "./table.ts";
+import { mendTable, run, sessionComment } from "./table.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
 const PATIENCE = 15_000;
@@ -82,14 +82,13 @@ export async function reloadSession(
       generation: renewed.generation,
       keepsFlows: options.keepsFlows,
       addresses: address === undefined ? [] : [addressElement(address)],
-      comment: `${person.name} (PID:${record.pid})${record.claims_tag === "" ? "" : ` [${record.claims_tag}]`}`,
+      comment: sessionComment(record),
       parts: policy.parts,
     };
     const { lines, sources } = replaceMember(member, ownObjectsIn(saved, name));
     const open = readRecords(person).filter(({ state }) => state === "open");
     const newest = open.toSorted((a, b) => a.opened_at.localeCompare(b.opened_at)).at(-1);
     const chains = coverName(person.uid);
-    const before = readPolicy(chains);
     const cover =
       newest?.scope_unit === unit
         ? openCover(
@@ -98,21 +97,16 @@ export async function reloadSession(
             open.map((one) => (one.scope_unit === unit ? renewed : one)),
             options,
           )
-        : [];
-    try {
-      run([...lines, ...cover], (line) => {
-        const part = policy.parts[sources[line] ?? -1];
-        return part && locate(part.place);
-      });
-    } catch (error) {
-      if (before !== undefined) savePolicy(chains, before);
-      throw error;
-    }
+        : undefined;
+    run([...lines, ...(cover?.lines ?? [])], (line) => {
+      const part = policy.parts[sources[line] ?? -1];
+      return part && locate(part.place);
+    });
+    cover?.save();
     savePolicy(unit, replaceMember(member, []).lines);
     writeRecord(renewed);
   }
   for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
-  const lock = addressLock(policy, address && addressElement(address));
-  await setAddresses(unit, lock, performance.now() + LOCK_PATIENCE);
+  await setAddresses(unit, lockOf(policy, address), performance.now() + LOCK_PATIENCE);
   return path;
 }

@@ -6,9 +6,10 @@ import { opening } from "../session/removal.ts";
 import { type ScopeUnit, USERS_SLICE } from "../session/scope_unit.ts";
 import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
+import { coverUser } from "./cover.ts";
 import { setAddresses } from "./scope.ts";
 import { lockRuleset, lockSession, readPolicy, readRecord, savePolicy, writeRecord } from "./store.ts";
-import { coverUser, mendTable, restoreTable, run } from "./table.ts";
+import { mendTable, restoreTable, run } from "./table.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
 const PATIENCE = 15_000;

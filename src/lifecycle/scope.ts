@@ -15,15 +15,18 @@ import type { UserName } from "../session/user_name.ts";
 import { cgroupId, cgroupOfProcess, isPopulated } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
 import type { AddressLock } from "../system/systemd.ts";
+import type { Person } from "./policy.ts";
 import { complain } from "./report.ts";
 import { lockSession, readRecord } from "./store.ts";
-import type { Person } from "./table.ts";
 
 /** How many sessions of one process are told apart. */
 const ATTEMPTS = 99;
 
-/** At shutdown what comes later goes first: a session is over before whatever removes the firewall. */
-const AFTER = ["systemd-user-sessions.service", "authnft.service", "nftables.service"];
+/**
+ * At shutdown what comes later goes first: a session is over before whatever removes the firewall, which comes before this
+ * unit. Nothing else, for a login would wait until it has started.
+ */
+const AFTER = ["systemd-user-sessions.service"];
 
 /** What a scope is entered with. */
 export type Entering<T> = {

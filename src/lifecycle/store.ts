@@ -12,7 +12,10 @@ import { readText } from "../system/text_file.ts";
 
 const LOCK_DIRECTORY = "/run/authnft/lock";
 
-/** Rules that are in force end in `.nft`, others in `.closed`: what nft itself may include is told by the name. */
+/**
+ * What is kept of a member: in `.nft` the rules that are in force, in `.closed` those that are not, in `.slice` what closes a
+ * user's slice by default. What nft itself may include is told by the name.
+ */
 export const POLICY_DIRECTORY = "/run/authnft/policy";
 
 /**
@@ -21,8 +24,12 @@ export const POLICY_DIRECTORY = "/run/authnft/policy";
  */
 const SLICES_FILE = "/run/authnft/slices";
 
-/** What nft itself can load when somebody has flushed the ruleset, sooner than this program is started. */
+/** What nft itself can load when somebody has flushed the ruleset, sooner than this program is started: what closes, then what opens. */
 const RULESET_FILE = "/run/authnft/ruleset.nft";
+const SESSIONS_FILE = "/run/authnft/sessions.nft";
+
+/** The kinds of what is kept of a member. */
+type Kind = "nft" | "closed" | "slice";
 
 /** Takes the lock of a session. @throws {Refusal} `timeout` or `record` */
 export function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
@@ -95,12 +102,12 @@ function recordPath(unit: string): string {
   return `${RECORD_DIRECTORY}/${unit}.json`;
 }
 
-/** Keeps the commands that brought a member's rules, or that closed it. @throws {Refusal} `record` */
-export function savePolicy(name: string, lines: readonly string[], kind: "nft" | "closed" = "nft"): void {
+/** Keeps the commands that brought a member's rules, or what closes a slice. @throws {Refusal} `record` */
+export function savePolicy(name: string, lines: readonly string[], kind: "nft" | "slice" = "nft"): void {
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
     replaceFile(`${POLICY_DIRECTORY}/${name}.${kind}`, `${lines.join("\n")}\n`, 0o600);
-    removeFile(`${POLICY_DIRECTORY}/${name}.${kind === "nft" ? "closed" : "nft"}`);
+    if (kind === "nft") removeFile(`${POLICY_DIRECTORY}/${name}.closed`);
   } catch (error) {
     throw notKept(`write the rules of ${name}`, error);
   }
@@ -124,11 +131,11 @@ export function closePolicy(name: string): void {
 
 /** Forgets a member's commands. @throws {Error} of node:fs */
 export function removePolicy(name: string): void {
-  for (const kind of ["nft", "closed"]) removeFile(`${POLICY_DIRECTORY}/${name}.${kind}`);
+  for (const kind of ["nft", "closed", "slice"]) removeFile(`${POLICY_DIRECTORY}/${name}.${kind}`);
 }
 
 /** Whose commands there are. */
-export function policyNames(kind: "nft" | "closed"): string[] {
+export function policyNames(kind: Kind): string[] {
   return namesIn(POLICY_DIRECTORY).flatMap((file) => {
     const name = file.endsWith(`.${kind}`) ? file.slice(0, -kind.length - 1) : "";
     return name === "" ? [] : [name];
@@ -137,11 +144,11 @@ export function policyNames(kind: "nft" | "closed"): string[] {
 
 /** Keeps what brings the table and every session's rules back, for nft itself. @throws {Refusal} `record` */
 export function saveRuleset(base: readonly string[]): void {
+  const include = (names: string): string => `include "${POLICY_DIRECTORY}/${names}"`;
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
-    // The rules of sessions and covers that are open, and what closes the other covers.
-    const includes = ["*.nft", "cover_*.closed"].map((names) => `include "${POLICY_DIRECTORY}/${names}"`);
-    replaceFile(RULESET_FILE, `${[...base, ...includes].join("\n")}\n`, 0o600);
+    replaceFile(RULESET_FILE, `${[...base, include("cover_*.slice")].join("\n")}\n`, 0o600);
+    replaceFile(SESSIONS_FILE, `${include("*.nft")}\n`, 0o600);
   } catch (error) {
     throw notKept("write the ruleset", error);
   }

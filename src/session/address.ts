@@ -45,3 +45,8 @@ export function addressBytes(address: Address): Uint8Array {
     groups.flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 255]),
   );
 }
+
+/** An address as the table's sets have it. */
+export function addressElement(address: Address): { readonly family: Family; readonly text: Address } {
+  return { family: familyOf(address), text: address };
+}

@@ -65,6 +65,12 @@ export function coverName(uid: number): string {
   return `cover_${uid}`;
 }
 
+/** The user whose cover has that name; `undefined` for every other name. */
+export function coveredUser(name: string): number | undefined {
+  const uid = /^cover_(0|[1-9][0-9]{0,9})$/.exec(name)?.[1];
+  return uid === undefined ? undefined : Number(uid);
+}
+
 /** A process's place in a session: the scope, and whose it is where the path tells. */
 export type Place = { readonly unit: ScopeUnit; readonly uid: number | undefined };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { closeSync, writeFileSync } from "node:fs";
+import { closeSync } from "node:fs";
+import { writeWhole } from "./files.ts";
 import { koffi, loadLibrary } from "./koffi.ts";
 import { memoryFile, SystemError } from "./libc.ts";
 import {
@@ -58,7 +59,7 @@ export function runTransaction(lines: readonly string[]): void {
   // Of text in memory libnftables cannot tell the line. A refused transaction changed nothing, so try again from a file.
   const fd = memoryFile("transaction");
   try {
-    writeFileSync(fd, text);
+    writeWhole(fd, Buffer.from(text));
     const output = attempt((context) => nft.runFile(context, `/proc/self/fd/${fd}`));
     if (output === undefined) return;
     const [, line, complaint] = /^[^\n]*?:(\d+):\d+(?:-\d+)?: (?:Error: )?([^\n]*)/.exec(output) ?? [];
@@ -110,6 +111,7 @@ const NETLINK_NETFILTER = 12;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 const NFNL_SUBSYS_NFTABLES = 10;
+const NFPROTO_UNSPEC = 0;
 const NFPROTO_INET = 1;
 const NFT_MSG_GETCHAIN = 4;
 const NFT_MSG_DELCHAIN = 5;
@@ -124,6 +126,10 @@ const NFTA_OBJ_TYPE = 3;
 const OBJECT_TYPES = { counter: 1, quota: 2, limit: 4 } as const;
 const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;
+const NFTA_CHAIN_HOOK = 4;
+const NFTA_CHAIN_TYPE = 7;
+const NFTA_HOOK_HOOKNUM = 1;
+const NF_INET_LOCAL_OUT = 3;
 const NFTA_RULE_TABLE = 1;
 const NFTA_RULE_CHAIN = 2;
 const NFTA_SET_ELEM_LIST_TABLE = 1;
@@ -158,15 +164,23 @@ export type Change =
   | { readonly flush: string }
   | { readonly kind: "chain" | "set" | "map" | keyof typeof OBJECT_TYPES; readonly name: string };
 
+/** How many changes a transaction may have: 200 KiB fit into a socket's buffer, and each takes up to 200 bytes. */
+const CHANGES = 500;
+
 /**
  * Takes elements and chains out of a table and puts elements in, by key rather than by path: the cgroup may be gone, and
- * libnftables knows only paths. One transaction; where a part is no longer there, the rest goes part by part.
+ * libnftables knows only paths. One transaction, up to 500 changes; where a part is no longer there, the rest goes part by part.
  *
  * @param changes what names something before what it names
  * @throws {SystemError} when the kernel refuses for another reason than that a part is gone
  */
 export function change(table: string, changes: readonly Change[]): void {
   if (changes.length === 0) return;
+  if (changes.length > CHANGES) {
+    change(table, changes.slice(0, CHANGES));
+    change(table, changes.slice(CHANGES));
+    return;
+  }
   try {
     batch(changes.flatMap((part) => changeMessages(table, part)));
   } catch (error) {
@@ -255,6 +269,24 @@ export function hasChain(table: string, chain: string): boolean {
   );
 }
 
+/**
+ * Whether somebody's nat chain sees what this host sends. What legacy iptables has is not seen here.
+ *
+ * @throws {SystemError}
+ */
+export function translatesOutput(): boolean {
+  const request = message((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN, NLM_F_DUMP, family(NFPROTO_UNSPEC));
+  return ask(request).some(({ payload }) => {
+    const chain = attributes(payload.subarray(4));
+    const hook = part(chain.get(NFTA_CHAIN_HOOK), NFTA_HOOK_HOOKNUM);
+    return (
+      text(chain.get(NFTA_CHAIN_TYPE)) === "nat" &&
+      hook?.length === 4 &&
+      view(hook).getUint32(0) === NF_INET_LOCAL_OUT
+    );
+  });
+}
+
 /** How many rules a chain has; none when it is not there. @throws {SystemError} */
 export function countRules(table: string, chain: string): number {
   const request = message(
@@ -331,9 +363,13 @@ function text(bytes: Uint8Array | undefined): string {
 }
 
 function batch(messages: readonly Uint8Array[]): void {
+  // The kernel reports what fails in any case; one acknowledgement tells that nothing did, and a thousand would not fit.
+  const FLAGS = 6; // where they are in struct nlmsghdr
+  for (const one of messages.slice(0, -1))
+    view(one).setUint16(FLAGS, view(one).getUint16(FLAGS, true) & ~NLM_F_ACK, true);
   const mark = (type: number): Uint8Array => message(type, 0, family(0, NFNL_SUBSYS_NFTABLES));
   netlink(NETLINK_NETFILTER, [mark(NFNL_MSG_BATCH_BEGIN), ...messages, mark(NFNL_MSG_BATCH_END)], {
-    answers: messages.length,
+    answers: 1,
   });
 }
 

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The cover: what a member runs outside of sessions, through the own service manager. All of it under the lock of the ruleset.
+
+import { type Member, memberChain, memberElements, ownObjectsIn, replaceMember } from "../ruleset/members.ts";
+import { coverSlice, TABLE_NAME } from "../ruleset/table.ts";
+import { addressElement, parseAddress } from "../session/address.ts";
+import type { SessionRecord } from "../session/record.ts";
+import { chainOf } from "../session/removal.ts";
+import { coverName, userSlice } from "../session/scope_unit.ts";
+import { cgroupId } from "../system/cgroup.ts";
+import * as nftables from "../system/nftables.ts";
+import type { Person } from "./policy.ts";
+import { readPolicy, savePolicy } from "./store.ts";
+import { kept, remember, run } from "./table.ts";
+
+/** The commands that open a cover, and what has to be done once they have been run. */
+export type Opening = { readonly lines: readonly string[]; readonly save: () => void };
+
+/**
+ * Puts what a user runs outside of sessions under the rules of a session that opens.
+ *
+ * @param parts compiled for the cover's own chains
+ * @param open the records of all open sessions of the user
+ * @returns nothing to do where the user has no slice
+ */
+export function openCover(
+  { name, uid }: Person,
+  parts: Member["parts"],
+  open: readonly SessionRecord[],
+  options: { readonly keepsFlows?: boolean } = {},
+): Opening {
+  const slice = userSlice(uid);
+  const id = cgroupId(slice);
+  if (id === undefined) return { lines: [], save: () => undefined };
+  const member: Member = {
+    name: coverName(uid),
+    cgroupPath: slice,
+    cgroupId: id,
+    generation: Math.max(...open.map(({ generation }) => generation)),
+    keepsFlows: options.keepsFlows === true,
+    addresses: [...new Set(open.flatMap(({ remote_ip }) => parseAddress(remote_ip) ?? []))].map(
+      addressElement,
+    ),
+    comment: `${name} (UID:${uid})`,
+    parts,
+  };
+  const before = readPolicy(member.name) ?? [];
+  const whole = [coverSlice(slice), ...replaceMember(member, []).lines];
+  const inForce = chainOf(id, nftables) === memberChain(member.name, "out");
+  const previous = inForce ? ownObjectsIn(before, member.name) : [];
+  return {
+    // To delete rules makes the kernel wait for their readers: only where they differ.
+    lines:
+      inForce && policyIn(before) === policyIn(whole)
+        ? [coverSlice(slice), ...memberElements(member)]
+        : [coverSlice(slice), ...replaceMember(member, previous).lines],
+    save: () => {
+      keepClosed(uid);
+      savePolicy(member.name, whole);
+    },
+  };
+}
+
+/** What lines bring besides the elements that lead to it. */
+function policyIn(lines: readonly string[]): string {
+  return lines
+    .filter(
+      (line) => /^(create|add rule) /.test(line) || (/^add element /.test(line) && !OUR_ELEMENT.test(line)),
+    )
+    .join("\n");
+}
+
+/** An element of ours: one that leads to a member's chains, closes a slice or holds an address. */
+const OUR_ELEMENT = /^add element \S+ \S+ (covered_slices|session_(in|out|map_\w+)) /;
+
+/**
+ * Closes a user's slice by default, or leads it to the rules that it had where a session of theirs is open. The slice is
+ * another one after each of the user's last logouts.
+ *
+ * @throws {Refusal} `ruleset`
+ */
+export function coverUser(uid: number): void {
+  const slice = userSlice(uid);
+  if (cgroupId(slice) === undefined) return;
+  const name = coverName(uid);
+  const closed = coverSlice(slice);
+  // First of all, and whatever becomes of the rest.
+  run([closed]);
+  keepClosed(uid);
+  const lines = readPolicy(name);
+  if (lines === undefined) return;
+  // Where the rules are in force already, the new slice is led to them.
+  const there = nftables.hasChain(TABLE_NAME, memberChain(name, "in"));
+  run(there ? lines.filter((line) => OUR_ELEMENT.test(line)) : lines);
+}
+
+/** Keeps what closes a slice, for a restoration and for nft. */
+function keepClosed(uid: number): void {
+  const slice = userSlice(uid);
+  remember("covered_slices", slice);
+  kept(`${slice} is closed, but`, () => savePolicy(coverName(uid), [coverSlice(slice)], "slice"));
+}

@@ -7,6 +7,10 @@ import { SystemError } from "../system/libc.ts";
 
 /** Gives what outlived sessions the sessions' rules back. Returns the exit code. */
 export async function runRelease(units: readonly string[]): Promise<number> {
+  if (process.geteuid?.() !== 0) {
+    console.error("Cannot release sessions: only root can change the rules; run it with sudo.");
+    return 1;
+  }
   confine();
   let code = 0;
   for (const text of units) {

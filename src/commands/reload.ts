@@ -17,6 +17,10 @@ export async function runReload(
   whom: readonly string[],
   options: { readonly keepsFlows: boolean },
 ): Promise<number> {
+  if (process.geteuid?.() !== 0) {
+    console.error("Cannot reload sessions: only root can change the rules; run it with sudo.");
+    return 1;
+  }
   const live = liveSessions();
   const unknown = whom.filter(
     (one) => !live.some(({ user, scope_unit }) => one === user || one === scope_unit),

@@ -10,6 +10,10 @@ import { SystemError } from "../system/libc.ts";
  * @returns the exit code
  */
 export async function runRestore(): Promise<number> {
+  if (process.geteuid?.() !== 0) {
+    console.error("Cannot restore the table: only root can change the rules; run it with sudo.");
+    return 1;
+  }
   try {
     confine();
     const restored = await restore();

@@ -77,8 +77,8 @@ export async function closeSession(request: Request): Promise<Reply> {
     const left = isLeftBehind(record?.cg_path ?? cgroupPath(unit, request.uid), caller);
     const closed = await withdraw(unit, record, request, { left, deadline });
     if (closed === undefined || !left) return { result: "ok" };
-    if (closed.lingering === "kill") kill(closed, caller);
-    else await setAddresses(unit, { allow: [] }, performance.now() + LOCK_PATIENCE);
+    if (closed.lingering === "kill" && kill(closed, caller)) return { result: "ok" };
+    await setAddresses(unit, { allow: [] }, performance.now() + LOCK_PATIENCE);
   } catch (error) {
     complain(`Session ${unit} could not be closed`, error);
   }
@@ -156,19 +156,26 @@ function isLeftBehind(path: string, caller: number): boolean {
   return processesIn(path).some((pid) => pid !== caller);
 }
 
-/** Ends all processes of a session but the one that closes it, and those outside its scope. */
-function kill(record: SessionRecord, caller: number): void {
-  const { cg_path: path } = record;
-  if (processesIn(path).includes(process.pid)) {
-    // Only where the entry could not leave the scope. They have no network, which is what matters.
-    throw new Refusal(
-      "cgroup",
-      `Cannot kill what is left in ${record.scope_unit}: this program is in it, too; end it with "systemctl stop ${record.scope_unit}".`,
-    );
+/** Ends all processes of a session but the one that closes it, and those outside its scope. @returns whether it could be done */
+function kill(record: SessionRecord, caller: number): boolean {
+  const { cg_path: path, scope_unit: unit } = record;
+  try {
+    // Only where the entry could not leave the scope.
+    if (processesIn(path).includes(process.pid)) throw new Error("this program is in it, too");
+    // All at once, so that nothing can be born in between. Who closes has work to do yet, and waits below our slice.
+    moveProcess(caller, REFUSED_CGROUP);
+    killCgroup(path);
+    return true;
+  } catch (error) {
+    // Before Linux 5.14 there is no way to do it at once. What is left has no network, which is what matters.
+    log({
+      level: Level.warning,
+      message: oneLine(
+        `What is left in ${unit} is not killed: ${error}; end it with "systemctl stop ${unit}".`,
+      ),
+    });
+    return false;
   }
-  // All at once, so that nothing can be born in between. Who closes has work to do yet, and waits below our slice.
-  moveProcess(caller, REFUSED_CGROUP);
-  killCgroup(path);
 }
 
 /** What can be known of a session whose record is gone or damaged, from its process and its cgroup. */

@@ -58,6 +58,12 @@ export function usersWithSlice(): number[] {
  */
 export async function release(unit: ScopeUnit): Promise<void> {
   const deadline = performance.now() + PATIENCE;
+  // Nobody would remove the lock of a session that is not.
+  if (readRecord(unit) === undefined)
+    throw new Refusal(
+      "request",
+      `Cannot release ${oneLine(unit)}: there is no such session; see /run/authnft/sessions.`,
+    );
   using _session = await lockSession(unit, deadline);
   const record = readRecord(unit);
   const lines = readPolicy(unit, "closed");

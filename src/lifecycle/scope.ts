@@ -10,11 +10,12 @@ import {
   type ScopeUnit,
   SLICE,
   scopeUnit,
+  USERS_SLICE,
 } from "../session/scope_unit.ts";
 import type { UserName } from "../session/user_name.ts";
 import { cgroupId, cgroupOfProcess, isPopulated } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
-import type { AddressLock } from "../system/systemd.ts";
+import type { AddressLock, Systemd } from "../system/systemd.ts";
 import type { Person } from "./policy.ts";
 import { complain } from "./report.ts";
 import { lockSession, readRecord } from "./store.ts";
@@ -57,10 +58,10 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
       throw new Refusal("cgroup", `Cannot open a session for process ${pid}: it has ended; log in again.`);
     }
     const made = options.prepare(unit);
-    const addresses = options.addresses(made);
     const held = options.locks.use(await lockSession(unit, options.deadline));
     try {
       using systemd = new Systemd(options.deadline);
+      const addresses = await lockBeside(systemd, [SLICE], options.addresses(made));
       await systemd.startScope({
         unit,
         slice: SLICE,
@@ -126,7 +127,8 @@ export async function adoptScope<T>(person: Person, pid: number, options: Enteri
         `Cannot use scope=session: ${unit} is under a firewall already; keep one authnft line in the PAM configuration.`,
       );
     }
-    const addresses = options.addresses(made);
+    const slices = [USERS_SLICE, `user-${person.uid}.slice`];
+    const addresses = await lockBeside(systemd, slices, options.addresses(made));
     if (addresses !== undefined) await systemd.lockAddresses(unit, addresses);
     await systemd.startUnit(`authnft-session@${unit}.service`);
     return { unit, made };
@@ -134,6 +136,20 @@ export async function adoptScope<T>(person: Person, pid: number, options: Enteri
     const refusal = refusalOf(error, `take ${unit}`);
     throw refusal === "taken" ? error : refusal;
   }
+}
+
+/**
+ * A lock that leaves an administrator's alone: systemd puts the lists of a unit and of its slices together, and what one of
+ * them allows no other can deny. A lock that allows nothing takes nothing away from others'.
+ */
+async function lockBeside(
+  systemd: Systemd,
+  slices: readonly string[],
+  addresses: AddressLock | undefined,
+): Promise<AddressLock | undefined> {
+  if (addresses === undefined || addresses.allow.length === 0) return addresses;
+  for (const slice of slices) if (await systemd.hasAddressLists(slice)) return undefined;
+  return addresses;
 }
 
 /** What an error of the bus means for the session; "taken" when there is a unit of that name. */
@@ -173,8 +189,11 @@ export async function setAddresses(
   const { Systemd } = await import("../system/systemd.ts");
   try {
     using systemd = new Systemd(deadline);
-    if (addresses === undefined) await systemd.unlockAddresses(unit);
-    else await systemd.lockAddresses(unit, addresses);
+    const slices = isLoginScope(unit) ? [USERS_SLICE] : [SLICE];
+    const lock = await lockBeside(systemd, slices, addresses);
+    if (lock !== undefined) await systemd.lockAddresses(unit, lock);
+    // Only where there was a lock: every address is more than an administrator's slice may have.
+    else if (await systemd.hasAddressLists(unit, "Scope")) await systemd.unlockAddresses(unit);
   } catch (error) {
     complain(`The second lock of ${unit} could not be changed`, refusalOf(error, `reach ${unit}`));
   }

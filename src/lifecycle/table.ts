@@ -127,29 +127,55 @@ export function restoreTable(): number {
   const fresh = [`add table ${TABLE}`, `delete table ${TABLE}`, ...base];
   closeBase();
   keepRuleset(base);
+  const closed = (): void => run([...fresh, ...closedCovers().flatMap(({ lines }) => lines)]);
   if (!baseIsWhole()) {
-    run([...fresh, ...closedCovers().flatMap(({ lines }) => lines)]);
+    closed();
     closeGoneSlices();
   }
-  let wanted = members();
-  for (;;) {
+  const all = members();
+  let wanted = all;
+  while (all.length - wanted.length < CULPRITS) {
     const lines = [...fresh, ...wanted.flatMap((member) => member.lines)];
     try {
       nftables.runTransaction(lines);
-      break;
+      closeGoneSlices();
+      return countSessions(wanted);
     } catch (error) {
       if (!(error instanceof nftables.TransactionError)) throw error;
       const culprit = memberAt(wanted, (error.line ?? -1) - fresh.length);
       if (culprit === undefined)
         run(lines); // says what is wrong with the base
-      // A cgroup that has just gone needs nobody's attention.
-      else if (cgroupId(culprit.cgroup) !== undefined)
-        complain(`${culprit.cgroup} has no network, for its rules cannot be brought back`, error);
+      else giveUp(culprit, error);
       wanted = wanted.filter((member) => member !== culprit);
     }
   }
+  // To find each of many in the whole would take too long.
+  closed();
   closeGoneSlices();
-  return wanted.filter(({ isSession }) => isSession).length;
+  const restored = wanted.filter((member) => {
+    try {
+      nftables.runTransaction(member.lines);
+      return true;
+    } catch (error) {
+      if (!(error instanceof nftables.TransactionError)) throw error;
+      giveUp(member, error);
+      return false;
+    }
+  });
+  return countSessions(restored);
+}
+
+/** How many whose rules are not to be had are told from the rest by trying again with all others. */
+const CULPRITS = 8;
+
+function giveUp({ cgroup }: Wanted, error: Error): void {
+  // A cgroup that has just gone needs nobody's attention.
+  if (cgroupId(cgroup) !== undefined)
+    complain(`${cgroup} has no network, for its rules cannot be brought back`, error);
+}
+
+function countSessions(members: readonly Wanted[]): number {
+  return members.filter(({ isSession }) => isSession).length;
 }
 
 /** Keeps what nft itself needs to bring everything back. */

@@ -92,6 +92,24 @@ export class Systemd implements Disposable {
     await this.#setProperties(unit, locked(lock));
   }
 
+  /** Whether a unit has lists of addresses of its own, be it of those that are allowed or of those that are denied. @throws {BusError} */
+  async hasAddressLists(unit: string, kind: "Slice" | "Scope" = "Slice"): Promise<boolean> {
+    const path = `/org/freedesktop/systemd1/unit/${unit.replace(/[^A-Za-z0-9]/g, escaped)}`;
+    for (const property of ["IPAddressAllow", "IPAddressDeny"]) {
+      const [value] = await this.bus.call(
+        {
+          destination: SYSTEMD.destination,
+          path,
+          interface: "org.freedesktop.DBus.Properties",
+          member: "Get",
+        },
+        { signature: "ss", body: [`org.freedesktop.systemd1.${kind}`, property] },
+      );
+      if (((value as Variant).value as unknown[]).length > 0) return true;
+    }
+    return false;
+  }
+
   /** Lets a living unit's sockets reach any address again. @throws {BusError} */
   async unlockAddresses(unit: string): Promise<void> {
     // systemd 252 and 257 leave their program in the kernel, as it is, once both lists are empty.
@@ -137,6 +155,11 @@ export class Systemd implements Disposable {
   [Symbol.dispose](): void {
     this.bus[Symbol.dispose]();
   }
+}
+
+/** How systemd writes a character of a unit's name in an object path. */
+function escaped(character: string): string {
+  return `_${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
 }
 
 const ADDRESSES = "a(iayu)";

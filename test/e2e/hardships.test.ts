@@ -60,6 +60,25 @@ onThisRelease("on a host that is not kind", () => {
     }
   });
 
+  test("twelve policies that no longer load cost as many sessions the network, and nobody else anything", async () => {
+    await lab.output("ip link add tun9 type veth peer name tun8 && ip link set tun9 up");
+    await lab.fragment("m0", `add rule inet authnft egress oif tun9 accept\n${ONLY_FIRST}`);
+    const broken = await Promise.all(Array.from({ length: 12 }, () => stay("m0")));
+    await using bob = await stay("bob");
+    await lab.output("ip link del tun9");
+    for (const command of ["authnft restore", restartFirewall]) {
+      await lab.output(command);
+      expect([await asked(bob), await managers("bob")]).toEqual(["ok refused", "ok refused"]);
+      for (const session of [broken.at(0), broken.at(-1)])
+        if (session) expect(await asked(session)).toMatch(/^(refused|unreachable) (refused|unreachable)$/);
+    }
+    await lab.fragment("m0", ONLY_FIRST);
+    for (const session of [...broken, bob]) {
+      session.end();
+      await session.exited;
+    }
+  }, 60_000);
+
   test("a refused change of a fragment leaves nothing behind that a later reload of the firewall would stumble over", async () => {
     await using alice = await stay("alice");
     await lab.fragment("alice", "add rule inet authnft egress oif nowhere9 accept\n");
@@ -74,12 +93,12 @@ onThisRelease("on a host that is not kind", () => {
 
   test("policies of more than two megabytes are brought back, and a mistake in one is found", async () => {
     const many = Array.from(
-      { length: 995 },
+      { length: 900 },
       (_, n) =>
-        `add rule inet authnft egress ip daddr 203.0.113.${n % 250} tcp dport { ${Array.from({ length: 120 }, (_, p) => 10000 + n + p * 7).join(", ")} } accept\n`,
+        `add rule inet authnft egress tcp dport ${10000 + n} counter accept comment "${"x".repeat(120)}"\n`,
     ).join("");
     await lab.fragment("alice", `${many}${ONLY_FIRST}`);
-    await using other = await stay("alice");
+    const others = await Promise.all(Array.from({ length: 9 }, () => stay("alice")));
     await using alice = await stay("alice");
     expect(Number(await lab.output("cat /run/authnft/policy/*.nft | wc -c"))).toBeGreaterThan(2 << 20);
     await lab.output(restartFirewall);
@@ -96,7 +115,7 @@ onThisRelease("on a host that is not kind", () => {
       stdout: "The table is loaded. Sessions under their rules: 0.\n",
     });
     expect(await asked(alice)).toMatch(/^(refused|unreachable|timeout) (refused|unreachable|timeout)$/);
-    for (const session of [alice, other]) {
+    for (const session of [alice, ...others]) {
       session.end();
       await session.exited;
     }
@@ -222,6 +241,29 @@ for i in 1 2 3; do as_alice 'sed -n s/^0:://p /proc/self/cgroup; ${REACH}' 2>/de
     } finally {
       await lab.output("nft delete table ip hostnat; ip route del 198.51.100.0/24");
     }
+  });
+
+  test("an administrator's addresses for all sessions hold, whatever follows from a fragment", async () => {
+    await lab.fragment(
+      "alice",
+      "add rule inet authnft egress ip daddr 10.88.0.2 accept\nadd rule inet authnft egress drop\nadd rule inet authnft filter drop\n",
+    );
+    const locked = "systemctl show -p IPAddressDeny --value 'authnft-alice-*.scope'";
+    for (const [setting, reached, lock] of [
+      ["", "ok", "0.0.0.0/0"],
+      ["10.88.0.2", "timeout", ""],
+    ] as const) {
+      await lab.output(`systemctl set-property --runtime authnft.slice IPAddressDeny=${setting}`);
+      await using session = await stay("alice");
+      expect((await asked(session)).split(" ")[0]).toBe(reached);
+      expect((await lab.output(locked)).includes("0.0.0.0/0") || lock === "").toBe(true);
+      session.end();
+      await session.exited;
+    }
+    // systemd leaves the program of an emptied list in place: only another cgroup is without.
+    await lab.output(
+      "rm -rf /run/systemd/system.control/authnft.slice.d; systemctl daemon-reload; systemctl stop authnft.slice; systemctl restart authnft.service",
+    );
   });
 
   test("what a session left behind with its rules keeps its connections when another session of the user ends", async () => {

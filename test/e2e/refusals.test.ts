@@ -932,7 +932,7 @@ while True: print(repr(s.recv(65536)))`,
     one("end", opened.token);
     const refusal = one("refuse", refused.token);
     expect(refusal).toMatch(
-      /^<84>pam_authnft\[\d+\]: Session of bob from fd77::2 is refused: .*users\/bob: there is none; write one/,
+      /^<84>pam_authnft\[\d+\]: Session of bob from fd77::2 is refused: .*users\/bob: there is none, .*; write one/,
     );
     expect(refusal).toContain('AUTHNFT_REASON="missing"');
     for (const field of EVENT_FIELDS) expect(refusal).toContain(` AUTHNFT_${field}="`);

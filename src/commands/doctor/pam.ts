@@ -60,7 +60,7 @@ export function checkPam(files: readonly PamFile[]): Finding[] {
     findings.push(
       warn({
         what: `Services that open login sessions without authnft: ${open.map(({ name }) => name).join(", ")}.`,
-        why: "A member who logs in through one of them has the network of everybody.",
+        why: "A member who logs in through one of them has no session of ours: where pam_systemd makes one, the rules of the user's other sessions hold or no network; where it does not, the network of everybody.",
         mend: `add to each, after the line that brings pam_systemd.so: ${SHIM_LINE}`,
       }),
     );

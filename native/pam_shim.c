@@ -21,6 +21,7 @@
 
 #include <linux/sched.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -41,6 +42,9 @@
 /* These can be replaced at compile time, for the tests only. */
 #ifndef HELPER
 #define HELPER		"/usr/libexec/authnft"
+#endif
+#ifndef GROUP_FRAGMENTS
+#define GROUP_FRAGMENTS	"/etc/authnft/groups"
 #endif
 #ifndef PASSWD_FILE
 #define PASSWD_FILE	"/etc/passwd"
@@ -459,6 +463,22 @@ has_argument(int argc, const char **argv, const char *argument)
 	return 0;
 }
 
+/* Whether there are fragments for groups: only then does it matter which groups a user is in. */
+static int
+has_group_fragments(void)
+{
+	DIR			*directory = opendir(GROUP_FRAGMENTS);
+	const struct dirent	*entry;
+	int			 found = 0;
+
+	if (directory == NULL)
+		return 0;
+	while (!found && (entry = readdir(directory)) != NULL)
+		found = entry->d_name[0] != '.';
+	closedir(directory);
+	return found;
+}
+
 /*
  * The numbers of the user's groups, which decide between fragments for groups. Whoever is in more than the request has
  * room for needs a fragment of their own; so does everybody where the databases do not answer.
@@ -469,7 +489,7 @@ add_groups(struct request *r, const char *name, gid_t gid, const char *type)
 	gid_t	list[GROUPS_MAX];
 	int	count = GROUPS_MAX;
 
-	if (strcmp(type, "open") != 0 || getgrouplist(name, gid, list, &count) == -1)
+	if (strcmp(type, "open") != 0 || !has_group_fragments() || getgrouplist(name, gid, list, &count) == -1)
 		return;
 	add_text(r, ",\"gids\":[");
 	for (int i = 0; i < count; i++) {

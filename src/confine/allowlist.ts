@@ -103,6 +103,7 @@ export const ALLOWED: readonly string[] = [
   "rename",
   "renameat",
   "renameat2",
+  "rmdir",
   "stat",
   "statfs",
   "statx",

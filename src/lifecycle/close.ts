@@ -18,9 +18,11 @@ import {
   cgroupId,
   cgroupIdsBelow,
   cgroupOfProcess,
+  isPopulated,
   killCgroup,
   moveProcess,
   processesIn,
+  removeCgroup,
 } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
@@ -234,7 +236,7 @@ export async function endSession(unit: ScopeUnit): Promise<boolean> {
     const record = readRecord(unit);
     // Asked under the lock: the name may have been given to a new session while we waited.
     const path = record?.cg_path ?? (isLoginScope(unit) ? undefined : cgroupPath(unit, 0));
-    if (path !== undefined && cgroupId(path) !== undefined) {
+    if (path !== undefined && isAlive(path, record)) {
       log({
         level: Level.info,
         message: `${unit} lives; it is not cleaned up. To end it: systemctl stop ${unit}`,
@@ -252,12 +254,20 @@ export async function endSession(unit: ScopeUnit): Promise<boolean> {
       if (record !== undefined) reportEnd(record, out.traffic ?? record.traffic);
     }
     hangUp([], covers);
+    // What was asked of systemd for a scope that had just gone has made it a cgroup again, an empty one.
+    if (path !== undefined) removeCgroup(path);
     removeFile(held.path);
     return true;
   } catch (error) {
     complain(`${unit} could not be cleaned up`, error);
     return false;
   }
+}
+
+/** Whether a scope lives, and is the one that the record is of. */
+function isAlive(path: string, record: SessionRecord | undefined): boolean {
+  const id = cgroupId(path);
+  return record === undefined ? isPopulated(path) : id === BigInt(record.cg_id);
 }
 
 function reportEnd(record: SessionRecord, traffic: Traffic | undefined): void {

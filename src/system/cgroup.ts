@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -70,6 +71,15 @@ export function killCgroup(path: string, { root = CGROUP_ROOT }: At = {}): void 
     writeFileSync(`${root}/${path}/cgroup.kill`, "1", { flag: "r+" });
   } catch (error) {
     if (existsSync(`${root}/${path}`) && !isGone(error)) throw error;
+  }
+}
+
+/** Removes a cgroup that has no process and nothing below it; any other stays. */
+export function removeCgroup(path: string): void {
+  try {
+    rmdirSync(`${CGROUP_ROOT}/${path}`);
+  } catch {
+    // It is gone, or somebody is in it.
   }
 }
 

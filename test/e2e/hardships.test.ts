@@ -243,6 +243,21 @@ for i in 1 2 3; do as_alice 'sed -n s/^0:://p /proc/self/cgroup; ${REACH}' 2>/de
     }
   });
 
+  test("a session that is killed while it is being closed leaves nothing behind", async () => {
+    for (const pause of [0, 3, 6, 9, 12, 15, 18, 25]) {
+      await using session = lab.sshStart(
+        "alice",
+        "setsid -f sleep 60 </dev/null >/dev/null 2>&1; echo ready; read -r _",
+      );
+      await session.expect(/^ready$/m);
+      session.write("\n");
+      await lab.output(`sleep ${pause / 1000}; systemctl kill --signal=KILL 'authnft-*.scope'; true`);
+      await session.exited;
+      await nothingLeft();
+      expect(await lab.output("ls -d /sys/fs/cgroup/authnft.slice/authnft-* 2>/dev/null || true")).toBe("");
+    }
+  }, 60_000);
+
   test("an administrator's addresses for all sessions hold, whatever follows from a fragment", async () => {
     await lab.fragment(
       "alice",

@@ -451,6 +451,15 @@ onBothRoads("logins", (road) => {
     }
   });
 
+  test("su to somebody outside the group is a session of that account's, without rules, and the way back the member's", async () => {
+    const { stdout } = await lab.ssh("alice", `look; echo ${passwordOf("dave")} | su - dave -c look; look`);
+    const [before, dave, after] = looks(stdout);
+    expect(before).toEqual(filtered("alice"));
+    expect(dave).toEqual(unfiltered);
+    expect(after).toEqual(before as View);
+    await nothingLeft();
+  });
+
   test("su, sudo and a caller that cleans nothing, with everything lowered, open a session, and the helper is spared it all", async () => {
     // Soft limits: out of lowered hard ones only CAP_SYS_RESOURCE helps, which root of a container may not have.
     const lowered = `

@@ -4,7 +4,7 @@
 // clang, lld, cppcheck, valgrind, libpam0g-dev and libclang-rt-dev; changes nothing outside its own directory.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync } from "node:fs";
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import {
   type Build,
   CHECK,
@@ -336,6 +336,19 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
           `"ruser":"eve","pid":${opened.facts.get("pid")},"args":["rhost_policy=strict","claims_env=CLAIMS","debug"],` +
           '"env":{"AUTHNFT_CORRELATION":"abc","CLAIMS":"123"},"session":""}',
       );
+    });
+
+    test("tells the user's groups where there are fragments for groups, and only there asks for them", async () => {
+      const asked = async () => (await session({})).facts.get("asked");
+      try {
+        mkdirSync(rig.path("groups"));
+        expect(await asked()).toBe("person 0 group 0 list 0");
+        writeFileSync(rig.path("groups/staff"), "");
+        expect(await asked()).toBe("person 0 group 0 list 1");
+        expect(rig.request).toMatchObject({ user: "alice", gids: [1000] });
+      } finally {
+        rmSync(rig.path("groups"), { recursive: true, force: true });
+      }
     });
 
     test("has empty strings for what PAM does not know, and no variables that are not set", async () => {

@@ -158,6 +158,7 @@ export class Rig implements Disposable {
       define("HELPER", at("helper")),
       define("PASSWD_FILE", at("passwd")),
       define("GROUP_FILE", at("group")),
+      define("GROUP_FRAGMENTS", at("groups")),
       define("CGROUP_ROOT", this.cgroups),
     ];
     const deadline = `-DDEADLINE_MS=${DEADLINE_MS}`;

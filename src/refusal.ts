@@ -46,6 +46,25 @@ export class Refusal extends Error {
   }
 }
 
+/** Is told of a refusal where more than the first of them is of interest. */
+export type Refused = (refusal: Refusal) => void;
+
+/**
+ * Does something that may be refused. Where somebody wants to be told of refusals, it is told, and nothing comes back.
+ *
+ * @throws {Refusal} where nobody is there to be told
+ */
+export function attempt<Result>(refused: Refused | undefined, act: () => Result): Result | undefined {
+  if (refused === undefined) return act();
+  try {
+    return act();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    refused(error);
+    return undefined;
+  }
+}
+
 /** Makes one printable line of any text: what reaches a log or a terminal must not carry control characters. */
 export function oneLine(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ").trim();

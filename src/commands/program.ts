@@ -21,14 +21,16 @@ Files:
 
 Examples:
   sudo ./authnft install         lay out the program on this host
+  authnft example                policies to begin with
   sudo authnft doctor            find out what is missing or wrong, and how to mend it
   sudo authnft verify            try to get past the policies of live sessions
   sudo authnft restore           bring them back after the ruleset was flushed
+  sudo authnft check             find mistakes in the policies before a login does
   sudo nft list table inet authnft
                                  the sessions' rules, as they are in force
   journalctl -t pam_authnft      what happened to sessions, and why one was refused
 
-See pam_authnft(8) for the PAM line and its arguments, and for what a policy may say.`;
+See pam_authnft(8) for the PAM line and its arguments, and authnft-fragment(5) for what a policy may say.`;
 
 /**
  * Runs an administrator's verb.
@@ -106,6 +108,61 @@ Examples:
     )
     .action(async (options: { json?: true }) => {
       code = await (await import("./doctor.ts")).runDoctor({ json: options.json === true, ...terminal });
+    });
+
+  program
+    .command("example")
+    .argument("[name]", "which one to print; a list of all when left out")
+    .description("Print a fragment to begin with, or list those that there are.")
+    .addHelpText(
+      "after",
+      `
+The addresses in them are those that are kept for documentation (192.0.2.10, 198.51.100.0/24, 2001:db8::/32): put yours
+there. The texts are in /usr/share/doc/authnft/examples as well; authnft-fragment(5) says what else a fragment may hold.
+
+Examples:
+  authnft example
+  authnft example web-only | sudo tee /etc/authnft/users/alice`,
+    )
+    .action(async (name: string | undefined) => {
+      code = (await import("./example.ts")).runExample(name);
+    });
+
+  program
+    .command("check")
+    .argument("[file or user...]", "what to check; every file below /etc/authnft when left out")
+    .description(
+      "Check policies as a login would, and say what is wrong or hardly meant, where, and what to write instead.",
+    )
+    .option(
+      "--user <name>",
+      "check the fragment that holds for this user, or files as if they were that user's",
+    )
+    .option("--root <directory>", "check the copy of /etc/authnft below this directory")
+    .option("--json", "print what was found as JSON")
+    .addHelpText(
+      "after",
+      `
+As root it also loads each policy behind the real table in a private network namespace, so that nftables has its say;
+nothing that is in force changes. Anybody else has the syntax checked. A file elsewhere, such as one that a tool is about
+to put in place, is checked as if it were a fragment. Warnings are for what is allowed and hardly meant.
+
+Exits with 0 if logins would take everything, with 1 if not, with 2 if a file or user is not there.
+
+Examples:
+  sudo authnft check                            everything
+  sudo authnft check --user alice               which fragment holds for alice, why, and is it right?
+  sudo authnft check --user alice /tmp/new      before it becomes alice's: "validate" of configuration management
+  authnft check --root . etc/authnft/default    in a repository, without root, before a commit
+  sudo authnft check --json | jq '.errors[]'`,
+    )
+    .action(async (names: string[], options: { user?: string; root?: string; json?: true }) => {
+      code = await (await import("./check.ts")).runCheck(names, {
+        user: options.user,
+        root: options.root,
+        json: options.json === true,
+        ...terminal,
+      });
     });
 
   program

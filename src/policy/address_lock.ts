@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { isIPv4, isIPv6 } from "node:net";
 import { type Policy, rulesOf, type Subject } from "./compile.ts";
+import { Reader, takeComment, takeRemark } from "./reader.ts";
 import { type Token, tokenise } from "./tokenise.ts";
 
 /** Addresses that begin with the same bits. */
@@ -170,30 +171,6 @@ function takeCgroup(reader: Reader): boolean {
   return reader.take("socket", "cgroupv2", "level") && /^[0-9]+$/.test(reader.next());
 }
 
-/** Takes a statement that only tells, and lets every packet go on. */
-function takeRemark(reader: Reader): boolean {
-  if (reader.take("counter")) {
-    if (reader.take("packets")) return reader.takeValue() && reader.take("bytes") && reader.takeValue();
-    return !reader.take("name") || reader.takeValue();
-  }
-  if (reader.take("log")) {
-    for (;;) {
-      if (reader.takeOne("prefix", "level", "group", "snaplen", "queue-threshold") !== undefined) {
-        if (!reader.takeValue()) return false;
-      } else if (reader.take("flags")) {
-        if (reader.takeOne("all", "skuid", "ether") === undefined && !reader.take("ip", "options"))
-          return false;
-      } else return true;
-    }
-  }
-  return (
-    reader.attempt(() => {
-      if (reader.takeOne("meta", "ct") === undefined || !reader.take("mark", "set")) return undefined;
-      return reader.take("meta", "mark") || reader.take("ct", "mark") || reader.takeValue() || undefined;
-    }) ?? false
-  );
-}
-
 /** Takes a condition on how much there has been. */
 function takeLimit(reader: Reader): boolean {
   if (reader.take("limit", "rate")) {
@@ -258,61 +235,6 @@ function takeAsked(reader: Reader): boolean {
     return Object.hasOwn(ASKED, of) ? reader.takeOne(...(ASKED[of] ?? [])) : undefined;
   });
   return cgroup !== undefined || field !== undefined;
-}
-
-function takeComment(reader: Reader): void {
-  if (reader.take("comment")) reader.takeValue();
-}
-
-/** Words that stand where a value might, and make something else of what is around them. */
-const NO_VALUES = new Set(["and", "or", "xor", "lshift", "rshift", "map", "vmap", "set", "."]);
-
-/** Goes through a rule's tokens. What is taken is taken whole or not at all. */
-class Reader {
-  #at = 0;
-  readonly #tokens: readonly Token[];
-
-  constructor(tokens: readonly Token[]) {
-    this.#tokens = tokens;
-  }
-
-  get done(): boolean {
-    return this.#at >= this.#tokens.length;
-  }
-
-  /** Takes the next token, whatever it is. */
-  next(): string {
-    return this.#tokens[this.#at++]?.text ?? "";
-  }
-
-  /** Takes tokens if these are next. A string is never one of them, for it is in quotes. */
-  take(...texts: readonly string[]): boolean {
-    if (!texts.every((text, index) => this.#tokens[this.#at + index]?.text === text)) return false;
-    this.#at += texts.length;
-    return true;
-  }
-
-  /** Takes the next token if it is one of some. */
-  takeOne<Text extends string>(...texts: readonly Text[]): Text | undefined {
-    return texts.find((text) => this.take(text));
-  }
-
-  /** Takes a word, a number or a string. */
-  takeValue(): boolean {
-    const token = this.#tokens[this.#at];
-    if (token === undefined || token.kind === "mark" || token.kind === "end" || NO_VALUES.has(token.text))
-      return false;
-    this.#at++;
-    return true;
-  }
-
-  /** Takes back what `take` took when nothing comes of it. */
-  attempt<T>(take: () => T | undefined): T | undefined {
-    const start = this.#at;
-    const taken = take();
-    if (taken === undefined) this.#at = start;
-    return taken;
-  }
 }
 
 /** Whether a prefix stands for groups of receivers, whose answers come from addresses of their own. */

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { Refusal } from "../refusal.ts";
+import { attempt, Refusal, type Refused } from "../refusal.ts";
 import {
+  type Addition,
   addressFamilies,
   checkAddition,
   isAddition,
+  namedAtLeast,
   ownObjects,
   parseAddition,
   statements,
@@ -16,6 +18,7 @@ import {
   type OwnObjects,
   type RenderOptions,
   render,
+  UnknownObject,
 } from "./rule.ts";
 import { locate, type Place, type Token } from "./tokenise.ts";
 
@@ -28,6 +31,8 @@ export type CompiledObject = {
   /** What stands behind the name, braces included; empty for none. */
   readonly definition: string;
   readonly place: Place;
+  /** What the definition was made of. */
+  readonly tokens: readonly Token[];
 };
 
 /** Elements of a set or map of the fragment's own. */
@@ -36,6 +41,7 @@ export type CompiledElement = {
   readonly name: string;
   readonly definition: string;
   readonly place: Place;
+  readonly tokens: readonly Token[];
 };
 
 /** A rule of the fragment, made fit for a chain of its own. */
@@ -45,13 +51,20 @@ export type CompiledRule = {
   readonly chain: string;
   readonly body: string;
   readonly place: Place;
+  /** What the body was made of. */
+  readonly tokens: readonly Token[];
 };
 
 /** A piece of a policy: a command of the fragment. */
 export type CompiledPart = CompiledObject | CompiledElement | CompiledRule;
 
 /** What came of a fragment, in its order, and words for the log on what was left out. */
-export type Policy = { readonly parts: readonly CompiledPart[]; readonly notes: readonly string[] };
+export type Policy = {
+  readonly parts: readonly CompiledPart[];
+  readonly notes: readonly string[];
+  /** What the fragment has of its own. */
+  readonly own: OwnObjects;
+};
 
 /** What a fragment is compiled for. */
 export type CompileOptions = RenderOptions & {
@@ -80,12 +93,26 @@ export function rulesOf({ parts }: Pick<Policy, "parts">): CompiledRule[] {
  *
  * `accept` becomes a `goto` to the chain that remembers the flow.
  *
+ * @param refused is told of all that is wrong, instead of the first being thrown; what comes back lacks it then
  * @throws {Refusal} `content`
  */
-export function compileFragment(fragment: Fragment, options: CompileOptions): Policy {
-  checkWhole(fragment, options);
-  const additions = fragment.commands.filter(isAddition).map(parseAddition);
-  const own = ownObjects(additions);
+export function compileFragment(fragment: Fragment, options: CompileOptions, refused?: Refused): Policy {
+  let faults = 0;
+  const fault =
+    refused &&
+    ((refusal: Refusal): void => {
+      faults++;
+      refused(refusal);
+    });
+  attempt(fault, () => checkWhole(fragment, options));
+  const broken = new Set<Command>();
+  const additions = fragment.commands.filter(isAddition).flatMap((command): Addition[] => {
+    const addition = attempt(fault, () => parseAddition(command));
+    if (addition !== undefined) return [addition];
+    broken.add(command);
+    return namedAtLeast(command);
+  });
+  const own = ownObjects(additions, fault);
   const parts: CompiledPart[] = [];
   const notes: string[] = [];
   const leftOut = (place: Place, what: string, missing: string): void => {
@@ -93,7 +120,7 @@ export function compileFragment(fragment: Fragment, options: CompileOptions): Po
       `${locate(place)}: the ${what} is left out: it needs ${missing}, which this session does not have`,
     );
   };
-  for (const command of fragment.commands) {
+  const compile = (command: Command): void => {
     const place = command[0].place;
     const addition = additions.find((other) => other.command === command);
     if (addition === undefined) {
@@ -106,8 +133,9 @@ export function compileFragment(fragment: Fragment, options: CompileOptions): Po
           chain,
           body: render(body, own, { ...options, returns: own.has(chain) }),
           place,
+          tokens: body,
         });
-      continue;
+      return;
     }
     checkAddition(addition, additions, own);
     const { kind, name, body } = addition;
@@ -119,28 +147,32 @@ export function compileFragment(fragment: Fragment, options: CompileOptions): Po
     const missing = missingAddress(body, options.subject, more.length === 0 ? family : undefined);
     if (missing !== undefined) {
       leftOut(place, "element", missing);
-      continue;
+      return;
     }
     const created = asCreated(kind, body);
     const text = (tokens: readonly Token[]): string => render(tokens, own, { ...options, returns: true });
-    parts.push({ kind, name, definition: text(created.definition), place });
+    parts.push({ kind, name, definition: text(created.definition), place, tokens: created.definition });
     if (created.elements.length > 0)
-      parts.push({ kind: "element", name, definition: text(created.elements), place });
-  }
-  if (!parts.some(({ kind }) => kind === "rule")) {
-    throw new Refusal(
-      "content",
-      `Cannot use the fragment ${options.path}: no rule is left of it${notes.length > 0 ? `, for ${notes.join("; ")}` : ""}; add one for every session.`,
-    );
-  }
-  return { parts, notes };
+      parts.push({
+        kind: "element",
+        name,
+        definition: text(created.elements),
+        place,
+        tokens: created.elements,
+      });
+  };
+  for (const command of fragment.commands) if (!broken.has(command)) attempt(fault, () => compile(command));
+  if (faults === 0) attempt(fault, () => checkLeft(parts, notes, options));
+  return { parts, notes, own };
+}
+
+/** Whether a fragment is for sessions with an address only: "# require address". */
+export function asksForAddress({ comments }: Fragment): boolean {
+  return comments.some((comment) => /^require\s+address\.?$/i.test(comment));
 }
 
 function checkWhole(fragment: Fragment, options: CompileOptions): void {
-  if (
-    options.subject.address === undefined &&
-    fragment.comments.some((comment) => /^require\s+address\.?$/i.test(comment))
-  ) {
+  if (options.subject.address === undefined && asksForAddress(fragment)) {
     throw new Refusal(
       "content",
       `Cannot use the fragment ${options.path}: it asks for a client address ("# require address"), and this session has none; log in over the network, or drop that line.`,
@@ -158,6 +190,14 @@ function checkWhole(fragment: Fragment, options: CompileOptions): void {
       `Cannot use the fragment ${options.path}: ${fragment.commands.length} rules are more than ${RULE_LIMIT}, and each login would wait for them; put many addresses or ports into one rule: { a, b, … }.`,
     );
   }
+}
+
+function checkLeft(parts: readonly CompiledPart[], notes: readonly string[], options: CompileOptions): void {
+  if (parts.some(({ kind }) => kind === "rule")) return;
+  throw new Refusal(
+    "content",
+    `Cannot use the fragment ${options.path}: no rule is left of it${notes.length > 0 ? `, for ${notes.join("; ")}` : ""}; add one for every session.`,
+  );
 }
 
 /** A definition as nft takes it on one line behind "create", and apart from it the elements, which nft 1.0.6 passes over there. */
@@ -195,8 +235,7 @@ function parseAddRule(command: Command, own: OwnObjects): { chain: string; body:
   const isOwn = own.get(name) === "chain";
   const chain = isOwn ? name : Object.hasOwn(DIRECTIONS, name) ? DIRECTIONS[name] : undefined;
   if (chain === undefined) {
-    throw new Refusal(
-      "content",
+    throw new UnknownObject(
       `${locate((rest[0] ?? verb).place)}: a fragment's rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "${name}".`,
     );
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { Refusal } from "../refusal.ts";
+import { attempt, Refusal, type Refused } from "../refusal.ts";
 import type { Command } from "./read.ts";
-import { checkBody, type ObjectKind, type OwnObjects, refuseName } from "./rule.ts";
+import { checkBody, type ObjectKind, type OwnObjects, refuseName, UnknownObject } from "./rule.ts";
 import { locate, type Token } from "./tokenise.ts";
 
 /** A command that adds something of the fragment's own, or an element to it. */
@@ -110,6 +110,13 @@ export function parseAddition(command: Command): Addition {
   return { kind, name: name.text, body, command };
 }
 
+/** The name and the kind that an addition gives, however wrong the rest of it is: what names it is not to be blamed. */
+export function namedAtLeast(command: Command): Addition[] {
+  const [, object, , , name] = command;
+  if (object === undefined || name?.kind !== "word") return [];
+  return [{ kind: object.text as Addition["kind"], name: name.text, body: [], command }];
+}
+
 function depthAt(tokens: readonly Token[], index: number): number {
   let depth = 0;
   for (const token of tokens.slice(0, index + 1)) {
@@ -119,18 +126,18 @@ function depthAt(tokens: readonly Token[], index: number): number {
   return depth;
 }
 
-/** The names that a fragment gives. @throws {Refusal} `content`, when one is given twice */
-export function ownObjects(additions: readonly Addition[]): OwnObjects {
+/** The names that a fragment gives. @throws {Refusal} `content`, when one is given twice, unless somebody is to be told instead */
+export function ownObjects(additions: readonly Addition[], refused?: Refused): OwnObjects {
   const own = new Map<string, ObjectKind>();
   for (const { kind, name, command } of additions) {
     if (kind === "element") continue;
-    if (own.has(name)) {
+    attempt(refused, () => {
+      if (!own.has(name)) return own.set(name, kind);
       throw new Refusal(
         "content",
         `${locate(command[0].place)}: there is a ${own.get(name)} "${name}" already; give each its own name.`,
       );
-    }
-    own.set(name, kind);
+    });
   }
   return own;
 }
@@ -149,8 +156,7 @@ export function checkAddition(addition: Addition, additions: readonly Addition[]
       (other) => other.name === name && (other.kind === "set" || other.kind === "map"),
     );
     if (set === undefined) {
-      throw new Refusal(
-        "content",
+      throw new UnknownObject(
         `${locate(command[0].place)}: there is no set or map "${name}" in this fragment; add it, with "add set inet authnft ${name} { … }".`,
       );
     }

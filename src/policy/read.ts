@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { posix } from "node:path";
-import { Refusal } from "../refusal.ts";
-import { locate, type Place, type Token, tokenise } from "./tokenise.ts";
+import { attempt, Refusal, type Refused } from "../refusal.ts";
+import { locate, type Place, type Token, type Tokens, tokenise } from "./tokenise.ts";
 
 /** Where fragments and what they include must be. */
 export const FRAGMENT_DIRECTORY = "/etc/authnft";
@@ -15,9 +15,10 @@ export const SIZE_LIMIT = 1 << 20;
 /**
  * Reads one file of a policy, and vouches for it: that nobody but root can have written it.
  *
+ * @param from the `include` that names it; `undefined` for the fragment itself
  * @throws {Refusal} `missing` or `perms`
  */
-export type ReadTrusted = (path: string, sizeLimit: number) => Uint8Array;
+export type ReadTrusted = (path: string, sizeLimit: number, from: Place | undefined) => Uint8Array;
 
 /** One command of a fragment: its tokens without the end. Never empty. */
 export type Command = readonly [Token, ...Token[]];
@@ -28,9 +29,10 @@ export type Fragment = { readonly commands: readonly Command[]; readonly comment
 /**
  * Reads a fragment and everything that it includes, each file once per `include`.
  *
+ * @param refused is told of all that is wrong, instead of the first being thrown; what comes back lacks it then
  * @throws {Refusal} `missing`, `perms` or `content`
  */
-export function readFragment(path: string, read: ReadTrusted): Fragment {
+export function readFragment(path: string, read: ReadTrusted, refused?: Refused): Fragment {
   const commands: Command[] = [];
   const comments: string[] = [];
   let left = SIZE_LIMIT;
@@ -49,17 +51,17 @@ export function readFragment(path: string, read: ReadTrusted): Fragment {
         `${where}fragments are included more than ${DEPTH_LIMIT} deep: ${chain.join(" → ")}; make it flatter.`,
       );
     }
-    const bytes = read(file, left);
+    const bytes = read(file, left, from);
     left -= bytes.length;
-    const pieces = tokenise(file, decode(file, bytes));
+    const pieces = tokenise(file, decode(file, bytes), refused);
     comments.push(...pieces.comments);
-    for (const command of splitCommands(pieces.tokens)) {
-      if (command[0].text === "include") visit(includedPath(command), [...chain, file], command[0].place);
-      else commands.push(command);
+    for (const command of splitCommands(pieces)) {
+      if (command[0].text !== "include") commands.push(command);
+      else attempt(refused, () => visit(includedPath(command), [...chain, file], command[0].place));
     }
   }
 
-  visit(path, [], undefined);
+  attempt(refused, () => visit(path, [], undefined));
   return { commands, comments };
 }
 
@@ -86,14 +88,16 @@ const BRACED = new Set(["set", "map", "counter", "quota", "limit"]);
  * Cuts tokens into commands. A line's end inside braces belongs to the list there, as in nft; in the braces of an object it
  * stands between statements, and is kept as a `;`.
  */
-function splitCommands(tokens: readonly Token[]): Command[] {
+function splitCommands({ tokens, broken }: Tokens): Command[] {
   const commands: Command[] = [];
   let current: Token[] = [];
   const open: Token[] = [];
   let joined = false;
   const finish = (): void => {
     const [first, ...rest] = current;
-    if (first !== undefined) commands.push([first, ...rest]);
+    // What is left of a broken line would be blamed for what is missing.
+    const whole = !current.some(({ place }) => broken.has(place.line));
+    if (first !== undefined && whole) commands.push([first, ...rest]);
     current = [];
   };
   for (const token of tokens) {
@@ -113,12 +117,12 @@ function splitCommands(tokens: readonly Token[]): Command[] {
     current.push(joined ? { ...token, spaced: true } : token);
     joined = false;
     if (token.text === "{") open.push(token);
-    if (token.text === "}" && open.pop() === undefined) {
+    if (token.text === "}" && open.pop() === undefined && broken.size === 0) {
       throw new Refusal("content", `${locate(token.place)}: this "}" closes nothing.`);
     }
   }
   const unclosed = open.pop();
-  if (unclosed !== undefined)
+  if (unclosed !== undefined && broken.size === 0)
     throw new Refusal("content", `${locate(unclosed.place)}: this "{" is never closed.`);
   finish();
   return commands;

@@ -27,6 +27,13 @@ export type RenderOptions = {
   readonly subject: Subject;
 };
 
+/** A fragment names an object that it does not add itself; a file that includes it might. */
+export class UnknownObject extends Refusal {
+  constructor(message: string) {
+    super("content", message);
+  }
+}
+
 /** Names of our sets in a published form of fragments, and what they are called now. */
 const SET_ALIASES: Readonly<Record<string, string>> = {
   session_v4: "session_map_ipv4",
@@ -127,8 +134,7 @@ export function checkBody(body: readonly Token[], own: OwnObjects): void {
     if (token.kind !== "word") return;
     if (token.text === "jump" || token.text === "goto") {
       if (next?.kind !== "word" || own.get(next.text) !== "chain") {
-        throw new Refusal(
-          "content",
+        throw new UnknownObject(
           `${where}: "${token.text} ${next?.text ?? ""}" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.`,
         );
       }
@@ -136,8 +142,7 @@ export function checkBody(body: readonly Token[], own: OwnObjects): void {
     if (token.text === "name" && isNamedObject(before)) {
       const name = unquoted(next);
       if (own.get(name) !== before.text) {
-        throw new Refusal(
-          "content",
+        throw new UnknownObject(
           `${where}: there is no ${before.text} "${name}" in this fragment; add it, with "add ${before.text} inet authnft <name>".`,
         );
       }
@@ -173,15 +178,13 @@ export function checkBody(body: readonly Token[], own: OwnObjects): void {
 function checkSet(mark: Token, name: Token, own: OwnObjects, before: Token | undefined): void {
   const kind = own.get(name.text);
   if (before?.kind === "word" && /^v?map$/.test(before.text) && kind !== "map") {
-    throw new Refusal(
-      "content",
+    throw new UnknownObject(
       `${locate(mark.place)}: there is no map "${name.text}" in this fragment; add it, with "add map inet authnft <name> { type … : …; }".`,
     );
   }
   if (SESSION_SETS.has(aliased(name.text)) || kind === "set" || kind === "map") return;
   if (["ih", "nh", "th", "ll"].includes(name.text)) return; // raw payload: "@th,16,16"
-  throw new Refusal(
-    "content",
+  throw new UnknownObject(
     `${locate(mark.place)}: cannot use the set "@${name.text}": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".`,
   );
 }
@@ -226,13 +229,40 @@ export function render(
   own: OwnObjects,
   options: RenderOptions & { readonly returns: boolean },
 ): string {
-  let text = "";
+  return rendered(body, own, options)
+    .map(({ text }) => text)
+    .join("")
+    .trim();
+}
+
+/** The token that a place in rendered text comes from; `undefined` outside of it. */
+export function tokenAt(
+  body: readonly Token[],
+  own: OwnObjects,
+  options: RenderOptions & { readonly returns: boolean; readonly offset: number },
+): Token | undefined {
+  const pieces = rendered(body, own, options);
+  const [first] = pieces;
+  // A blank before the first word was trimmed.
+  let end = first === undefined ? 0 : first.text.trimStart().length - first.text.length;
+  return pieces.find(({ text }) => {
+    end += text.length;
+    return options.offset < end;
+  })?.token;
+}
+
+function rendered(
+  body: readonly Token[],
+  own: OwnObjects,
+  options: RenderOptions & { readonly returns: boolean },
+): { readonly text: string; readonly token: Token }[] {
+  const pieces: { text: string; token: Token }[] = [];
   for (let index = 0; index < body.length; index++) {
     const token = body[index];
     if (token === undefined) break;
     const before = body[index - 1];
     const next = body[index + 1];
-    const glue = token.spaced && text !== "" ? " " : "";
+    const glue = token.spaced && pieces.length > 0 ? " " : "";
     const { text: word, kind } = token;
     let piece = word;
     if (kind === "word" && (word === "accept" || (word === "return" && !options.returns)))
@@ -255,9 +285,9 @@ export function render(
       index++;
     }
     // What we put there must not run together with what stands beside it.
-    text += piece === word ? glue + piece : ` ${piece} `;
+    pieces.push({ text: piece === word ? glue + piece : ` ${piece} `, token });
   }
-  return text.trim();
+  return pieces;
 }
 
 function value(variable: string | undefined, subject: Subject): string {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { isIPv6 } from "node:net";
-import { Refusal } from "../refusal.ts";
+import { attempt, Refusal, type Refused } from "../refusal.ts";
 
 /** A place in a file, for messages. Lines and columns count from 1. */
 export type Place = { readonly file: string; readonly line: number; readonly column: number };
@@ -23,7 +23,12 @@ export type Token = {
 };
 
 /** A fragment's text in pieces, and the comments that stand in it. */
-export type Tokens = { readonly tokens: readonly Token[]; readonly comments: readonly string[] };
+export type Tokens = {
+  readonly tokens: readonly Token[];
+  readonly comments: readonly string[];
+  /** The lines, from 1, of which something was left out because it is wrong. */
+  readonly broken: ReadonlySet<number>;
+};
 
 const BLANK = /[ \t]+/y;
 const CONTINUED = /\\\n/y;
@@ -48,11 +53,13 @@ const MARK = /[{}()[\],:=!<>&|^+*@$~/%'-]/y;
 /**
  * Takes text apart as nft's scanner does.
  *
+ * @param refused is told of what is wrong, a line each at most, instead of the first being thrown
  * @throws {Refusal} `content`, for what the scanner would not read, or could read in a second way.
  */
-export function tokenise(file: string, text: string): Tokens {
+export function tokenise(file: string, text: string, refused?: Refused): Tokens {
   const tokens: Token[] = [];
   const comments: string[] = [];
+  const broken = new Set<number>();
   let at = 0;
   let line = 1;
   let lineStart = 0;
@@ -65,6 +72,13 @@ export function tokenise(file: string, text: string): Tokens {
   const newLine = (end: number): void => {
     line++;
     lineStart = end;
+  };
+  const refuse = (what: string): void => {
+    attempt(refused, () => {
+      throw new Refusal("content", `${locate(place())}: ${what}`);
+    });
+    broken.add(line);
+    while (at < text.length && text[at] !== "\n") at++;
   };
   while (at < text.length) {
     const skipped = match(BLANK) ?? match(CONTINUED) ?? match(COMMENT);
@@ -89,20 +103,20 @@ export function tokenise(file: string, text: string): Tokens {
     // As for nft, the longest wins, and of two the word.
     const number = value.length > (word?.length ?? 0) ? value : undefined;
     const piece = string ?? number ?? word ?? match(MARK);
-    if (piece === undefined) throw new Refusal("content", `${locate(place())}: ${describe(character)}`);
+    if (piece === undefined) {
+      refuse(describe(character));
+      continue;
+    }
     const kind = piece === string ? "string" : piece === number ? "number" : piece === word ? "word" : "mark";
     tokens.push({ kind, text: piece, place: place(), spaced });
     at += piece.length;
     spaced = false;
     // nft would begin a new word here: "22jump" jumps.
     if (kind === "number" && match(RUNS_ON) !== undefined) {
-      throw new Refusal(
-        "content",
-        `${locate(place())}: for nftables "${piece}" ends here, and a new word begins; put a blank between.`,
-      );
+      refuse(`for nftables "${piece}" ends here, and a new word begins; put a blank between.`);
     }
   }
-  return { tokens, comments };
+  return { tokens, comments, broken };
 }
 
 function longest(found: readonly (string | undefined)[]): string {

@@ -10,6 +10,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  type Stats,
   statSync,
   unlinkSync,
   writeSync,
@@ -35,6 +36,19 @@ export function readTrusted(
       throw new Refusal("perms", `Cannot read fragment ${path}: ${directory} is no directory; make it one.`);
     checkOwner(path, directory, stat);
   }
+  return readPlain(path, { sizeLimit: options.sizeLimit, check: (stat) => checkOwner(path, path, stat) });
+}
+
+/**
+ * Reads a plain file, whoever may have written it; a symbolic link is none.
+ *
+ * @param options.check looks at the open file before it is read
+ * @throws {Refusal} `missing`, `perms` when it is no plain file, `content` when it is longer than `sizeLimit` bytes; what `check` throws
+ */
+export function readPlain(
+  path: string,
+  options: { readonly sizeLimit: number; readonly check?: (stat: Stats) => void },
+): Uint8Array {
   let fd: number;
   try {
     // O_NONBLOCK: opening a FIFO must not wait for a writer.
@@ -49,7 +63,7 @@ export function readTrusted(
         "perms",
         `Cannot read fragment ${path}: it is no plain file; put the fragment's text there.`,
       );
-    checkOwner(path, path, stat);
+    options.check?.(stat);
     if (stat.size > options.sizeLimit) {
       throw new Refusal(
         "content",
@@ -78,7 +92,12 @@ export function isThere(path: string): boolean {
   }
 }
 
-function checkOwner(
+/**
+ * Checks that only root can have written a file.
+ *
+ * @throws {Refusal} `perms`
+ */
+export function checkOwner(
   fragment: string,
   path: string,
   stat: { readonly uid: number; readonly mode: number },

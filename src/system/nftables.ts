@@ -32,6 +32,9 @@ const nft = {
   runFile: library.func("nft_run_cmd_from_filename", "int", [Context, "const char *"]),
 };
 
+/** Something that libnftables complains of: the line of the transaction, from 0, the byte in it, from 0, and what it says. */
+export type Complaint = { readonly line: number; readonly offset: number; readonly text: string };
+
 /** nftables refused a transaction: nothing of it is in force. */
 export class TransactionError extends Error {
   override readonly name = "TransactionError";
@@ -43,6 +46,8 @@ export class TransactionError extends Error {
     readonly line: number | undefined,
     /** The first complaint, on one line and without its place. */
     readonly complaint: string,
+    /** All complaints that name a place in the transaction. */
+    readonly complaints: readonly Complaint[] = [],
   ) {
     super(complaint);
   }
@@ -68,6 +73,9 @@ export function runTransaction(lines: readonly string[]): void {
       output,
       line === undefined ? undefined : Number(line) - 1,
       complaint ?? first ?? "",
+      [...output.matchAll(/^\/proc\/self\/fd\/\d+:(\d+):(\d+)(?:-\d+)?: (?:Error: )?(.*)$/gm)].map(
+        ([, line, column, text = ""]) => ({ line: Number(line) - 1, offset: Number(column) - 1, text }),
+      ),
     );
   } finally {
     closeSync(fd);
@@ -83,10 +91,19 @@ const NFT_CTX_OUTPUT_STATELESS = 1 << 2; // nftables/libnftables.h
  * @returns nothing when there is none
  */
 export function listTable(table: string): string {
+  return listing(`list table ${table}`);
+}
+
+/** All chains of all tables as nft prints them, without their rules. */
+export function listChains(): string {
+  return listing("list chains");
+}
+
+function listing(command: string): string {
   let listing = "";
   const complaint = attempt((context) => {
     nft.setOutput(context, NFT_CTX_OUTPUT_STATELESS);
-    const result = nft.runBuffer(context, `list table ${table}`);
+    const result = nft.runBuffer(context, command);
     listing = String(nft.getOutput(context) ?? "");
     return result;
   });

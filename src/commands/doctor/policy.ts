@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readdirSync } from "node:fs";
-import { compileFragment } from "../../policy/compile.ts";
-import { FRAGMENT_DIRECTORY, readFragment } from "../../policy/read.ts";
+import { findFragment } from "../../policy/find.ts";
+import { FRAGMENT_DIRECTORY } from "../../policy/read.ts";
 import { Refusal } from "../../refusal.ts";
 import { hostCommand } from "../../system/host_command.ts";
 import { readText } from "../../system/text_file.ts";
-import { type Check, type Finding, fail, faultOf, ok, warn } from "./finding.ts";
+import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 
 const USERS = `${FRAGMENT_DIRECTORY}/users`;
 
@@ -16,47 +16,50 @@ export const POLICY_CHECKS: readonly Check[] = [
 ];
 
 async function checkFragments(): Promise<Finding[]> {
-  const { readTrusted } = await import("../../system/files.ts");
-  const names = fragmentNames();
-  const faults = names.flatMap((name): Finding[] => {
-    const path = `${USERS}/${name}`;
-    try {
-      const fragment = readFragment(path, (file, sizeLimit) =>
-        readTrusted(file, { top: FRAGMENT_DIRECTORY, sizeLimit }),
-      );
-      // An address of the documentation range stands for the one that the session will have.
-      const subject = { id: 1000, name, address: { family: "ip", text: "192.0.2.1" } } as const;
-      compileFragment(fragment, { path, prefix: "trial", level: 2, subject });
-      return [];
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      return [fail(faultOf(error.message, `The logins of ${name} are refused.`, `edit ${path}`))];
+  const { check, UnknownName } = await import("../../lifecycle/check.ts");
+  try {
+    const { files, diagnoses, gaps } = await check({
+      names: [],
+      user: undefined,
+      root: "",
+      tries: true,
+      progress: () => undefined,
+    });
+    const errors = diagnoses.filter(({ level }) => level === "error");
+    if (errors.length === 0) {
+      const warnings = diagnoses.length === 0 ? "" : `; "authnft check" warns of ${diagnoses.length}`;
+      const said =
+        files.length === 0
+          ? `There is no fragment below ${FRAGMENT_DIRECTORY}.`
+          : `Files of policies that would be accepted: ${files.length}${warnings}.`;
+      return [ok([said, ...gaps].join(" "))];
     }
-  });
-  if (faults.length > 0) return faults;
-  return [
-    ok(
-      names.length === 0
-        ? `There is no fragment in ${USERS}.`
-        : `Fragments that would be accepted: ${names.length}.`,
-    ),
-  ];
+    return errors.map(({ file, line, column, message, advice }) =>
+      fail({
+        what: `${file}${line === undefined ? "" : `:${line}:${column}`}: ${message}.`,
+        why: "The logins for which this file holds, or that include it, are refused.",
+        mend: `${advice ?? `edit ${file}`}\nauthnft check`,
+      }),
+    );
+  } catch (error) {
+    if (!(error instanceof UnknownName)) throw error;
+    return [ok(`There is no ${FRAGMENT_DIRECTORY} yet.`)];
+  }
 }
 
-function checkMembers(): Finding[] {
+async function checkMembers(): Promise<Finding[]> {
   const group = hostCommand("getent", "group", "authnft");
   if (!group?.ok) return [];
   const members = memberNames(group.stdout, readText("/etc/passwd") ?? "");
-  const fragments = new Set(fragmentNames());
-  const without = members.filter((name) => !fragments.has(name));
-  const idle = [...fragments].filter((name) => !members.includes(name));
+  const without = await membersWithout(members);
+  const idle = namesIn(USERS).filter((name) => !members.includes(name));
   const findings: Finding[] = [];
   if (without.length > 0) {
     findings.push(
       warn({
         what: `Members without a fragment: ${without.join(", ")}.`,
         why: "A member whom no policy covers is refused.",
-        mend: `write ${USERS}/<name>, or "gpasswd --delete <name> authnft"`,
+        mend: `write ${USERS}/<name>, ${FRAGMENT_DIRECTORY}/groups/<group> or ${FRAGMENT_DIRECTORY}/default, or "gpasswd --delete <name> authnft"`,
       }),
     );
   }
@@ -69,6 +72,18 @@ function checkMembers(): Finding[] {
       }),
     );
   }
+  const { groupFragments } = await import("../../lifecycle/groups.ts");
+  const known = new Set(groupFragments().map(({ name }) => name));
+  const unknown = namesIn(`${FRAGMENT_DIRECTORY}/groups`).filter((name) => !known.has(name));
+  if (unknown.length > 0) {
+    findings.push(
+      warn({
+        what: `Fragments for groups that do not exist: ${unknown.join(", ")}.`,
+        why: "They have no effect.",
+        mend: "groupadd <group>, or remove the file",
+      }),
+    );
+  }
   if (findings.length > 0) return findings;
   return [
     ok(
@@ -77,6 +92,24 @@ function checkMembers(): Finding[] {
         : `Members with a fragment: ${members.length}.`,
     ),
   ];
+}
+
+/** Those of whom no fragment holds: not their own, nor one of a group of theirs, nor the default. */
+async function membersWithout(members: readonly string[]): Promise<string[]> {
+  const { groupFragments } = await import("../../lifecycle/groups.ts");
+  const { isThere } = await import("../../system/files.ts");
+  const { findUser, groupsOf } = await import("../../system/users.ts");
+  const groups = groupFragments();
+  return members.filter((name) => {
+    const user = findUser(name);
+    try {
+      findFragment({ name, gids: user === undefined ? [] : groupsOf(user) }, { groups, exists: isThere });
+      return false;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return true;
+    }
+  });
 }
 
 /**
@@ -94,9 +127,9 @@ export function memberNames(group: string, passwd: string): string[] {
   return [...names].filter((name) => name !== "" && !roots.has(name)).sort();
 }
 
-function fragmentNames(): string[] {
+function namesIn(directory: string): string[] {
   try {
-    return readdirSync(USERS).sort();
+    return readdirSync(directory).sort();
   } catch {
     return [];
   }

@@ -2,8 +2,6 @@
 import { describe, expect, test } from "bun:test";
 import { layout } from "../../../src/commands/layout.ts";
 import { ENTRY } from "../../../src/commands/pam_lines.ts";
-import { compileFragment } from "../../../src/policy/compile.ts";
-import { readFragment } from "../../../src/policy/read.ts";
 import { dataFiles, readData } from "../../../src/system/shipped.ts";
 
 const MODULES = "/usr/lib/x86_64-linux-gnu/security";
@@ -103,17 +101,6 @@ describe("data/", () => {
   test("the slice and the clean-up wait for nothing", () => {
     for (const name of ["authnft.slice", "authnft.service", "authnft-end@.service"]) {
       expect(text(name)).toMatch(/^DefaultDependencies=no$/m);
-    }
-  });
-
-  const examples = names.filter((name) => name.startsWith("examples/"));
-
-  test.each(examples)("%s is a fragment that would be accepted, with and without an address", (name) => {
-    for (const address of [undefined, { family: "ip6", text: "2001:db8::1" } as const]) {
-      const path = "/etc/authnft/users/alice";
-      const fragment = readFragment(path, () => readData(name));
-      const subject = { id: 1000, name: "alice", address };
-      expect(compileFragment(fragment, { path, prefix: "trial", level: 2, subject }).parts).not.toBeEmpty();
     }
   });
 });

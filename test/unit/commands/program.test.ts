@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../../../package.json" with { type: "json" };
 
@@ -24,12 +25,15 @@ describe("asked for", () => {
     }
   });
 
-  test.each(["install", "uninstall", "doctor"])("%s has help with examples, by both ways", (verb) => {
-    const { exitCode, stdout } = run(verb, "--help");
-    expect(exitCode).toBe(0);
-    expect(stdout).toContain("Examples:");
-    expect(run("help", verb).stdout).toBe(stdout);
-  });
+  test.each(["install", "uninstall", "doctor", "example"])(
+    "%s has help with examples, by both ways",
+    (verb) => {
+      const { exitCode, stdout } = run(verb, "--help");
+      expect(exitCode).toBe(0);
+      expect(stdout).toContain("Examples:");
+      expect(run("help", verb).stdout).toBe(stdout);
+    },
+  );
 
   test("help is the same without a terminal, uncoloured", () => {
     expect(run("--help").stdout).not.toContain("\x1b");
@@ -43,6 +47,10 @@ describe("wrong usage exits with 2, says what was wrong and where to look", () =
     [["--bogus"], "unknown option '--bogus'", "authnft --help"],
     [["install", "--root"], "argument missing", "authnft install --help"],
     [["doctor", "extra"], "too many arguments", "authnft doctor --help"],
+    [["example", "web"], 'there is no example "web"', "Did you mean web-only?"],
+    [["example", "busines-hour"], "no example", "Did you mean business-hours?"],
+    [["example", "zzz"], 'no example "zzz". "authnft example" lists them', "lists"],
+    [["example", "quota", "extra"], "too many arguments", "authnft example --help"],
     [["end"], "Usage: authnft end <scope unit>", "unit"],
     [["end", "a", "b"], "Usage: authnft end <scope unit>", "unit"],
     [["cover", "1", "2"], "Usage: authnft cover", "unit"],
@@ -52,5 +60,26 @@ describe("wrong usage exits with 2, says what was wrong and where to look", () =
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
     expect(stderr).toContain(complaint);
     expect(stderr).toContain(hint);
+  });
+});
+
+describe("example", () => {
+  test("lists what there is, a line each, and prints one as it is in the sources", () => {
+    const { exitCode, stdout, stderr } = run("example");
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    const folder = join(import.meta.dir, "../../../data/examples");
+    const names = readdirSync(folder).sort();
+    expect(
+      stdout
+        .trimEnd()
+        .split("\n")
+        .map((line) => line.split("  ", 1)[0]),
+    ).toEqual(names);
+    for (const name of names.slice(0, 2)) {
+      const text = readFileSync(join(folder, name), "utf8");
+      expect(run("example", name)).toEqual({ exitCode: 0, stdout: text, stderr: "" });
+      const about = /^# (.+\.)\n# SPDX-/.exec(text)?.[1];
+      expect(stdout.replaceAll(/ +/g, " ")).toContain(`${name} ${about}\n`);
+    }
   });
 });

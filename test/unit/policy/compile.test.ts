@@ -110,13 +110,26 @@ add rule inet authnft egress drop; add rule inet authnft filter drop`;
 
 describe("the examples that are shipped", () => {
   const examples = join(import.meta.dir, "../../../data/examples");
+  const text = (name: string) => readFileSync(join(examples, name), "utf8");
 
   test.each(readdirSync(examples))("%s", (name) => {
     for (const address of [V4, V6, undefined]) {
-      const { rules, notes } = compile(readFileSync(join(examples, name), "utf8"), address);
-      expect(rules).not.toEqual([]);
-      expect(notes).toEqual([]);
-      for (const { body } of rules) expect(reach(body)).toBeUndefined();
+      const read = (path: string) => Buffer.from(text(path === ALICE ? name : "group-base"));
+      const compiling = () =>
+        compileFragment(readFragment(ALICE, read), {
+          path: ALICE,
+          prefix: PREFIX,
+          level: 2,
+          subject: { id: 1000, name: "alice", address },
+        });
+      if (address === undefined && text(name).includes("# require address")) {
+        expect(compiling).toThrow("asks for a client address");
+        continue;
+      }
+      const policy = compiling();
+      expect(policy.notes).toEqual([]);
+      const own = /^add (?!rule)/m.test(text(name));
+      for (const { body } of rulesOf(policy)) expect(own ? undefined : reach(body)).toBeUndefined();
     }
   });
 });

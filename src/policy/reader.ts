@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import type { Token } from "./tokenise.ts";
+
+/** Words that stand where a value might, and make something else of what is around them. */
+const NO_VALUES = new Set(["and", "or", "xor", "lshift", "rshift", "map", "vmap", "set", "."]);
+
+/** Goes through a rule's tokens. What is taken is taken whole or not at all. */
+export class Reader {
+  #at = 0;
+  readonly #tokens: readonly Token[];
+
+  constructor(tokens: readonly Token[]) {
+    this.#tokens = tokens;
+  }
+
+  get done(): boolean {
+    return this.#at >= this.#tokens.length;
+  }
+
+  /** Takes the next token, whatever it is. */
+  next(): string {
+    return this.#tokens[this.#at++]?.text ?? "";
+  }
+
+  /** Takes tokens if these are next. A string is never one of them, for it is in quotes. */
+  take(...texts: readonly string[]): boolean {
+    if (!texts.every((text, index) => this.#tokens[this.#at + index]?.text === text)) return false;
+    this.#at += texts.length;
+    return true;
+  }
+
+  /** Takes the next token if it is one of some. */
+  takeOne<Text extends string>(...texts: readonly Text[]): Text | undefined {
+    return texts.find((text) => this.take(text));
+  }
+
+  /** Takes a word, a number or a string. */
+  takeValue(): boolean {
+    const token = this.#tokens[this.#at];
+    if (token === undefined || token.kind === "mark" || token.kind === "end" || NO_VALUES.has(token.text))
+      return false;
+    this.#at++;
+    return true;
+  }
+
+  /** Takes back what `take` took when nothing comes of it. */
+  attempt<T>(take: () => T | undefined): T | undefined {
+    const start = this.#at;
+    const taken = take();
+    if (taken === undefined) this.#at = start;
+    return taken;
+  }
+}
+
+/** Takes a statement that only tells, and lets every packet go on. */
+export function takeRemark(reader: Reader): boolean {
+  if (reader.take("counter")) {
+    if (reader.take("packets")) return reader.takeValue() && reader.take("bytes") && reader.takeValue();
+    return !reader.take("name") || reader.takeValue();
+  }
+  if (reader.take("log")) {
+    for (;;) {
+      if (reader.takeOne("prefix", "level", "group", "snaplen", "queue-threshold") !== undefined) {
+        if (!reader.takeValue()) return false;
+      } else if (reader.take("flags")) {
+        if (reader.takeOne("all", "skuid", "ether") === undefined && !reader.take("ip", "options"))
+          return false;
+      } else return true;
+    }
+  }
+  return (
+    reader.attempt(() => {
+      if (reader.takeOne("meta", "ct") === undefined || !reader.take("mark", "set")) return undefined;
+      return reader.take("meta", "mark") || reader.take("ct", "mark") || reader.takeValue() || undefined;
+    }) ?? false
+  );
+}
+
+/** Takes what a rule ends with when it explains itself. */
+export function takeComment(reader: Reader): void {
+  if (reader.take("comment")) reader.takeValue();
+}

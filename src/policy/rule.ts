@@ -82,7 +82,8 @@ function checkAddresses(body: readonly Token[]): void {
   for (const [index, token] of body.entries()) {
     const isAddress =
       (token.text === "saddr" || token.text === "daddr") && /^ip6?$/.test(body[index - 1]?.text ?? "");
-    if (!isAddress) continue;
+    // The key of what a rule puts into a set: behind it come words such as "timeout", and no value.
+    if (!isAddress || isKey(body, index)) continue;
     let at = index + 1;
     while (/^([!=<>]|eq|ne|lt|gt|le|ge)$/.test(body[at]?.text ?? "")) at++;
     const list = body[at]?.text === "{";
@@ -94,6 +95,18 @@ function checkAddresses(body: readonly Token[]): void {
       refuseName(value);
     }
   }
+}
+
+/** Whether a token is in the braces of `add|update|delete @set { … }`. */
+function isKey(body: readonly Token[], index: number): boolean {
+  let depth = 0;
+  for (let at = index; at >= 0; at--) {
+    const text = body[at]?.text;
+    if (text === "}") depth++;
+    if (text !== "{" || depth-- > 0) continue;
+    return body[at - 2]?.text === "@" && /^(add|update|delete)$/.test(body[at - 3]?.text ?? "");
+  }
+  return false;
 }
 
 /** @throws {Refusal} always */

@@ -104,7 +104,7 @@ onBothRoads("sessions one after another", (road) => {
     const [first = ""] = opened;
     expect(opened[1]).toBe(first.replace(".scope", "-2.scope"));
     expect(
-      told.some((entry) => entry["PRIORITY"] === "7" && entry["MESSAGE"]?.includes("rules loaded")),
+      told.some((entry) => entry["PRIORITY"] === "7" && entry["MESSAGE"]?.includes("commands loaded")),
     ).toBe(true);
   });
 

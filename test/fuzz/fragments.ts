@@ -41,6 +41,7 @@ const OBJECTS: readonly string[] = [
   "add rule inet authnft egress ip daddr . tcp dport @both accept",
   "add rule inet authnft egress update @seen { ip daddr timeout 10m }",
   "add rule inet authnft egress add @seen { ip daddr limit rate 5/second }",
+  "add rule inet authnft egress update @seen { ip daddr counter }",
 ];
 
 /** What somebody would try who wants out; hardly any of it should be accepted. */

@@ -104,7 +104,7 @@ export function parseAddition(command: Command): Addition {
   if (body.length === 0 && (kind === "set" || kind === "map" || kind === "element")) {
     throw new Refusal(
       "content",
-      `${locate(name.place)}: a ${kind} needs braces: ${kind === "element" ? "{ … }" : "{ type …; }"}.`,
+      `${locate(name.place)}: ${kind === "element" ? "an" : "a"} ${kind} needs braces: ${kind === "element" ? "{ … }" : "{ type …; }"}.`,
     );
   }
   return { kind, name: name.text, body, command };

@@ -51,9 +51,13 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
         `${where}fragments are included more than ${DEPTH_LIMIT} deep: ${chain.join(" → ")}; make it flatter.`,
       );
     }
-    const bytes = read(file, left, from);
-    left -= bytes.length;
-    const pieces = tokenise(file, decode(file, bytes), refused);
+    // Whoever collects mistakes knows the way to each.
+    const text = saying(refused === undefined ? chain : [], from, () => {
+      const bytes = read(file, left, from);
+      left -= bytes.length;
+      return decode(file, bytes);
+    });
+    const pieces = tokenise(file, text, refused);
     comments.push(...pieces.comments);
     for (const command of splitCommands(pieces)) {
       if (command[0].text !== "include") commands.push(command);
@@ -65,20 +69,57 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
   return { commands, comments };
 }
 
+/** Says of a file that cannot be read by whom it is included. */
+function saying<T>(chain: readonly string[], from: Place | undefined, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (!(error instanceof Refusal) || from === undefined || chain.length === 0) throw error;
+    const through = chain.length > 1 ? `, through ${chain.slice(0, -1).toReversed().join(", ")}` : "";
+    throw new Refusal(error.reason, `${error.message} It is included at ${locate(from)}${through}.`);
+  }
+}
+
 function decode(file: string, bytes: Uint8Array): string {
-  if (bytes.includes(0))
+  const nul = bytes.indexOf(0);
+  if (nul !== -1) {
     throw new Refusal(
       "content",
-      `Cannot use the fragment ${file}: it holds a NUL byte, so it is no text; write nftables commands.`,
+      `${locate(placeOf(file, bytes, nul))}: it holds a NUL byte, so it is no text; write nftables commands.`,
     );
+  }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
     throw new Refusal(
       "content",
-      `Cannot use the fragment ${file}: it is not UTF-8 text; write nftables commands.`,
+      `${locate(placeOf(file, bytes, firstBroken(bytes)))}: it is not UTF-8 text; write nftables commands.`,
     );
   }
+}
+
+/** Where a byte is; columns count bytes here, for there are no characters. */
+function placeOf(file: string, bytes: Uint8Array, at: number): Place {
+  const before = bytes.subarray(0, at);
+  const line = before.reduce((lines, byte) => (byte === NEWLINE ? lines + 1 : lines), 1);
+  return { file, line, column: at - before.lastIndexOf(NEWLINE) };
+}
+
+const NEWLINE = 0x0a;
+
+/** Where the first line begins that is no UTF-8. */
+function firstBroken(bytes: Uint8Array): number {
+  for (let at = 0; at < bytes.length; ) {
+    const end = bytes.indexOf(NEWLINE, at);
+    const next = end === -1 ? bytes.length : end + 1;
+    try {
+      new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(at, next));
+    } catch {
+      return at;
+    }
+    at = next;
+  }
+  return 0;
 }
 
 /** The objects of whose braces `;` and a line's end are part, as in nft. */

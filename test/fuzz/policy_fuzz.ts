@@ -10,7 +10,7 @@
  * with that input's own seed it comes first.
  */
 
-import { compileFragment, rulesOf, type Subject } from "../../src/policy/compile.ts";
+import { compileFragment, type Subject } from "../../src/policy/compile.ts";
 import { FRAGMENT_DIRECTORY, readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { parseRecord } from "../../src/session/record.ts";
@@ -31,26 +31,39 @@ export type Plan = {
 };
 
 const PREFIX = "session_alice_4711";
-const ACCEPTED = `${PREFIX}_judged`;
 const OURS = new Set(["session_map_ipv4", "session_map_ipv6", "session_map_cg"]);
 const HEADERS = new Set(["ll", "nh", "th", "ih"]);
 const CHANGES = new Set(["add", "update", "delete"]);
 
-/** Says how a rule reaches beyond its session, if it does; see pam_authnft(8) on what is a session's own. */
-export function reach(body: string): string | undefined {
+/**
+ * Says how a rule, or the definition of an object, reaches beyond its session, if it does; see authnft-fragment(5) on what
+ * is a session's own.
+ *
+ * @param where `own` for a chain of the fragment's own, which leads back to its caller; `object` for a definition
+ */
+export function reach(body: string, where: "rule" | "own" | "object" = "rule"): string | undefined {
   const tokens = nftTokens(body);
+  const isOwn = (token: NftToken | undefined): boolean =>
+    token?.text.replace(/^"/, "").startsWith(`${PREFIX}_`) ?? false;
+  let depth = 0;
   const isWord = (token: NftToken | undefined, ...words: string[]): boolean =>
     token?.kind === "word" && words.includes(token.text);
   for (const [index, token] of tokens.entries()) {
     const next = tokens[index + 1];
-    if (token.kind === "end") return "a second command";
+    if (token.text === "{") depth++;
+    if (token.text === "}") depth--;
+    if (token.kind === "end" && !(where === "object" && depth === 1)) return "a second command";
     if (token.text === "@" && (next?.kind === "word" || next?.kind === "value")) {
-      if (!OURS.has(next.text) && !HEADERS.has(next.text)) return `the set ${next.text}`;
+      if (!OURS.has(next.text) && !HEADERS.has(next.text) && !isOwn(next)) return `the set ${next.text}`;
     }
-    if (isWord(token, "jump")) return "a jump";
-    if (isWord(token, "goto") && next?.text !== ACCEPTED) return `a goto to ${next?.text}`;
-    if (isWord(token, "accept", "return")) return `${token.text}, past the chain that remembers flows`;
-    if (isWord(token, ...CHANGES) && next?.text === "@") return "a change of a set";
+    if (isWord(token, "jump") && !isOwn(next)) return "a jump";
+    if (isWord(token, "goto") && !isOwn(next)) return `a goto to ${next?.text}`;
+    if (isWord(token, "accept")) return "accept, past the chain that remembers flows";
+    if (isWord(token, "return") && where === "rule") return "return, past the chain that remembers flows";
+    if (isWord(token, ...CHANGES) && next?.text === "@" && !isOwn(tokens[index + 2]))
+      return "a change of a set";
+    if (isWord(token, "counter", "quota", "limit") && isWord(next, "name") && !isOwn(tokens[index + 2]))
+      return `the ${token.text} ${tokens[index + 2]?.text}`;
     if (isWord(token, "set") && next?.kind === "word" && CHANGES.has(next.text))
       return "a change of a set, old style";
     if (isWord(token, "meter")) return "a set that all sessions share";
@@ -92,6 +105,7 @@ flow offload name ether fib type jump session_bob_77_in session_bob_77_judged se
 session_map_ipv4 session_v4 session_v6 session_cg session_chain member_slices members_out user_ip user_id user_name
 constructor face dead beef 22 80 443 0 0x1f 1024-65535 10s 1d 1h30m 5ms 192.0.2.7 10.0.0.0/8 2001:db8:: ::1 ::face fe80::
 ::ffff:192.0.2.7 1:2:3:4:5:6:7:8 aa:bb:cc:dd:ee:ff 8021q eth0 eth* "eth0" "a;b" "#" "" "goto" $user_ip $user_id $user_name
+web s m q l hits name @s @m type typeof flags interval dynamic elements = ipv4_addr inet_service verdict timeout size
 @session_map_cg @session_map_ipv4 @session_v4 @session_in @th,16,16 /etc/authnft/x "/etc/authnft/x" "/etc/authnft/../x"
 { } ( ) [ ] , : = == != < > <= >= << >> & | ^ ! * / - + @ $ % ~ ' . ; # \\`.split(/\s+/);
 
@@ -102,6 +116,15 @@ const STARTS = [
   "add rule inet authnft filter ",
   "add rule inet authnft egress ",
   "add rule inet authnft @session_chain ",
+  "add rule inet authnft web ",
+  "add chain inet authnft web\nadd rule inet authnft egress jump web\nadd rule inet authnft web ",
+  "add counter inet authnft hits\nadd rule inet authnft egress counter name hits ",
+  "add set inet authnft s { type ipv4_addr; elements = { 192.0.2.1, ",
+  "add set inet authnft s { type ipv4_addr; flags dynamic; }\nadd element inet authnft s { ",
+  "add map inet authnft m { type inet_service : verdict; elements = { 80 : ",
+  "add set inet authnft s { ",
+  "add quota inet authnft q { over 5 mbytes } ",
+  "add limit inet authnft l ",
   "",
 ];
 
@@ -144,12 +167,18 @@ function tryFragment(chance: Chance): Omit<Finding, "seed"> | undefined {
   const both = `${input}\n--- included ---\n${included}`;
   try {
     const read = readFragment(path, (file) => Buffer.from(file === path ? input : included));
-    for (const { body, place } of rulesOf(
-      compileFragment(read, { path, prefix: PREFIX, level: 2, subject }),
-    )) {
-      const beyond = reach(body);
+    for (const part of compileFragment(read, { path, prefix: PREFIX, level: 2, subject }).parts) {
+      const own = part.kind === "rule" && part.chain !== "in" && part.chain !== "out";
+      const beyond =
+        part.kind === "rule"
+          ? reach(part.body, own ? "own" : "rule")
+          : (reach(part.definition, "object") ??
+            (/^[A-Za-z][\w.-]*$/.test(part.name) ? undefined : "by its name"));
       if (beyond !== undefined)
-        return { input: both, complaint: `line ${place.line} reaches ${beyond}: ${body}` };
+        return {
+          input: both,
+          complaint: `line ${part.place.line} reaches ${beyond}: ${JSON.stringify(part)}`,
+        };
     }
     return undefined;
   } catch (error) {

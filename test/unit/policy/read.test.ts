@@ -80,7 +80,17 @@ describe("what is no text", () => {
   ])("%s", (_, bytes, part) => {
     const refusal = refusalOf({ [ALICE]: bytes });
     expect(refusal.reason).toBe("content");
-    expect(refusal.message).toStartWith(`Cannot use the fragment ${ALICE}: ${part}`);
+    expect(refusal.message).toMatch(new RegExp(`^${ALICE}:1:\\d+: ${part}`));
+  });
+
+  test("is told with its line, and with who includes it", () => {
+    const files = {
+      "/etc/authnft/a": 'include "/etc/authnft/b"',
+      "/etc/authnft/b": Buffer.from("# one\n# two\n# \xff\n", "latin1"),
+    };
+    expect(refusalOf({ [ALICE]: '# first\ninclude "/etc/authnft/a"', ...files }).message).toBe(
+      `/etc/authnft/b:3:1: it is not UTF-8 text; write nftables commands. It is included at /etc/authnft/a:1:1, through ${ALICE}.`,
+    );
   });
 });
 

@@ -1,0 +1,689 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+/**
+ * Fragments that are refused, hostile and clumsy, each with what is said of it. A place is line and column of the fragment;
+ * ALICE stands for the fragment's name.
+ */
+export const REFUSED: readonly (readonly [text: string, message: string])[] = [
+  [
+    "flush ruleset",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+  ],
+  [
+    "flush table inet authnft",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush table inet authnft".',
+  ],
+  [
+    "flush chain inet authnft filter",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush chain inet authnft".',
+  ],
+  [
+    "flush set inet authnft session_map_cg",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush set inet authnft".',
+  ],
+  [
+    "delete table inet authnft",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete table inet authnft".',
+  ],
+  [
+    "destroy table inet authnft",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "destroy table inet authnft".',
+  ],
+  [
+    "delete rule inet authnft members_out handle 3",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete rule inet authnft".',
+  ],
+  [
+    "delete element inet authnft session_in { 1 }",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete element inet authnft".',
+  ],
+  [
+    "insert rule inet authnft filter accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "insert rule inet authnft".',
+  ],
+  [
+    "replace rule inet authnft filter handle 3 accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "replace rule inet authnft".',
+  ],
+  [
+    "create rule inet authnft filter accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "create rule inet authnft".',
+  ],
+  [
+    "rename chain inet authnft filter x",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "rename chain inet authnft".',
+  ],
+  [
+    "list ruleset",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "list ruleset".',
+  ],
+  [
+    "reset counters",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "reset counters".',
+  ],
+  [
+    "reset rules inet authnft",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "reset rules inet authnft".',
+  ],
+  [
+    "monitor",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "monitor".',
+  ],
+  [
+    "export ruleset json",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "export ruleset json".',
+  ],
+  [
+    "describe ip saddr",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "describe ip saddr".',
+  ],
+  [
+    "get element inet authnft session_map_cg { 1 }",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "get element inet authnft".',
+  ],
+  [
+    "define user_ip = 0.0.0.0/0",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "define user_ip = 0.0.0.0".',
+  ],
+  [
+    "redefine x = 1",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "redefine x = 1".',
+  ],
+  [
+    "undefine x",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "undefine x".',
+  ],
+  [
+    'error "x"',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "error "x"".',
+  ],
+  [
+    "add element inet authnft session_in { 1 : accept }",
+    '1:1: there is no set or map "session_in" in this fragment; add it, with "add set inet authnft session_in { … }".',
+  ],
+  [
+    "add table inet evil",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add table inet evil".',
+  ],
+  [
+    "add flowtable inet authnft f { hook ingress priority 0; }",
+    '1:55: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "add chain inet authnft x { type filter hook output priority -300; policy accept; }",
+    '1:65: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "add chain inet authnft x { type filter hook output priority -300 }",
+    "1:26: a fragment's chain has no braces: it is no base chain, and its rules are added one by one.",
+  ],
+  [
+    "table inet authnft { chain filter { accept } }",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "table inet authnft {".',
+  ],
+  [
+    "#!/usr/sbin/nft -f\nflush ruleset",
+    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+  ],
+  [
+    "add",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add".',
+  ],
+  [
+    "add rule",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule".',
+  ],
+  [
+    "add rule inet authnft",
+    '1:1: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "".',
+  ],
+  ["add rule inet authnft filter", "1:1: the rule is empty; say what to match and what to do."],
+  ["add rule inet authnft @session_chain", "1:1: the rule is empty; say what to match and what to do."],
+  [
+    "ADD RULE inet authnft filter accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "ADD RULE inet authnft".',
+  ],
+  [
+    'add rule inet "authnft" filter accept',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule inet "authnft"".',
+  ],
+  [
+    "add rule authnft filter accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule authnft filter".',
+  ],
+  [
+    "add rule ip authnft filter accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule ip authnft".',
+  ],
+  [
+    "add rule ip6 authnft egress accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule ip6 authnft".',
+  ],
+  [
+    "add rule netdev authnft egress accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule netdev authnft".',
+  ],
+  [
+    "add rule inet filter input accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule inet filter".',
+  ],
+  [
+    "add inet authnft filter accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add inet authnft filter".',
+  ],
+  [
+    "rule inet authnft filter accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "rule inet authnft filter".',
+  ],
+  [
+    "accept",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "accept".',
+  ],
+  [
+    "add rule inet authnft input accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "input".',
+  ],
+  [
+    "add rule inet authnft Filter accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "Filter".',
+  ],
+  [
+    "add rule inet authnft filter.x accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "filter.x".',
+  ],
+  [
+    'add rule inet authnft "filter" accept',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not ""filter"".',
+  ],
+  [
+    "add rule inet authnft members_in accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "members_in".',
+  ],
+  [
+    "add rule inet authnft members_out accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "members_out".',
+  ],
+  [
+    "add rule inet authnft session_bob_77_in accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "session_bob_77_in".',
+  ],
+  [
+    "add rule inet authnft session_alice_4711_judged accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "session_alice_4711_judged".',
+  ],
+  [
+    "add rule inet authnft @session_in accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "@session_in".',
+  ],
+  [
+    "add rule inet authnft @session_map_cg accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "@session_map_cg".',
+  ],
+  [
+    "add rule inet authnft @ session_chain accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "@".',
+  ],
+  [
+    "add rule inet authnft $user_name accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "$".',
+  ],
+  [
+    "add rule inet authnft constructor accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "constructor".',
+  ],
+  [
+    "add rule inet authnft __proto__ accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "__proto__".',
+  ],
+  [
+    "add rule inet authnft filter accept; flush ruleset",
+    '1:38: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+  ],
+  [
+    "add rule inet authnft filter accept;flush ruleset",
+    '1:37: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+  ],
+  [
+    "add rule inet authnft filter accept\nflush ruleset",
+    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+  ],
+  [
+    "add rule inet authnft filter accept # \\\nflush ruleset",
+    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+  ],
+  [
+    "add rule inet authnft \\\n input accept",
+    '2:2: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "input".',
+  ],
+  [
+    'add rule inet authnft filter log prefix "a\nflush ruleset"',
+    "1:41: a string is opened here and not closed on this line; close it.",
+  ],
+  [
+    "add rule inet authnft filter tcp dport { 22; flush ruleset }",
+    '1:44: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "add rule inet authnft filter accept\radd table inet evil",
+    "1:36: a carriage return; save the file with Unix line ends.",
+  ],
+  [
+    "add rule inet authnft filter accept\u000badd table inet evil",
+    '1:36: the character "\\u000b" has no meaning in nftables; take it out.',
+  ],
+  [
+    "add rule inet authnft filter accept add table inet evil",
+    '1:36: the character " " has no meaning in nftables; take it out.',
+  ],
+  [
+    "add rule inet authnft filter jump session_bob_77_in",
+    '1:30: "jump session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add rule inet authnft filter goto session_bob_77_in",
+    '1:30: "goto session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add rule inet authnft filter goto session_alice_4711_judged",
+    '1:30: "goto session_alice_4711_judged" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add rule inet authnft filter tcp dport 22 \\\n jump members_out",
+    '2:2: "jump members_out" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add rule inet authnft filter jump { accept }",
+    '1:30: "jump {" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add rule inet authnft filter goto { accept; }",
+    '1:43: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "add rule inet authnft filter tcp dport vmap { 22 : jump session_bob_77_in }",
+    '1:52: "jump session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add rule inet authnft filter tcp dport vmap {22:goto session_bob_77_in}",
+    '1:49: "goto session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    'add rule inet authnft filter comment "x"jump session_bob_77_in',
+    '1:41: "jump session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add rule inet authnft egress socket cgroupv2 level 2 vmap @session_out",
+    '1:59: there is no map "session_out" in this fragment; add it, with "add map inet authnft <name> { type … : …; }".',
+  ],
+  [
+    "add rule inet authnft egress socket cgroupv2 level 2 vmap @ session_out",
+    '1:59: there is no map "session_out" in this fragment; add it, with "add map inet authnft <name> { type … : …; }".',
+  ],
+  [
+    "add rule inet authnft egress socket cgroupv2 level 1 @member_slices accept",
+    '1:54: cannot use the set "@member_slices": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+  ],
+  [
+    "add rule inet authnft egress ip daddr @\\\nbob accept",
+    '1:39: cannot use the set "@bob": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+  ],
+  [
+    "add rule inet authnft egress ip daddr @constructor accept",
+    '1:39: cannot use the set "@constructor": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+  ],
+  [
+    "add rule inet authnft egress ip daddr @__proto__ accept",
+    '1:39: cannot use the set "@__proto__": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+  ],
+  [
+    "add rule inet authnft egress ip daddr @session_map_ipv4x accept",
+    '1:39: cannot use the set "@session_map_ipv4x": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+  ],
+  [
+    "add rule inet authnft egress meta mark set ip daddr map @session_map_ipv4",
+    '1:57: there is no map "session_map_ipv4" in this fragment; add it, with "add map inet authnft <name> { type … : …; }".',
+  ],
+  [
+    "add rule inet authnft egress add @session_map_ipv4 { ip daddr }",
+    '1:30: "add" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own.',
+  ],
+  [
+    "add rule inet authnft egress update @session_map_cg { socket cgroupv2 level 2 }",
+    '1:30: "update" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own.',
+  ],
+  [
+    "add rule inet authnft egress delete @ session_map_cg { socket cgroupv2 level 2 }",
+    '1:30: "delete" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own.',
+  ],
+  [
+    "add rule inet authnft egress set add ip daddr @session_map_ipv4",
+    '1:34: "set add" has no place in a rule of a fragment; write "add @<set> { … }", with a set that the fragment adds itself.',
+  ],
+  [
+    "add rule inet authnft egress set update ip daddr timeout 1d @session_map_ipv4",
+    '1:34: "set update" has no place in a rule of a fragment; write "update @<set> { … }", with a set that the fragment adds itself.',
+  ],
+  [
+    "add rule inet authnft egress flow add @f",
+    '1:35: "flow add" has no place in a rule of a fragment; write "add @<set> { … }", with a set that the fragment adds itself.',
+  ],
+  [
+    "add rule inet authnft egress flow offload @f",
+    '1:43: cannot use the set "@f": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+  ],
+  [
+    "add rule inet authnft filter ct label set 5",
+    '1:33: "ct label set" has no place in a fragment: labels say which flows were judged.',
+  ],
+  [
+    "add rule inet authnft filter ct \\\n label \\\n set 5",
+    '2:2: "ct label set" has no place in a fragment: labels say which flows were judged.',
+  ],
+  [
+    "add rule inet authnft filter ct\tlabel\tset ct mark",
+    '1:33: "ct label set" has no place in a fragment: labels say which flows were judged.',
+  ],
+  [
+    "add rule inet authnft filter ip saddr $user_home accept",
+    '1:39: there is no variable "$user_home"; there are $user_ip, $user_id and $user_name.',
+  ],
+  [
+    "add rule inet authnft filter ip saddr $user_ip/24 accept",
+    '1:39: there is no variable "$user_ip/24"; there are $user_ip, $user_id and $user_name.',
+  ],
+  [
+    "add rule inet authnft filter ip saddr $",
+    '1:39: there is no variable "$"; there are $user_ip, $user_id and $user_name.',
+  ],
+  [
+    "add rule inet authnft filter ip saddr $$user_ip",
+    '1:39: there is no variable "$$"; there are $user_ip, $user_id and $user_name.',
+  ],
+  [
+    'add rule inet authnft filter ip saddr $"user_ip"',
+    '1:39: there is no variable "$"user_ip""; there are $user_ip, $user_id and $user_name.',
+  ],
+  [
+    "add rule inet authnft filter ip saddr $\u007buser_ip}",
+    '1:39: there is no variable "${"; there are $user_ip, $user_id and $user_name.',
+  ],
+  [
+    "add rule inet authnft filter ip saddr $constructor",
+    '1:39: there is no variable "$constructor"; there are $user_ip, $user_id and $user_name.',
+  ],
+  [
+    'add rule inet authnft filter include "/etc/authnft/x"',
+    '1:30: "include" has no place in a rule of a fragment: include must stand on a line of its own.',
+  ],
+  [
+    'include "/etc/passwd"',
+    '1:1: cannot include "/etc/passwd": it must be one plain file below /etc/authnft, by its full name, without "..", "*", "?" or "[".',
+  ],
+  [
+    "add rule inet authnft filter ip saddr “192.0.2.7” accept",
+    '1:39: the character "“" has no meaning in nftables; take it out.',
+  ],
+  [
+    "add rule inet authnft filter tcp dport 8000–8099 accept",
+    '1:44: the character "–" has no meaning in nftables; take it out.',
+  ],
+  ["add rule inet authnft filter accept", '1:22: the character " " has no meaning in nftables; take it out.'],
+  [
+    "add rule inet authnft filter $(id)",
+    '1:30: there is no variable "$("; there are $user_ip, $user_id and $user_name.',
+  ],
+  ["add rule inet authnft filter `id`", '1:30: the character "`" has no meaning in nftables; take it out.'],
+  [
+    "<<<<<<< HEAD",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "< < < <".',
+  ],
+  ["add set inet authnft s\nadd rule inet authnft egress accept\n", "1:22: a set needs braces: { type …; }."],
+  [
+    "add set inet authnft s { }\nadd rule inet other x accept",
+    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule inet other".',
+  ],
+  [
+    "add set inet other s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
+    '1:9: a fragment adds to "inet authnft" only: "add set inet authnft <name>".',
+  ],
+  [
+    "add set ip authnft s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
+    '1:9: a fragment adds to "inet authnft" only: "add set inet authnft <name>".',
+  ],
+  [
+    "add set authnft s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
+    '1:9: a fragment adds to "inet authnft" only: "add set inet authnft <name>".',
+  ],
+  [
+    "add set inet authnft 9s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
+    '1:22: "9s" is no name for a set; begin with a letter, and go on with at most 62 of A-Z a-z 0-9 _ . -',
+  ],
+  [
+    'add set inet authnft "s" { type ipv4_addr; }\nadd rule inet authnft egress accept\n',
+    '1:22: ""s"" is no name for a set; begin with a letter, and go on with at most 62 of A-Z a-z 0-9 _ . -',
+  ],
+  [
+    "add set inet authnft s/t { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
+    '1:22: "s/t" is no name for a set; begin with a letter, and go on with at most 62 of A-Z a-z 0-9 _ . -',
+  ],
+  [
+    "add set inet authnft ssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
+    '1:22: "ssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss" is no name for a set; begin with a letter, and go on with at most 62 of A-Z a-z 0-9 _ . -',
+  ],
+  [
+    "add set inet authnft in { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
+    '1:22: the name "in" is taken; choose another.',
+  ],
+  [
+    "add chain inet authnft out\nadd rule inet authnft egress accept\n",
+    '1:24: the name "out" is taken; choose another.',
+  ],
+  [
+    "add chain inet authnft judged\nadd rule inet authnft egress accept\n",
+    '1:24: the name "judged" is taken; choose another.',
+  ],
+  [
+    "add chain inet authnft filter\nadd rule inet authnft egress accept\n",
+    '1:24: the name "filter" is taken; choose another.',
+  ],
+  [
+    "add chain inet authnft egress\nadd rule inet authnft egress accept\n",
+    '1:24: the name "egress" is taken; choose another.',
+  ],
+  [
+    "add chain inet authnft web { }\nadd rule inet authnft egress accept\n",
+    "1:28: a fragment's chain has no braces: it is no base chain, and its rules are added one by one.",
+  ],
+  [
+    "add chain inet authnft web { policy drop; }\nadd rule inet authnft egress accept\n",
+    '1:41: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "add chain inet authnft web accept\nadd rule inet authnft egress accept\n",
+    "1:28: a fragment's chain has no braces: it is no base chain, and its rules are added one by one.",
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; } flush ruleset\nadd rule inet authnft egress accept\n",
+    "1:44: behind the name comes what is in braces, { … }, and nothing else.",
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; }; flush ruleset",
+    '1:45: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; hook input; }\nadd rule inet authnft egress accept\n",
+    '1:42: "hook" cannot be said of a set; there are auto-merge, comment, counter, elements, flags, gc-interval, limit, policy, quota, size, timeout, type, typeof.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; elements = { www.example.org } }\nadd rule inet authnft egress accept\n",
+    '1:55: "www.example.org" is no address; host names are not looked up at login, write the addresses.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr . inet_service; elements = { 192.0.2.1 . ssh } }\nadd rule inet authnft egress accept\n",
+    '1:82: "ssh" is no address; host names are not looked up at login, write the addresses.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; elements = { $user_ip } }\nadd rule inet authnft egress accept\n",
+    '1:55: a variable among the elements of a definition; put it into a command of its own, "add element inet authnft s { … }".',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; elements = { $home } }\nadd rule inet authnft egress accept\n",
+    '1:55: a variable among the elements of a definition; put it into a command of its own, "add element inet authnft s { … }".',
+  ],
+  [
+    "add map inet authnft m { type inet_service : verdict; elements = { 22 : jump session_bob_77_in } }\nadd rule inet authnft egress accept\n",
+    '1:73: "jump session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add map inet authnft m { type inet_service : verdict; elements = { 22 : goto members_out } }\nadd rule inet authnft egress accept\n",
+    '1:73: "goto members_out" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add map inet authnft m { type ipv4_addr : counter; }\nadd rule inet authnft egress accept\n",
+    "1:43: a map to objects is not for fragments; name the counter in a rule.",
+  ],
+  [
+    "add map inet authnft m { type ipv4_addr : quota; }\nadd rule inet authnft egress accept\n",
+    "1:43: a map to objects is not for fragments; name the quota in a rule.",
+  ],
+  [
+    "add map inet authnft m { typeof ip saddr : limit; }\nadd rule inet authnft egress accept\n",
+    "1:44: a map to objects is not for fragments; name the limit in a rule.",
+  ],
+  [
+    "add element inet authnft s { 192.0.2.1 }\nadd rule inet authnft egress accept\n",
+    '1:1: there is no set or map "s" in this fragment; add it, with "add set inet authnft s { … }".',
+  ],
+  [
+    "add element inet authnft session_map_cg { 1 }\nadd rule inet authnft egress accept\n",
+    '1:1: there is no set or map "session_map_cg" in this fragment; add it, with "add set inet authnft session_map_cg { … }".',
+  ],
+  [
+    "add element inet authnft covered_slices { 1 }\nadd rule inet authnft egress accept\n",
+    '1:1: there is no set or map "covered_slices" in this fragment; add it, with "add set inet authnft covered_slices { … }".',
+  ],
+  [
+    "add element inet authnft slices_out { 1 : jump users_out }\nadd rule inet authnft egress accept\n",
+    '1:1: there is no set or map "slices_out" in this fragment; add it, with "add set inet authnft slices_out { … }".',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; }\nadd element inet authnft s\nadd rule inet authnft egress accept\n",
+    "2:26: an element needs braces: { … }.",
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; }\nadd element inet authnft s { example.org }\nadd rule inet authnft egress accept\n",
+    '2:30: "example.org" is no address; host names are not looked up at login, write the addresses.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; }\nadd set inet authnft s { type ipv6_addr; }\nadd rule inet authnft egress accept\n",
+    '2:1: there is a set "s" already; give each its own name.',
+  ],
+  [
+    "add counter inet authnft s\nadd quota inet authnft s { 1 mbytes }\nadd rule inet authnft egress accept\n",
+    '2:1: there is a counter "s" already; give each its own name.',
+  ],
+  [
+    "add counter inet authnft c { @session_map_cg }\nadd rule inet authnft egress accept\n",
+    '1:30: "@" has no place in a counter.',
+  ],
+  [
+    "add quota inet authnft q { over { 1 } mbytes }\nadd rule inet authnft egress accept\n",
+    '1:33: "{" has no place in a quota.',
+  ],
+  [
+    "add limit inet authnft l { rate $user_id/second }\nadd rule inet authnft egress accept\n",
+    '1:33: there is no variable "$user_id/second"; there are $user_ip, $user_id and $user_name.',
+  ],
+  [
+    "add rule inet authnft egress counter name c accept",
+    '1:38: there is no counter "c" in this fragment; add it, with "add counter inet authnft <name>".',
+  ],
+  [
+    'add rule inet authnft egress quota name "q" drop',
+    '1:36: there is no quota "q" in this fragment; add it, with "add quota inet authnft <name>".',
+  ],
+  [
+    "add rule inet authnft egress limit name l accept",
+    '1:36: there is no limit "l" in this fragment; add it, with "add limit inet authnft <name>".',
+  ],
+  [
+    "add counter inet authnft c\nadd rule inet authnft egress quota name c drop",
+    '2:36: there is no quota "c" in this fragment; add it, with "add quota inet authnft <name>".',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; }\nadd rule inet authnft egress jump s",
+    '2:30: "jump s" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; }\nadd rule inet authnft egress tcp dport vmap @s",
+    '2:45: there is no map "s" in this fragment; add it, with "add map inet authnft <name> { type … : …; }".',
+  ],
+  [
+    "add chain inet authnft web\nadd rule inet authnft egress ip daddr @web accept",
+    '2:39: cannot use the set "@web": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+  ],
+  [
+    "add rule inet authnft web accept",
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "web".',
+  ],
+  [
+    "add map inet authnft m { type mark : verdict; }\nadd rule inet authnft egress update @session_in { socket cgroupv2 level 2 : accept }",
+    '2:30: "update" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own.',
+  ],
+  [
+    "create set inet authnft s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
+    '1:43: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "delete set inet authnft s\nadd rule inet authnft egress accept\n",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete set inet authnft".',
+  ],
+  [
+    'add ct helper inet authnft h { type "ftp" protocol tcp; }\nadd rule inet authnft egress accept\n',
+    '1:55: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    'add secmark inet authnft x { "system_u"; }\nadd rule inet authnft egress accept\n',
+    '1:40: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "add synproxy inet authnft x { mss 1460; }\nadd rule inet authnft egress accept\n",
+    '1:39: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr;\nelements = { 192.0.2.1\nadd rule inet authnft egress accept\n",
+    '2:12: this "{" is never closed.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; }}\nadd rule inet authnft egress accept\n",
+    '1:43: this "}" closes nothing.',
+  ],
+  [
+    "table inet authnft {\n set s { type ipv4_addr; }\n}",
+    '2:24: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "add rule inet authnft egress meter m { ip daddr counter }",
+    '1:30: "meter" has no place in a rule of a fragment: nftables makes a set of it that all sessions share; add a set of the fragment\'s own, and write "update @set { … }".',
+  ],
+  [
+    "add rule inet authnft egress tproxy to :3128",
+    '1:30: "tproxy" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr example.org accept",
+    '1:39: "example.org" is no address; host names are not looked up at login, write the addresses.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr { 192.0.2.1, example.org } accept",
+    '1:52: "example.org" is no address; host names are not looked up at login, write the addresses.',
+  ],
+  [
+    'add rule inet authnft egress log prefix "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"',
+    "1:41: a string of more than 127 bytes; make it shorter.",
+  ],
+  [
+    "add rule inet authnft egress tcp dport 22accept",
+    '1:42: for nftables "22" ends here, and a new word begins; put a blank between.',
+  ],
+];

@@ -44,6 +44,8 @@ const VALUES = [
   /[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}(?=[ \t\n:},-])/y,
   /8021(?:q|ad)/y,
 ];
+/** With what values begin, hexadecimal ones and addresses included. */
+const VALUE_START = /[0-9A-Fa-f:]/;
 /** What an IPv6 address is made of. */
 const ADDRESS = /[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*/y;
 const ADDRESS_LIMIT = 45; // characters, with an IPv4 address at the end
@@ -97,9 +99,10 @@ export function tokenise(file: string, text: string, refused?: Refused): Tokens 
       spaced = false;
       continue;
     }
-    const string = match(STRING);
+    const string = character === '"' ? match(STRING) : undefined;
     const word = match(WORD);
-    const value = longest([...VALUES.map(match), address(match(ADDRESS))]);
+    // Most words begin with a letter that no value does, and nine patterns need not be tried.
+    const value = VALUE_START.test(character) ? longest([...VALUES.map(match), address(match(ADDRESS))]) : "";
     // As for nft, the longest wins, and of two the word.
     const number = value.length > (word?.length ?? 0) ? value : undefined;
     const piece = string ?? number ?? word ?? match(MARK);

@@ -12,7 +12,7 @@ import { afterEach, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Running, waitFor } from "../lab/lab.ts";
 import { type Answer, type Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onOneRoad } from "./rig.ts";
 
 /** Throws its name at world's hosts; see the file. */
 const SLING = "/usr/local/bin/sling";
@@ -163,7 +163,7 @@ const DETOURS: readonly Detour[] = [
   },
 ];
 
-onBothRoads("detours", (road) => {
+onOneRoad("detours", (road) => {
   let caught: Running;
 
   /** What arrived of a throw. */
@@ -503,10 +503,10 @@ onBothRoads("detours", (road) => {
 
   test("without the cover the same unit gets out: before the session and after it", async () => {
     await throwAtStart("alice");
-    const dropIn = "/etc/systemd/system/user@.service.d";
-    await lab.output(
-      `mkdir -p ${dropIn}; ln -s /dev/null ${dropIn}/zz-authnft.conf; systemctl daemon-reload`,
-    );
+    const dropIns = ["user", "user-runtime-dir"].map((unit) => `/etc/systemd/system/${unit}@.service.d`);
+    for (const dropIn of dropIns)
+      await lab.output(`mkdir -p ${dropIn}; ln -s /dev/null ${dropIn}/zz-authnft.conf`);
+    await lab.output("systemctl daemon-reload");
     try {
       const session = await shellOf("alice");
       expect(await firstThrows("alice")).toEqual(["first sent", "second sent"]);
@@ -516,7 +516,7 @@ onBothRoads("detours", (road) => {
       expect(await earlyHostsNow("alice")).toEqual(["first", "second"]);
       await logOut(session);
     } finally {
-      await lab.output(`rm -r ${dropIn}; systemctl daemon-reload`);
+      await lab.output(`rm -r ${dropIns.join(" ")}; systemctl daemon-reload`);
       await stopManagers("alice");
     }
     caught.stdout = caught.stdout.replace(/^alice earl(y|ier)-/gm, "alice uncovered-");

@@ -10,7 +10,7 @@ import { acceptedFragments } from "../fuzz/fragments.ts";
 import { lab, onThisRelease } from "./rig.ts";
 
 /** How many accepted fragments the kernel gets to see. AUTHNFT_FUZZ_FRAGMENTS is for a long run by hand. */
-const COUNT = Number(Bun.env["AUTHNFT_FUZZ_FRAGMENTS"] ?? 1500);
+const COUNT = Number(Bun.env["AUTHNFT_FUZZ_FRAGMENTS"] ?? 500);
 const SEED = Number(Bun.env["AUTHNFT_FUZZ_SEED"] ?? 1);
 const KERNEL = "/root/kernel.py";
 

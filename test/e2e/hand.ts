@@ -12,6 +12,11 @@ export const HAND = "/usr/local/lib/hand.py";
 /** Those that are out, so that a failed test's are not in the way of the next. */
 const out = new Set<Hand>();
 
+/** Lets those that are out now serve all tests. */
+export function spareHands(): void {
+  out.clear();
+}
+
 /** Ends those that a test left. */
 export async function dropHands(): Promise<void> {
   await Promise.all([...out].map((hand) => hand.running.kill()));

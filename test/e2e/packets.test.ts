@@ -13,6 +13,7 @@ import {
   logIn,
   logInAndLeave,
   outside,
+  spareHands,
 } from "./hand.ts";
 import { lab, nothingLeft, onBothRoads } from "./rig.ts";
 
@@ -125,7 +126,7 @@ onBothRoads("packets", (road) => {
       outside(),
     ]);
     for (const address of FIRST) expect(await world.tell("serve", "udp", 9000, address)).toBe("listening");
-    await dropHands();
+    spareHands();
   });
 
   afterEach(async () => {

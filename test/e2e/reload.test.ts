@@ -516,7 +516,7 @@ onThisRelease("the host goes down", () => {
     await waitFor(() => sink.stdout.includes('"cover first"') && sink.stdout.includes('"session first"'));
     const scope = (await guest.sessions()).find(({ state }) => state === "open")?.scope_unit;
     const after = await guest.output(
-      `for unit in ${scope} user@$(id -u alice).service authnft.service; do
+      `for unit in ${scope} user@$(id -u alice).service systemd-user-sessions.service; do
         systemctl show --property=After --value $unit
       done`,
     );
@@ -544,10 +544,10 @@ onThisRelease("the host goes down", () => {
   test("sessions, their managers and what was left behind are judged until they end, though the firewall goes down with them", async () => {
     const { packets, after } = await powerOff();
     // What starts after something is stopped before it.
-    const [scope = "", manager = "", ours = ""] = after;
-    expect(scope.split(" ")).toContain("authnft.service");
-    expect(manager.split(" ")).toContain("authnft.service");
-    expect(ours.split(" ")).toContain("nftables.service");
+    const [scope = "", manager = "", between = ""] = after;
+    expect(scope.split(" ")).toContain("systemd-user-sessions.service");
+    expect(manager.split(" ")).toContain("systemd-user-sessions.service");
+    expect(between.split(" ")).toEqual(expect.arrayContaining(["authnft.service", "nftables.service"]));
     expect(Object.keys(packets).sort()).toEqual(["cover first", "session first"]);
     // They did go on trying: without our table, all the way down.
     const without = await powerOff(

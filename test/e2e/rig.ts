@@ -34,6 +34,15 @@ export function onBothRoads(what: string, body: (road: Road) => void): void {
     describe(`${what} (${release}, ${road === "shim" ? "shim" : "pam_exec"})`, () => body(road));
 }
 
+/**
+ * Describes a behaviour on one road, another on each release: for what begins when a session is open, and takes too long to
+ * be tried four times.
+ */
+export function onOneRoad(what: string, body: (road: Road) => void): void {
+  const road: Road = release === "bookworm" ? "shim" : "exec";
+  describe(`${what} (${release}, ${road === "shim" ? "shim" : "pam_exec"})`, () => body(road));
+}
+
 /** Describes a behaviour that no PAM stack is part of. */
 export function onThisRelease(what: string, body: () => void): void {
   describe(`${what} (${release})`, body);

@@ -203,6 +203,40 @@ while read -r _; do echo hello >&3 && read -r -t 2 -u 3 answer && echo "answered
     }
   });
 
+  test("no packet slips through while rules are replaced", async () => {
+    const versions = [
+      "add rule inet authnft egress udp dport 7010 reject\nadd rule inet authnft egress accept\n",
+      "add set inet authnft s { type inet_service; elements = { 7010 } }\nadd rule inet authnft egress udp dport @s reject\nadd rule inet authnft egress accept\n",
+    ];
+    await lab.fragment("alice", versions[0] ?? "");
+    const send = `
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print("sending", flush=True)
+end = time.time() + 4
+while time.time() < end:
+    for port in (7009, 7010):
+        try: s.sendto(b"x", ("10.88.0.2", port))
+        except OSError: pass
+    time.sleep(0.0002)`;
+    const listen = (port: number) => lab.start(`probe listen udp ${port} --seconds 8`, { netns: "world" });
+    await using allowed = listen(7009);
+    await using forbidden = listen(7010);
+    await Promise.all([allowed, forbidden].map((one) => one.expect(/listening/)));
+    await using session = lab.sshStart("alice", `python3 -c '${send}'`);
+    await session.expect(/sending/);
+    for (let turn = 1; turn <= 12; turn++) {
+      await lab.fragment("alice", versions[turn % 2] ?? "");
+      await lab.output("authnft reload alice");
+    }
+    await session.exited;
+    expect(allowed.stdout).toContain("peer");
+    expect(forbidden.stdout).not.toContain("peer");
+    // The same packet passes where no rule is against it.
+    await lab.run("probe udp 10.88.0.2 7010 --timeout 0.3");
+    await forbidden.expect(/peer/);
+  });
+
   test("a member who is in and one who comes are both under the new policy when many come during reloads", async () => {
     await lab.fragment("alice", ONLY_FIRST);
     await using session = await stay("alice");

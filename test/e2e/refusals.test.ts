@@ -922,7 +922,10 @@ while True: print(repr(s.recv(65536)))`,
     const refused = await pamtester("bob", { rhost: "fd77::2" });
     await lab.run(["/usr/libexec/authnft", "session"], { input: "nonsense" });
     const isEnd = (line: string): boolean => line.includes('EVENT="end"') && line.includes(opened.token);
-    await waitFor(() => syslog.lines.some(isEnd), { what: "the session's end in syslog" });
+    const isNonsense = (line: string): boolean => line.includes("it is not JSON");
+    await waitFor(() => syslog.lines.some(isEnd) && syslog.lines.some(isNonsense), {
+      what: "the session's end and the refused request in syslog",
+    });
     const lines = syslog.lines
       .filter((line) => line.includes("AUTHNFT_EVENT="))
       .map((line) => line.slice(2, -1));

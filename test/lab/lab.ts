@@ -244,12 +244,13 @@ export class Lab {
     return texts.map((text) => JSON.parse(text) as SessionRecord);
   }
 
-  /** The journal's end, as it is now, for `journal({ since })`. */
+  /**
+   * Marks the journal's end, as it is now, for `journal({ since })`: seconds since the epoch, and an entry of its own. (A
+   * cursor of journald's will not do: now and then journalctl begins later than it should, and nothing tells.)
+   */
   async cursor(): Promise<string> {
-    const shown = await this.output("journalctl --sync && journalctl --quiet --lines=0 --show-cursor");
-    const cursor = /^-- cursor: (.+)$/m.exec(shown)?.[1];
-    if (!cursor) throw new Error(`Cannot find the end of the journal: ${shown}`);
-    return cursor;
+    const script = `mark="$(date +%s) ${crypto.randomUUID()}"; logger -t lab-mark "$mark" && echo "$mark"`;
+    return (await this.output(script)).trim();
   }
 
   /** The journal's entries after a cursor whose fields match: by default, ours, written by root. */
@@ -260,15 +261,19 @@ export class Lab {
     since?: string;
     match?: Record<string, string>;
   } = {}): Promise<JournalEntry[]> {
-    const after = since === undefined ? [] : [`--after-cursor=${since}`];
+    const read = async (...options: string[]): Promise<JournalEntry[] | undefined> => {
+      const lines = await this.output(["journalctl", "--quiet", "--all", "--output=json", ...options]);
+      const entries = lines.split("\n").filter(Boolean).map(parseJournalEntry);
+      if (since === undefined) return entries;
+      const mark = entries.findIndex((entry) => entry["MESSAGE"] === since);
+      return mark === -1 ? undefined : entries.slice(mark + 1);
+    };
     await this.output(["journalctl", "--sync"]);
-    const lines = await this.output(["journalctl", "--quiet", "--all", "--output=json", ...after]);
-    // Matched here: given a cursor and a match, journalctl 252 loses the first entry that matches.
-    return lines
-      .split("\n")
-      .filter(Boolean)
-      .map(parseJournalEntry)
-      .filter((entry) => Object.entries(match).every(([field, value]) => entry[field] === value));
+    // The whole of it, which takes longer, if its beginning was missed.
+    const entries =
+      (since && (await read(`--since=@${Number(since.split(" ", 1)[0]) - 1}`))) || (await read());
+    if (!entries) throw new Error(`Cannot find "${since}" in the journal.`);
+    return entries.filter((entry) => Object.entries(match).every(([field, value]) => entry[field] === value));
   }
 
   /**

@@ -4,8 +4,8 @@
  *
  * Freestanding: no C library, no interpreter, no locale, no variable that is obeyed. It is started as root by
  * the PAM shim, by pam_exec or by systemd, inherits whatever the caller had (environment, ids, limits, signals,
- * descriptors, terminal), replaces all of it, and executes the Bun program. It knows nothing of PAM beyond
- * which variables pam_exec sets, and nothing of policy.
+ * descriptors, terminal), replaces all of it, gives up what the program has no use for, and executes the Bun
+ * program. It knows nothing of PAM beyond which variables pam_exec sets, and nothing of policy.
  *
  * The program has no pointer in its static data: a static-pie without relocations needs nobody to apply them
  * (native/build.sh checks that there are none).
@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include <asm/unistd.h>
+#include <linux/capability.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/prctl.h>
@@ -33,8 +34,18 @@
 #define INIT_PROCS	"/sys/fs/cgroup/init.scope/cgroup.procs"
 #endif
 
-#ifndef REFUSED
-#define REFUSED		"/sys/fs/cgroup/authnft.slice/refused"
+#ifndef SLICE
+#define SLICE		"/sys/fs/cgroup/authnft.slice"
+#endif
+#ifndef STATE
+#define STATE		"/run/authnft"
+#endif
+#define REFUSED		SLICE "/refused"
+
+#if defined(__x86_64__)
+#define INTERPRETER	"/lib64/ld-linux-x86-64.so.2"
+#else
+#define INTERPRETER	"/lib/ld-linux-aarch64.so.1"
 #endif
 
 #define ALARM_S		12	/* seconds; the shim gives up after 10, pam_exec never does */
@@ -43,6 +54,8 @@
 #define ARGS_MAX	64	/* words on a PAM line; there are six arguments to give */
 #define MESSAGE_MAX	256	/* bytes of one line to the log */
 #define ITEMS		6	/* variables that pam_exec sets itself */
+
+#define FOR_PAM_EXEC	"pam_exec="	/* and what it does: open or close */
 
 #define EXIT_FAILURE	1
 #define EXIT_USAGE	2
@@ -64,6 +77,29 @@
 #define AT_RANDOM	25UL
 #define LOG_AUTHPRIV_ERR "<83>"	/* facility 10, severity 3 */
 
+/* What Landlock can take away: linux/landlock.h, of which many a system has an old one. */
+#define FS_EXECUTE	(1ULL << 0)
+#define FS_WRITE	(1ULL << 1)
+#define FS_READ		(1ULL << 2)
+#define FS_LIST		(1ULL << 3)
+#define FS_REMOVE_DIR	(1ULL << 4)
+#define FS_REMOVE_FILE	(1ULL << 5)
+#define FS_MAKE_DIR	(1ULL << 7)
+#define FS_MAKE_FILE	(1ULL << 8)
+#define FS_TRUNCATE	(1ULL << 14)
+#define FS_ALL(abi)	((abi) >= 5 ? 0xffffULL : (abi) >= 3 ? 0x7fffULL : (abi) >= 2 ? 0x3fffULL : 0x1fffULL)
+#define NET_TCP		3ULL	/* bind and connect */
+#define SCOPE_ALL	3ULL	/* abstract Unix sockets and signals */
+
+struct landlock_rules {
+	uint64_t	fs, net, scope;
+};
+
+struct landlock_path {
+	uint64_t	rights;
+	int32_t		fd;
+} __attribute__((packed));
+
 struct kernel_sigaction {
 	unsigned long	handler;
 	unsigned long	flags;
@@ -73,9 +109,10 @@ struct kernel_sigaction {
 
 enum mode {
 	MODE_USAGE,
-	MODE_SHIM,	/* a request on stdin, a reply on stdout */
-	MODE_PAM_EXEC,	/* PAM items in the environment */
-	MODE_UNIT	/* a verb for systemd's units: arguments handed on unchanged */
+	MODE_REQUEST,	/* "session": a request on stdin, an answer on stdout */
+	MODE_PAM_EXEC,	/* PAM items in the environment; of what it is asked the program makes a request */
+	MODE_NAMES,	/* a verb that asks the name service, and then comes back with another */
+	MODE_VERB	/* any other, for systemd's units and administrators; arguments handed on unchanged */
 };
 
 /*
@@ -354,13 +391,34 @@ own_items(char *const *environment, size_t count)
 	return start;
 }
 
+/* Whether the PAM line, or the program for it, says that nothing is to be given up. For debugging only. */
+static int
+unconfined(int argc, char *const *argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (equal(argv[i], "AUTHNFT_NO_SANDBOX=1"))
+			return 1;
+	return 0;
+}
+
 static enum mode
 mode_of(int argc, char *const *argv, int from_pam_exec)
 {
-	if ((argc == 2 || (argc == 3 && equal(argv[2], "AUTHNFT_NO_SANDBOX=1"))) && equal(argv[1], "session"))
-		return MODE_SHIM;
-	if (argc >= 2 && (equal(argv[1], "end") || equal(argv[1], "cover") || equal(argv[1], "restore")))
-		return MODE_UNIT;
+	const char	*verb = argc >= 2 ? argv[1] : "";
+
+	if (equal(verb, "session")) {
+		/* The program's own words: for whom the answer is, and what the shim has from its PAM line. */
+		for (int i = 2; i < argc; i++)
+			if (!equal(argv[i], FOR_PAM_EXEC "open") && !equal(argv[i], FOR_PAM_EXEC "close") &&
+			    !equal(argv[i], "AUTHNFT_NO_SANDBOX=1"))
+				return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
+		return MODE_REQUEST;
+	}
+	if (equal(verb, "cover"))
+		return MODE_NAMES;
+	if (equal(verb, "end") || equal(verb, "restore") || equal(verb, "release") || equal(verb, "cover-users") ||
+	    equal(verb, "reload-sessions"))
+		return MODE_VERB;
 	return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 }
 
@@ -433,9 +491,12 @@ open_standard_descriptors(void)
 static void
 become_root(void)
 {
-	/* Without seteuid, pam_exec leaves us the ids of whoever called su or sudo. */
+	/*
+	 * Without seteuid, pam_exec leaves us the ids of whoever called su or sudo. In our second run the capability
+	 * for groups is gone, and so are the groups.
+	 */
 	if (call(__NR_geteuid, 0, 0, 0, 0, 0) != 0 ||
-	    call(__NR_setgroups, 0, 0, 0, 0, 0) != 0 ||
+	    (call(__NR_setgroups, 0, 0, 0, 0, 0) != 0 && call(__NR_getgroups, 0, 0, 0, 0, 0) != 0) ||
 	    call(__NR_setresgid, 0, 0, 0, 0, 0) != 0 ||
 	    call(__NR_setresuid, 0, 0, 0, 0, 0) != 0)
 		refuse("This program must run as root: under pam_exec, give the option seteuid "
@@ -452,7 +513,7 @@ clean_signals(enum mode mode)
 
 	/* EPERM if systemd made us a session leader already. */
 	call(__NR_setsid, 0, 0, 0, 0, 0);
-	if (mode == MODE_SHIM || mode == MODE_PAM_EXEC)
+	if (mode == MODE_REQUEST || mode == MODE_PAM_EXEC)
 		timer.it_value.tv_sec = ALARM_S;
 	call(__NR_setitimer, ITIMER_REAL, address(&timer), 0, 0, 0);
 	/* Ignoring a signal drops one that is pending. KILL and STOP cannot be set, and need not be. */
@@ -547,6 +608,130 @@ clean(enum mode mode)
 		refuse("Cannot leave behind what was inherited (Linux 5.13 or later is needed): nothing is done.");
 }
 
+/* ---- what is given up ---- */
+
+/*
+ * The capabilities that are kept. As long as the name service is to be asked, and the PAM process for its connections,
+ * one more; our second run takes that away.
+ */
+static uint64_t
+kept_capabilities(enum mode mode)
+{
+	uint64_t	kept = 1ULL << CAP_NET_ADMIN |	/* the ruleset, and to end sockets */
+	    1ULL << CAP_AUDIT_WRITE;			/* the audit record of a refusal */
+
+	if (mode == MODE_PAM_EXEC)
+		kept |= 1ULL << CAP_SYS_PTRACE;		/* /proc/PID/fd of the PAM process */
+	return kept;
+}
+
+/* For good: nothing that is executed later can have more than there is now, for it gets no new privileges. */
+static void
+drop_capabilities(uint64_t kept)
+{
+	struct __user_cap_header_struct	header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct	sets[2];
+
+	call(__NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	/* Up to the first that this kernel does not know. Where it is not ours to drop, the sets below do it. */
+	for (long capability = 0; capability < 64; capability++)
+		if ((kept >> capability & 1) == 0 &&
+		    call(__NR_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0) == -EINVAL)
+			break;
+	if (call(__NR_capget, address(&header), address(sets), 0, 0, 0) != 0)
+		refuse("Cannot read the capabilities: nothing is done.");
+	for (int i = 0; i < 2; i++) {
+		sets[i].permitted &= (uint32_t)(kept >> (32 * i));
+		sets[i].effective = sets[i].permitted;
+		sets[i].inheritable = 0;
+	}
+	if (call(__NR_capset, address(&header), address(sets), 0, 0, 0) != 0)
+		refuse("Cannot give up capabilities: nothing is done.");
+}
+
+/* Of what is there. What is not cannot be used, so it need not be allowed. */
+static void
+allow(long rules, const char *path, uint64_t rights)
+{
+	struct landlock_path	rule = { .rights = rights };
+	long			fd = call(__NR_openat, AT_FDCWD, address(path), O_PATH | O_CLOEXEC, 0, 0);
+
+	if (fd < 0)
+		return;
+	rule.fd = (int32_t)fd;
+	if (call(__NR_landlock_add_rule, rules, 1 /* path beneath */, address(&rule), 0, 0) != 0)
+		refuse("Cannot allow the program the files that it needs (Landlock): nothing is done.");
+	call(__NR_close, fd, 0, 0, 0, 0);
+}
+
+/*
+ * The files that the program may use from now on, by Landlock: landlock(7). Without it (older kernels, or not among
+ * the security modules that run) seccomp and the capabilities are what there is; "authnft doctor" says so.
+ */
+static void
+restrict_files(void)
+{
+	struct landlock_rules	all = { 0, 0, 0 };
+	const uint64_t		file = FS_READ, tree = FS_READ | FS_LIST;
+	uint64_t		change = FS_WRITE;
+	long			abi, rules;
+
+	abi = call(__NR_landlock_create_ruleset, 0, 0, 1 /* version */, 0, 0);
+	if (abi == -ENOSYS || abi == -EOPNOTSUPP)
+		return;
+	all.fs = FS_ALL(abi);
+	all.net = abi >= 4 ? NET_TCP : 0;
+	all.scope = abi >= 6 ? SCOPE_ALL : 0;
+	if (abi >= 3)
+		change |= FS_TRUNCATE;
+	rules = call(__NR_landlock_create_ruleset, address(&all), abi >= 6 ? 24 : abi >= 4 ? 16 : 8, 0, 0, 0);
+	if (abi < 1 || rules < 0)
+		refuse("Cannot restrict the program to the files that it needs (Landlock): nothing is done.");
+
+	/* to start: itself, the dynamic linker, libraries */
+	allow(rules, PROGRAM, file | FS_EXECUTE);
+	allow(rules, INTERPRETER, file | FS_EXECUTE);
+	allow(rules, "/usr/lib", tree);
+	allow(rules, "/usr/lib64", tree);
+	allow(rules, "/lib", tree);		/* where they are not links to those above */
+	allow(rules, "/lib64", tree);
+	allow(rules, "/etc/ld.so.cache", file);
+	/* policies, and the names that may stand in them */
+	allow(rules, "/etc/authnft", tree);
+	allow(rules, "/etc/nsswitch.conf", file);
+	allow(rules, "/etc/passwd", file);
+	allow(rules, "/etc/group", file);
+	allow(rules, "/etc/services", file);
+	allow(rules, "/etc/protocols", file);
+	allow(rules, "/etc/iproute2", tree);
+	allow(rules, "/usr/share/iproute2", tree);
+	allow(rules, "/etc/localtime", file);
+	allow(rules, "/usr/share/zoneinfo", tree);
+	/* who is there: processes, cgroups; and the processors, for the runtime */
+	allow(rules, "/proc", tree);
+	allow(rules, "/sys/fs/cgroup", tree);
+	allow(rules, "/sys/devices/system/cpu", tree);
+	allow(rules, "/dev/null", file | change);
+	/* what it changes: our state, who is in our slice, and whether what is left of a login session lives on */
+	allow(rules, STATE, tree | change | FS_MAKE_FILE | FS_MAKE_DIR | FS_REMOVE_FILE | FS_REMOVE_DIR);
+	allow(rules, SLICE, tree | change | FS_MAKE_DIR | FS_REMOVE_DIR);
+	allow(rules, "/sys/fs/cgroup/user.slice", tree | change);
+
+	if (call(__NR_landlock_restrict_self, rules, 0, 0, 0, 0) != 0)
+		refuse("Cannot restrict the program to the files that it needs (Landlock): nothing is done.");
+	call(__NR_close, rules, 0, 0, 0, 0);
+}
+
+/* Here, where there is one thread: from within the runtime the calling thread alone would be confined. */
+static void
+confine(enum mode mode)
+{
+	drop_capabilities(kept_capabilities(mode));
+	/* The name service's modules read what they like, and talk to whom they like. */
+	if (mode == MODE_REQUEST || mode == MODE_VERB)
+		restrict_files();
+}
+
 /* ---- the program ---- */
 
 /*
@@ -555,12 +740,16 @@ clean(enum mode mode)
  * an orphan's parent is process 1.
  */
 static void
-take_network(const char *const *environment)
+take_network(int argc, char *const *argv, const char *const *environment)
 {
 	char	pid[24];
 	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), fd;
 	int	opens = 0;
 
+	/* Of root the program makes no request. */
+	for (int i = 1; i < argc; i++)
+		if (equal(argv[i], FOR_PAM_EXEC "open"))
+			opens = 1;
 	for (; *environment != NULL; environment++) {
 		const char	*user = after(*environment, "AUTHNFT_PAM_USER=");
 
@@ -581,18 +770,18 @@ take_network(const char *const *environment)
 }
 
 static _Noreturn void
-execute(const char *const *argv, const char *const *environment)
+execute(int argc, char *const *argv, const char *const *arguments, const char *const *environment)
 {
 	char	why[MESSAGE_MAX];
 	long	error;
 
-	error = -call(__NR_execve, address(PROGRAM), address(argv), address(environment), 0, 0);
+	error = -call(__NR_execve, address(PROGRAM), address(arguments), address(environment), 0, 0);
 	why[0] = '\0';
 	append(why, sizeof(why), "Cannot execute " PROGRAM " (error ");
 	append_number(why, sizeof(why), (unsigned long)error);
 	append(why, sizeof(why), "): run \"authnft install\" again, and see that no mount there is noexec.");
 	complain(why);
-	take_network(environment);
+	take_network(argc, argv, environment);
 	leave(EXIT_NO_PROGRAM);
 }
 
@@ -632,7 +821,9 @@ run(int argc, char **argv, char **environment)
 	for (int i = 1; i < argc; i++)
 		arguments[a++] = argv[i];
 	arguments[a] = NULL;
-	execute(arguments, variables);
+	if (!unconfined(argc, argv))
+		confine(mode);
+	execute(argc, argv, arguments, variables);
 }
 
 /*

@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -64,7 +65,9 @@
 #define CORRELATION	"AUTHNFT_CORRELATION"
 #define UNCONFINED	"AUTHNFT_NO_SANDBOX=1"
 
-#define GROUPS_MAX	128	/* groups of a user that are told */
+#define GROUP_NAME_MAX	32	/* bytes of a group's name that the helper takes */
+#define FILES_MAX	1024	/* descriptors that are looked at: more than a program that logs people in has */
+#define SOCKETS_MAX	64	/* internet sockets of the process that are told */
 #define REQUEST_MAX	8192	/* bytes; fits the smallest pipe that root is given */
 #define REPLY_MAX	4096	/* bytes */
 #define REPLY_VALUE_MAX	512	/* bytes of one value in the reply */
@@ -251,43 +254,63 @@ nss_person(const char *user, struct person *who, int *found)
 }
 
 static int
-nss_group(struct group *gr, struct lookup *lookup, int *found)
+nss_group(const char *name, struct group *gr, struct lookup *lookup, int *found)
 {
 	struct group	*entry = NULL;
 	int		 error;
 
 	do
-		error = getgrnam_r(GROUP, gr, lookup->bytes, lookup->size, &entry);
+		error = getgrnam_r(name, gr, lookup->bytes, lookup->size, &entry);
 	while (error == EINTR || (error == ERANGE && grow(lookup)));
 	*found = error == 0 && entry != NULL;
 	return error;
+}
+
+/* The numbers of a user's groups, for the caller to free. Returns an errno. */
+static int
+nss_groups(const char *name, gid_t gid, gid_t **list, int *count)
+{
+	gid_t	*larger;
+	int	 error = ERANGE;
+
+	*list = NULL;
+	for (int size = LIST_MIN; size <= LIST_MAX; size *= 2) {
+		if ((larger = realloc(*list, (size_t)size * sizeof(**list))) == NULL) {
+			error = ENOMEM;
+			break;
+		}
+		*list = larger;
+		*count = size;
+		if (getgrouplist(name, gid, *list, count) != -1)
+			return 0;
+	}
+	free(*list);
+	*list = NULL;
+	return error;
+}
+
+static int
+is_listed(gid_t gid, const gid_t *list, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (list[i] == gid)
+			return 1;
+	return 0;
 }
 
 /* Whether gid is among the user's groups, for sources that know it by user only. Returns an errno. */
 static int
 nss_listed(const struct passwd *pw, gid_t gid, int *listed)
 {
-	gid_t	*list = NULL, *larger;
-	int	 size, count, error = ERANGE;
+	gid_t	*list;
+	int	 count, error;
 
 	*listed = 0;
-	for (size = LIST_MIN; size <= LIST_MAX; size *= 2) {
-		if ((larger = realloc(list, (size_t)size * sizeof(*list))) == NULL) {
-			error = ENOMEM;
-			break;
-		}
-		list = larger;
-		count = size;
-		if (getgrouplist(pw->pw_name, pw->pw_gid, list, &count) == -1)
-			continue;
-		for (int i = 0; i < count; i++)
-			if (list[i] == gid)
-				*listed = 1;
-		error = 0;
-		break;
-	}
+	if ((error = nss_groups(pw->pw_name, pw->pw_gid, &list, &count)) != 0)
+		return error;
+	*listed = is_listed(gid, list, count);
 	free(list);
-	return error;
+	return 0;
 }
 
 static enum answer
@@ -335,7 +358,7 @@ ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct l
 			return ANSWER_MEMBER;
 		gid = gr.gr_gid;
 	}
-	if ((error = nss_group(&gr, lookup, &found)) != 0)
+	if ((error = nss_group(GROUP, &gr, lookup, &found)) != 0)
 		return unknown(pamh, "group", GROUP, error);
 	if (found) {
 		if (belongs(&who->pw, &gr))
@@ -463,39 +486,93 @@ has_argument(int argc, const char **argv, const char *argument)
 	return 0;
 }
 
-/* Whether there are fragments for groups: only then does it matter which groups a user is in. */
+/* Whether a fragment's file name can be a group's: what an editor leaves there is none. */
 static int
-has_group_fragments(void)
+is_group_name(const char *name)
 {
-	DIR			*directory = opendir(GROUP_FRAGMENTS);
-	const struct dirent	*entry;
-	int			 found = 0;
+	static const char	all[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
 
-	if (directory == NULL)
-		return 0;
-	while (!found && (entry = readdir(directory)) != NULL)
-		found = entry->d_name[0] != '.';
-	closedir(directory);
-	return found;
+	return strspn(name, all) == strlen(name) && strlen(name) <= GROUP_NAME_MAX && *name != '.' && *name != '-';
+}
+
+/* Adds the names of the fragments in the directory that are of groups of the user. Returns an errno. */
+static int
+add_names(struct request *r, DIR *directory, const char *name, gid_t gid)
+{
+	struct lookup		 lookup = { NULL, 0 };
+	const struct dirent	*entry;
+	const char		*comma = "";
+	struct group		 gr;
+	gid_t			*list = NULL;
+	int			 error = grow(&lookup) ? 0 : ENOMEM, count = 0, found;
+
+	while (error == 0) {
+		errno = 0;
+		if ((entry = readdir(directory)) == NULL) {
+			error = errno;
+			break;
+		}
+		if (!is_group_name(entry->d_name) ||
+		    (list == NULL && (error = nss_groups(name, gid, &list, &count)) != 0))
+			continue;
+		if ((error = nss_group(entry->d_name, &gr, &lookup, &found)) == 0 && found &&
+		    is_listed(gr.gr_gid, list, count)) {
+			add_text(r, comma);
+			add_string(r, entry->d_name, SIZE_MAX);
+			comma = ",";
+		}
+	}
+	free(list);
+	free(lookup.bytes);
+	return error;
 }
 
 /*
- * The numbers of the user's groups, which decide between fragments for groups. Whoever is in more than the request has
- * room for needs a fragment of their own; so does everybody where the databases do not answer.
+ * The groups of the user that there are fragments for: the helper has no name service to ask. Where the databases do not
+ * answer they are left out, and who has no fragment of their own is refused.
  */
 static void
-add_groups(struct request *r, const char *name, gid_t gid, const char *type)
+add_groups(struct request *r, const char *name, gid_t gid)
 {
-	gid_t	list[GROUPS_MAX];
-	int	count = GROUPS_MAX;
+	const size_t	 before = r->length;
+	DIR		*directory = opendir(GROUP_FRAGMENTS);
+	int		 error = directory == NULL && errno != ENOENT ? errno : 0;
 
-	if (strcmp(type, "open") != 0 || !has_group_fragments() || getgrouplist(name, gid, list, &count) == -1)
+	add_text(r, ",\"groups\":[");
+	if (directory != NULL) {
+		error = add_names(r, directory, name, gid);
+		closedir(directory);
+	}
+	if (error != 0) {
+		r->length = before;
 		return;
-	add_text(r, ",\"gids\":[");
-	for (int i = 0; i < count; i++) {
-		if (i > 0)
-			add_text(r, ",");
-		add_number(r, list[i]);
+	}
+	add_text(r, "]");
+}
+
+/*
+ * The inodes of the internet sockets of this process, for the helper to ask the kernel about: of a process with more
+ * rights than its own it could not find them out.
+ */
+static void
+add_sockets(struct request *r)
+{
+	struct stat	 status;
+	const char	*comma = "";
+	socklen_t	 length;
+	int		 family, told = 0;
+
+	add_text(r, ",\"sockets\":[");
+	for (int fd = 0; fd < FILES_MAX && told < SOCKETS_MAX; fd++) {
+		length = sizeof(family);
+		if (fstat(fd, &status) == -1 || !S_ISSOCK(status.st_mode) ||
+		    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) == -1 ||
+		    (family != AF_INET && family != AF_INET6))
+			continue;
+		add_text(r, comma);
+		add_number(r, (long long)status.st_ino);
+		comma = ",";
+		told++;
 	}
 	add_text(r, "]");
 }
@@ -529,7 +606,11 @@ make_request(struct request *r, pam_handle_t *pamh, const char *type, const char
 	add_text(r, "]");
 	add_environment(r, pamh, argc, argv);
 	add_member(r, "session", unit);
-	add_groups(r, name, gid, type);
+	if (strcmp(type, "open") == 0) {
+		add_groups(r, name, gid);
+		if (has_argument(argc, argv, "rhost_policy=kernel"))
+			add_sockets(r);
+	}
 	add_text(r, "}");
 }
 

@@ -12,6 +12,7 @@ async function run(args: readonly string[]): Promise<number> {
     case "session":
       return (await import("./commands/session.ts")).runSession({
         sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1"),
+        pamExec: pamExecIn(rest),
       });
     case "pam":
       return (await import("./commands/pam.ts")).runPamExec({ args: rest, env: process.env });
@@ -25,6 +26,10 @@ async function run(args: readonly string[]): Promise<number> {
       if (more.length > 0) return usage("cover [user number]");
       return (await import("./commands/cover.ts")).runCover(uid);
     }
+    case "cover-users":
+      return (await import("./commands/cover.ts")).runCoverUsers(rest.map(Number));
+    case "reload-sessions":
+      return (await import("./commands/reload.ts")).runReloadSessions();
     case "verify-probe":
       return (await import("./verify/probe.ts")).runProbe();
     default: {
@@ -37,29 +42,40 @@ async function run(args: readonly string[]): Promise<number> {
   }
 }
 
+/** What a request is for that this program has made for pam_exec. */
+function pamExecIn(words: readonly string[]): "open" | "close" | undefined {
+  if (words.includes("pam_exec=open")) return "open";
+  return words.includes("pam_exec=close") ? "close" : undefined;
+}
+
 function usage(form: string): number {
   console.error(`Usage: authnft ${form}, as its unit calls it.`);
   return 2;
 }
 
+const AUTHPRIV_ERR = (10 << 3) | 3; // syslog(3)
+
 /**
  * Says what went wrong where nobody caught it: a bug, or a host that the program cannot run on, such as one whose
  * libraries are missing. Then the program's own way to the journal may be missing too.
  */
-async function complain(verb: string | undefined, error: unknown): Promise<void> {
+async function complain([verb, ...rest]: readonly string[], error: unknown): Promise<void> {
   const complaint = oneLine(`authnft: ${error instanceof Error ? error.message : error}`);
   console.error(complaint);
   // Nobody sees what these write there.
   if (verb !== "session" && verb !== "pam") return;
-  if (verb === "pam") (await import("./commands/last_resort.ts")).cutOffPamProcess(process.env);
-  const { hostCommand } = await import("./system/host_command.ts");
-  hostCommand("logger", "--tag", "pam_authnft", "--priority", "authpriv.err", complaint);
+  const opens =
+    verb === "pam"
+      ? process.env["AUTHNFT_PAM_TYPE"] === "open_session" && process.env["AUTHNFT_PAM_USER"] !== "root"
+      : pamExecIn(rest) === "open";
+  if (opens) (await import("./commands/last_resort.ts")).cutOffPamProcess();
+  await (await import("./system/journal_stream.ts")).writeToJournal("pam_authnft", AUTHPRIV_ERR, complaint);
 }
 
 const args = process.argv.slice(2);
 try {
   process.exit(await run(args));
 } catch (error) {
-  await complain(args[0], error);
+  await complain(args, error);
   process.exit(1);
 }

@@ -4,12 +4,14 @@ import { cover, usersWithSlice } from "../lifecycle/restore.ts";
 import { Refusal } from "../refusal.ts";
 import { SystemError } from "../system/libc.ts";
 import { findUserById, GROUP, isMember } from "../system/users.ts";
+import { goOnConfined } from "./entry.ts";
 
 /**
  * Takes the network from what members run outside of their sessions, until one opens. systemd runs it before it starts a
  * user's service manager, and at boot for those that run already.
  *
- * The name service is asked before confinement: its modules may read any file and talk to any server.
+ * The name service is asked first: its modules may read any file and talk to any server. What it leads to is done by the
+ * entry's next run.
  *
  * @param uid whose, in decimal; everybody's who has a slice now when left out
  * @returns the exit code; anything but 0 keeps the user's manager from starting
@@ -25,6 +27,18 @@ export async function runCover(uid: string | undefined): Promise<number> {
     const members =
       uid === undefined ? usersWithSlice().filter(isKnownMember) : [Number(uid)].filter(isMemberById);
     if (members.length === 0) return 0;
+    goOnConfined(["cover-users", ...members.map(String)]);
+    return await runCoverUsers(members);
+  } catch (error) {
+    if (!(error instanceof Refusal || error instanceof SystemError)) throw error;
+    console.error(`authnft cover: ${error.message}`);
+    return 1;
+  }
+}
+
+/** Takes the network from what these members run outside of their sessions. Returns the exit code. */
+export async function runCoverUsers(members: readonly number[]): Promise<number> {
+  try {
     confine();
     await cover(members);
     return 0;

@@ -19,14 +19,12 @@ export function pamProcess(): number | undefined {
 }
 
 /**
- * Moves the process that pam_exec runs in to where it has no network. Nobody stands behind us who would do so, as the
- * shim does. Needs nothing but files, for it may be the libraries that are missing.
+ * Moves the process that pam_exec runs in, and that was to get a session, to where it has no network. Nobody stands behind
+ * us who would do so, as the shim does. Needs nothing but files, for it may be the libraries that are missing.
  *
- * @param env the environment, as the entry made it
  * @returns what went wrong, if anything did
  */
-export function cutOffPamProcess(env: Readonly<Record<string, string | undefined>>): Error | undefined {
-  if (env["AUTHNFT_PAM_TYPE"] !== "open_session" || env["AUTHNFT_PAM_USER"] === "root") return undefined;
+export function cutOffPamProcess(): Error | undefined {
   const pid = pamProcess();
   if (pid === undefined) return undefined;
   try {

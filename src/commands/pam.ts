@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import * as v from "valibot";
-import { confine } from "../confine/seccomp.ts";
-import { groupFragments } from "../lifecycle/groups.ts";
+import { groupFragments, groupNames } from "../lifecycle/groups.ts";
 import { reportUnread } from "../lifecycle/report.ts";
 import { Refusal } from "../refusal.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
-import type { Reply } from "../session/reply.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
+import { becomeProgram } from "../system/exec.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
-import { findUser, GROUP, groupsOf, isMember } from "../system/users.ts";
+import { socketInodes } from "../system/sock_diag.ts";
+import { findUser, GROUP, isMember, type User } from "../system/users.ts";
 import { cutOffPamProcess, pamProcess } from "./last_resort.ts";
-import { answer, tell } from "./session.ts";
-
-/** How many groups of a user are told; native/pam_shim.c has the same bound. */
-const TOLD_GROUPS = 128;
+import { ENTRY } from "./pam_lines.ts";
+import { tell, UNREAD } from "./session.ts";
 
 /** What the entry hands on of pam_exec's environment (native/entry.c). */
 const ItemsSchema = v.object({
@@ -30,16 +28,17 @@ const ItemsSchema = v.object({
 type Items = v.InferOutput<typeof ItemsSchema>;
 
 /**
- * Serves pam_exec: items in the environment, the outcome as exit code, the user's sentence on standard output.
+ * Serves pam_exec, whose items are in the environment: asks the name service who it is about, and goes on in the entry
+ * with a request like the shim's. Modules of the name service may read any file and talk to any server, so whatever deals
+ * with a session comes after that, where neither is allowed.
  *
- * The name service is asked before confinement: its modules may read any file and talk to any server.
+ * @returns the exit code, where there is nothing to ask for, or it cannot be asked
  */
 export async function runPamExec(options: {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
 }): Promise<number> {
   const type = options.env["AUTHNFT_PAM_TYPE"];
-  let reply: Reply;
   try {
     const items = v.safeParse(ItemsSchema, options.env);
     if (!items.success) {
@@ -50,22 +49,28 @@ export async function runPamExec(options: {
     }
     const request = toRequest(items.output, options.args);
     if (request === undefined) return 0;
-    const groups = groupFragments();
-    if (!options.args.includes("AUTHNFT_NO_SANDBOX=1")) confine();
-    reply = await answer(request, groups);
+    const words = options.args.filter((word) => word === UNCONFINED);
+    becomeProgram(ENTRY, ["session", `pam_exec=${request.type}`, ...words], JSON.stringify(request));
   } catch (error) {
-    cutOffPamProcess(options.env);
-    if (!(error instanceof Refusal)) throw error;
+    if (type === "open_session" && options.env["AUTHNFT_PAM_USER"] !== "root") cutOffPamProcess();
+    const refusal =
+      error instanceof SystemError
+        ? new Refusal("bug", `Cannot go on with the session: ${error.message}; run "authnft install" again.`)
+        : error;
+    if (!(refusal instanceof Refusal)) throw refusal;
     // That a session cannot be closed is no refusal; its scope's end cleans up.
-    if (type === "close_session") log({ level: Level.warning, message: error.message });
-    else reportUnread(error);
-    reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
+    if (type === "close_session") {
+      log({ level: Level.warning, message: refusal.message });
+      return 0;
+    }
+    reportUnread(refusal);
+    tell(`${UNREAD}\n`);
+    return 1;
   }
-  // A close always succeeds.
-  if (type === "close_session") return 0;
-  if (reply.say !== undefined) tell(`${reply.say}\n`);
-  return reply.result === "ok" ? 0 : 1;
 }
+
+/** The word of the PAM line that turns confinement off. */
+const UNCONFINED = "AUTHNFT_NO_SANDBOX=1";
 
 /** Makes a request of pam_exec's items; `undefined` for root and for users outside the group. @throws {Refusal} */
 function toRequest(items: Items, args: readonly string[]): Request | undefined {
@@ -78,17 +83,17 @@ function toRequest(items: Items, args: readonly string[]): Request | undefined {
       "Cannot tell whose session it is: the process that asked for it is gone; log in again.",
     );
   }
-  const gids = groupsOf(user);
   const env: Record<string, string> = {};
   if (items.AUTHNFT_PAM_ENV_CORRELATION !== undefined)
     env[CORRELATION_VARIABLE] = items.AUTHNFT_PAM_ENV_CORRELATION;
   const claims = args.findLast((arg) => arg.startsWith("claims_env="))?.slice("claims_env=".length);
   if (claims !== undefined && items.AUTHNFT_PAM_ENV_CLAIMS !== undefined)
     env[claims] = items.AUTHNFT_PAM_ENV_CLAIMS;
+  const opens = items.AUTHNFT_PAM_TYPE === "open_session";
   return parseRequest(
     JSON.stringify({
       v: REQUEST_VERSION,
-      type: items.AUTHNFT_PAM_TYPE === "open_session" ? "open" : "close",
+      type: opens ? "open" : "close",
       user: user.name,
       uid: user.uid,
       gid: user.gid,
@@ -100,9 +105,25 @@ function toRequest(items: Items, args: readonly string[]): Request | undefined {
       args,
       env,
       session: "",
-      gids: gids.length > TOLD_GROUPS ? undefined : gids,
+      groups: opens ? groupsIn(user) : undefined,
+      sockets:
+        opens && args.includes("rhost_policy=kernel") ? [...socketInodes(pid)].slice(0, SOCKETS) : undefined,
     }),
   );
+}
+
+/** How many sockets of the PAM process are told; native/pam_shim.c has the same bound. */
+const SOCKETS = 64;
+
+/** The groups of a user that there are fragments for; `undefined` when the name service does not tell. */
+function groupsIn(user: User): string[] | undefined {
+  try {
+    return groupNames(user, groupFragments());
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    log({ level: Level.warning, message: `The groups of ${user.name} cannot be told: ${error.message}.` });
+    return undefined;
+  }
 }
 
 /** @throws {Refusal} `user`, when the name service fails: "cannot know" is not "no" */

@@ -4,6 +4,7 @@ import { release } from "../lifecycle/restore.ts";
 import { Refusal } from "../refusal.ts";
 import { parseScopeUnit } from "../session/scope_unit.ts";
 import { SystemError } from "../system/libc.ts";
+import { goOnConfined } from "./entry.ts";
 
 /** Gives what outlived sessions the sessions' rules back. Returns the exit code. */
 export async function runRelease(units: readonly string[]): Promise<number> {
@@ -11,6 +12,7 @@ export async function runRelease(units: readonly string[]): Promise<number> {
     console.error("Cannot release sessions: only root can change the rules; run it with sudo.");
     return 1;
   }
+  goOnConfined(["release", ...units]);
   confine();
   let code = 0;
   for (const text of units) {

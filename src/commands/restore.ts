@@ -3,6 +3,7 @@ import { confine } from "../confine/seccomp.ts";
 import { restore } from "../lifecycle/restore.ts";
 import { Refusal } from "../refusal.ts";
 import { SystemError } from "../system/libc.ts";
+import { goOnConfined } from "./entry.ts";
 
 /**
  * Loads the table and brings every live session back under its rules: at boot, and after whatever flushed the ruleset.
@@ -15,6 +16,7 @@ export async function runRestore(): Promise<number> {
     return 1;
   }
   try {
+    goOnConfined(["restore"]);
     confine();
     const restored = await restore();
     console.log(`The table is loaded. Sessions under their rules: ${restored}.`);

@@ -2,38 +2,52 @@
 import { readSync, writeSync } from "node:fs";
 import { confine } from "../confine/seccomp.ts";
 import { closeSession } from "../lifecycle/close.ts";
-import { groupFragments } from "../lifecycle/groups.ts";
 import { openSession } from "../lifecycle/open.ts";
 import { reportUnread } from "../lifecycle/report.ts";
-import type { GroupFragment } from "../policy/find.ts";
 import { Refusal } from "../refusal.ts";
 import { formatReply, type Reply } from "../session/reply.ts";
 import { decodeRequest, parseRequest, REQUEST_LIMIT, type Request } from "../session/request.ts";
+import { Level, log } from "../system/journal.ts";
+import { cutOffPamProcess } from "./last_resort.ts";
 
 /**
- * Serves the shim: one request on standard input, one reply on standard output.
+ * Answers one request, which is on standard input: for the shim by a reply on standard output; for pam_exec by the exit
+ * code, and by the user's sentence on standard output.
  *
  * @param options.sandbox `false` leaves confinement out: debugging only
- * @returns the exit code, which nobody decides by
+ * @param options.pamExec what it is for, if for pam_exec; nobody stands behind us then who would cut off a process
+ * @returns the exit code; the shim does not decide by it
  */
-export async function runSession(options: { readonly sandbox: boolean }): Promise<number> {
+export async function runSession(options: {
+  readonly sandbox: boolean;
+  readonly pamExec: "open" | "close" | undefined;
+}): Promise<number> {
+  const { pamExec } = options;
   let reply: Reply;
   try {
-    const groups = groupFragments();
     if (options.sandbox) confine();
-    reply = await answer(parseRequest(decodeRequest(readInput())), groups);
+    reply = await answer(parseRequest(decodeRequest(readInput())));
   } catch (error) {
+    if (pamExec === "open") cutOffPamProcess();
     if (!(error instanceof Refusal)) throw error;
-    reportUnread(error);
-    reply = { result: "refused", say: "authnft: no session. Ask the administrator to run authnft doctor." };
+    // That a session cannot be closed is no refusal; its scope's end cleans up.
+    if (pamExec === "close") log({ level: Level.warning, message: error.message });
+    else reportUnread(error);
+    reply = { result: "refused", say: UNREAD };
   }
-  tell(formatReply(reply));
+  if (pamExec === undefined) tell(formatReply(reply));
+  // A close always succeeds.
+  if (pamExec === "close") return 0;
+  if (pamExec === "open" && reply.say !== undefined) tell(`${reply.say}\n`);
   return reply.result === "ok" ? 0 : 1;
 }
 
+/** What a user is told of a request that could not be read. */
+export const UNREAD = "authnft: no session. Ask the administrator to run authnft doctor.";
+
 /** Does what a request asks for. */
-export function answer(request: Request, groups: readonly GroupFragment[]): Promise<Reply> {
-  return request.type === "open" ? openSession(request, groups) : closeSession(request);
+function answer(request: Request): Promise<Reply> {
+  return request.type === "open" ? openSession(request) : closeSession(request);
 }
 
 /** Writes to standard output. Whoever should read it may be gone; what was decided stands all the same. */

@@ -248,8 +248,8 @@ class Desk {
   async #holding(name: string): Promise<Holding> {
     const { root } = this.#request;
     const exists = (path: string): boolean => isThere(`${root}${path}`);
-    const { findUser, groupsOf } = await import("../system/users.ts");
-    const { groupFragments } = await import("./groups.ts");
+    const { findUser } = await import("../system/users.ts");
+    const { groupFragments, groupNames } = await import("./groups.ts");
     const { findFragment } = await import("../policy/find.ts");
     const user = findUser(name);
     const own =
@@ -259,9 +259,10 @@ class Desk {
         `There is no file and no user ${JSON.stringify(oneLine(name))} to check; a file in this directory is named with "./" before it.`,
       );
     }
-    const seeker = { name: user?.name ?? name, gids: user === undefined ? [] : groupsOf(user) };
+    const groups = user === undefined ? [] : groupNames(user, groupFragments(root));
+    const seeker = { name: user?.name ?? name, groups };
     try {
-      return { user: seeker.name, ...findFragment(seeker, { groups: groupFragments(root), exists }) };
+      return { user: seeker.name, ...findFragment(seeker, exists) };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       throw new UnknownName(error.message);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { randomBytes } from "node:crypto";
 import type { Policy } from "../policy/compile.ts";
-import type { GroupFragment } from "../policy/find.ts";
 import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
 import { locate } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
@@ -54,10 +53,9 @@ type Draft = { -readonly [Key in keyof SessionRecord]: SessionRecord[Key] };
 /**
  * Opens a session: everything that the request asks for, or nothing of it and a process without network.
  *
- * @param groups those that there are fragments for
  * @returns what to tell the PAM process. A refusal is logged here and becomes a reply.
  */
-export async function openSession(request: Request, groups: readonly GroupFragment[]): Promise<Reply> {
+export async function openSession(request: Request): Promise<Reply> {
   if (request.service === "systemd-user") return { result: "ok" };
   const { user, uid, service, tty, pid } = request;
   const draft: Draft = {
@@ -82,7 +80,7 @@ export async function openSession(request: Request, groups: readonly GroupFragme
   // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
   using locks = new DisposableStack();
   try {
-    return await open(request, groups, draft, locks);
+    return await open(request, draft, locks);
   } catch (error) {
     const refusal =
       error instanceof Refusal
@@ -92,12 +90,7 @@ export async function openSession(request: Request, groups: readonly GroupFragme
   }
 }
 
-async function open(
-  request: Request,
-  groups: readonly GroupFragment[],
-  draft: Draft,
-  locks: DisposableStack,
-): Promise<Reply> {
+async function open(request: Request, draft: Draft, locks: DisposableStack): Promise<Reply> {
   const deadline = performance.now() + PATIENCE;
   const correlation = correlationToken(request.env[CORRELATION_VARIABLE], {
     unixSeconds: Math.floor(Date.now() / 1000),
@@ -118,7 +111,7 @@ async function open(
   };
 
   const user = parseUserName(request.user);
-  const peer = choosePeer(args.rhostPolicy, request.rhost, () => connectionsOf(request.pid));
+  const peer = choosePeer(args.rhostPolicy, request.rhost, () => connectionsOf(request));
   if (peer.note !== undefined)
     log({ level: Level.warning, message: `The address of ${user}'s session: ${peer.note}.` });
   draft.remote_ip = peer.address ?? "";
@@ -129,7 +122,7 @@ async function open(
 
   draft.fragment = `${FRAGMENT_DIRECTORY}/users/${user}`;
   const person = { name: user, uid: request.uid };
-  const found = fragmentOf({ name: user, gids: request.gids }, groups);
+  const found = fragmentOf({ name: user, groups: request.groups });
   draft.fragment = found.path;
   const fragment = readWhole(found.path);
   const compile = (chains: string, level: 2 | 3): Policy =>
@@ -320,10 +313,10 @@ function audit(refusal: Refusal, draft: Draft): void {
   }
 }
 
-/** The peers of a process's connections; none where the kernel does not tell. */
-function connectionsOf(pid: number): string[] {
+/** The peers of the PAM process's connections; none where the kernel does not tell. */
+function connectionsOf({ pid, sockets }: Request): string[] {
   try {
-    return tcpPeers(pid);
+    return tcpPeers(new Set(sockets));
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     log({

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { type AddressLock, addressLock } from "../policy/address_lock.ts";
 import { compileFragment, type Policy } from "../policy/compile.ts";
-import { type Found, findFragment, type GroupFragment, type Seeker } from "../policy/find.ts";
+import { type Found, findFragment, type Seeker } from "../policy/find.ts";
 import { FRAGMENT_DIRECTORY, type Fragment, readFragment } from "../policy/read.ts";
 import { type Address, addressElement } from "../session/address.ts";
 import { isThere, readTrusted } from "../system/files.ts";
@@ -22,8 +22,8 @@ export function lockOf(policy: Policy, address: Address | undefined): AddressLoc
 export type Person = { readonly name: string; readonly uid: number };
 
 /** Finds the fragment that holds for a user. @throws {Refusal} `missing` or `user` */
-export function fragmentOf(seeker: Seeker, groups: readonly GroupFragment[]): Found {
-  return findFragment(seeker, { groups, exists: isThere });
+export function fragmentOf(seeker: Seeker): Found {
+  return findFragment(seeker, isThere);
 }
 
 /** Reads a fragment and all that it includes. @throws {Refusal} `missing`, `perms` or `content` */

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import type { GroupFragment } from "../policy/find.ts";
 import { locate } from "../policy/tokenise.ts";
 import { ownObjectsIn, replaceMember } from "../ruleset/members.ts";
 import { addressElement, parseAddress } from "../session/address.ts";
@@ -42,20 +41,19 @@ export function liveSessions(user?: string): SessionRecord[] {
  * Gives a live session the policy as it now stands, in one transaction; the user's slice as well, if this is the session
  * that was opened last. Where that fails, what was in force stays.
  *
- * @param gids the numbers of the user's groups
+ * @param groups those of the user that there are fragments for
  * @param options.keepsFlows whether open flows go on without being judged anew
  * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
  * @throws {Refusal} as a login would
  */
 export async function reloadSession(
   session: SessionRecord,
-  gids: readonly number[],
-  groups: readonly GroupFragment[],
+  groups: readonly string[],
   options: { readonly keepsFlows: boolean },
 ): Promise<string | undefined> {
   const deadline = performance.now() + PATIENCE;
   const person = { name: session.user, uid: session.uid };
-  const { path } = fragmentOf({ name: person.name, gids }, groups);
+  const { path } = fragmentOf({ name: person.name, groups });
   const fragment = readWhole(path);
   const address = parseAddress(session.remote_ip);
   const name = sessionName(session);

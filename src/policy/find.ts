@@ -2,21 +2,11 @@
 import { Refusal } from "../refusal.ts";
 import { FRAGMENT_DIRECTORY } from "./read.ts";
 
-/** A Unix group that there is a fragment for. */
-export type GroupFragment = { readonly name: string; readonly gid: number };
-
 /** Whose fragment is looked for. */
 export type Seeker = {
   readonly name: string;
-  /** The numbers of the user's groups; `undefined` when they are too many to tell. */
-  readonly gids: readonly number[] | undefined;
-};
-
-/** What there is to choose from. */
-export type Choice = {
-  readonly groups: readonly GroupFragment[];
-  /** Whether something of that name is there, whatever it is. */
-  readonly exists: (path: string) => boolean;
+  /** The groups of the user that there are fragments for; `undefined` when the name service did not tell. */
+  readonly groups: readonly string[] | undefined;
 };
 
 /** The fragment that holds for a user, why it does, and which others would if it were not there. */
@@ -26,15 +16,13 @@ export type Found = { readonly path: string; readonly why: string; readonly othe
  * Finds the fragment that holds for a user: the user's own; else that of a group of theirs, of several the first by name;
  * else the default.
  *
+ * @param exists whether something of that name is there, whatever it is
  * @throws {Refusal} `missing`, when there is none; `user`, when it depends on groups that cannot be told
  */
-export function findFragment({ name, gids }: Seeker, { groups, exists }: Choice): Found {
+export function findFragment({ name, groups }: Seeker, exists: (path: string) => boolean): Found {
   const own = `${FRAGMENT_DIRECTORY}/users/${name}`;
   const fallback = `${FRAGMENT_DIRECTORY}/default`;
-  const theirs = groups
-    .filter(({ gid }) => gids?.includes(gid))
-    .map((group) => group.name)
-    .sort();
+  const theirs = (groups ?? []).toSorted();
   const candidates = [
     ...(exists(own) ? [{ path: own, why: `it is ${name}'s own` }] : []),
     ...theirs.map((group, index) => ({
@@ -44,10 +32,10 @@ export function findFragment({ name, gids }: Seeker, { groups, exists }: Choice)
     ...(exists(fallback) ? [{ path: fallback, why: "it is the default for members without another" }] : []),
   ];
   const [chosen, ...others] = candidates;
-  if (chosen?.path !== own && gids === undefined && groups.length > 0) {
+  if (chosen?.path !== own && groups === undefined) {
     throw new Refusal(
       "user",
-      `Cannot tell which fragment holds for ${name}: the user is in too many groups; write ${own}.`,
+      `Cannot tell which fragment holds for ${name}: the name service does not tell the user's groups; write ${own}, or see nsswitch.conf(5).`,
     );
   }
   if (chosen === undefined) {

@@ -9,6 +9,8 @@ export const REQUEST_VERSION = 1;
 export const REQUEST_LIMIT = 8192;
 
 const UID_MAX = 0xffff_fffe; // (uid_t)-1 means "no user" to the kernel
+/** A group's name as a file's: nothing that leads to another directory. */
+const GROUP_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/;
 const item = v.pipe(v.string(), v.maxLength(2048));
 
 const RequestSchema = v.strictObject({
@@ -29,8 +31,10 @@ const RequestSchema = v.strictObject({
     v.record(v.string(), item),
   ),
   session: item,
-  /** The numbers of the user's groups; left out where they are too many to tell, and at a close. */
-  gids: v.optional(v.array(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(UID_MAX)))),
+  /** The groups of the user that there are fragments for; left out where the name service did not tell, and at a close. */
+  groups: v.optional(v.array(v.pipe(v.string(), v.regex(GROUP_NAME)))),
+  /** The inodes of the PAM process's internet sockets; left out where nobody asks for its connection. */
+  sockets: v.optional(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0)))),
 });
 
 /** What the PAM process asks for: its PAM items, as it has them. None of it is believed further than its check. */

@@ -39,13 +39,12 @@ export type InetSocket = {
 };
 
 /**
- * The peers of a process's established TCP connections, asked of the kernel: sock_diag(7).
+ * The peers of those of some sockets that are established TCP connections, asked of the kernel: sock_diag(7).
  *
- * @returns the addresses as text, each once; none when the process has no connection or is gone
+ * @returns the addresses as text, each once
  * @throws {SystemError}
  */
-export function tcpPeers(pid: number): string[] {
-  const inodes = socketInodes(pid);
+export function tcpPeers(inodes: ReadonlySet<number>): string[] {
   if (inodes.size === 0) return [];
   const peers = [AF_INET, AF_INET6].flatMap((family) =>
     dump(family, IPPROTO_TCP, ESTABLISHED)
@@ -174,7 +173,8 @@ function groups(address: Uint8Array): string {
   ).join(":");
 }
 
-function socketInodes(pid: number): Set<number> {
+/** The inodes of a process's sockets; none where it is gone, or has more rights than we have. */
+export function socketInodes(pid: number): Set<number> {
   const inodes = new Set<number>();
   let names: string[];
   try {

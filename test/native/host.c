@@ -12,6 +12,7 @@
  *   handles=N                                        N times a handle of its own, opened, closed and ended
  *   sigchld=ignore|handler|thread                    how this host treats its children
  *   closed=N                                         closes a descriptor
+ *   sockets=N                                        opens so many internet sockets, and as many others; prints their inodes
  *   limit:nofile=N limit:spare=BYTES                 soft limit of descriptors, and of memory beyond what is in use
  *   storm=N                                          a process beside this one sends SIGINT and SIGTSTP to the group
  *   interrupt=MS                                     SIGINT to the group after so long
@@ -31,6 +32,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -606,6 +608,22 @@ act(pam_handle_t *pamh, char **argv, const char *word)
 		errx(2, "unknown word %s", word);
 }
 
+/* Left open to the end. Of each pair the second is for this host only. */
+static void
+open_sockets(int count)
+{
+	struct stat	status;
+	int		fd;
+
+	for (int i = 0; i < count; i++) {
+		if ((fd = socket(i % 2 == 0 ? AF_INET : AF_INET6, SOCK_STREAM, 0)) == -1 || fstat(fd, &status) == -1 ||
+		    socket(AF_UNIX, SOCK_STREAM, 0) == -1)
+			err(2, "socket");
+		fprintf(out, "%s%llu", i == 0 ? "sockets " : " ", (unsigned long long)status.st_ino);
+	}
+	fprintf(out, "\n");
+}
+
 /* Words that set the host up, before anything is counted. */
 static int
 prepares(const char *program, const char *word)
@@ -616,6 +634,8 @@ prepares(const char *program, const char *word)
 		handle_children(value);
 	else if ((value = value_of(word, "closed=")) != NULL)
 		close(atoi(value));
+	else if ((value = value_of(word, "sockets=")) != NULL)
+		open_sockets(atoi(value));
 	else if (strcmp(word, "pidfd=server") == 0)
 		start_server(program);
 	else

@@ -334,21 +334,47 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       expect(rig.requestText).toBe(
         '{"v":1,"type":"open","user":"alice","uid":1000,"gid":1000,"service":"sshd","rhost":"192.0.2.7","tty":"ssh",' +
           `"ruser":"eve","pid":${opened.facts.get("pid")},"args":["rhost_policy=strict","claims_env=CLAIMS","debug"],` +
-          '"env":{"AUTHNFT_CORRELATION":"abc","CLAIMS":"123"},"session":""}',
+          '"env":{"AUTHNFT_CORRELATION":"abc","CLAIMS":"123"},"session":"","groups":[]}',
       );
     });
 
-    test("tells the user's groups where there are fragments for groups, and only there asks for them", async () => {
-      const asked = async () => (await session({})).facts.get("asked");
+    test("tells those groups of the user that there are fragments for, and asks only where there are fragments", async () => {
+      const groups = async (...words: string[]) => {
+        const { facts } = await session({ words: [...words, "open"] });
+        return { asked: facts.get("asked"), told: (rig.request as { groups?: string[] }).groups };
+      };
       try {
         mkdirSync(rig.path("groups"));
-        expect(await asked()).toBe("person 0 group 0 list 0");
+        writeFileSync(rig.path("groups/.hidden"), "");
+        writeFileSync(rig.path("groups/staff~"), "");
+        writeFileSync(rig.path(`groups/${"g".repeat(33)}`), "");
+        expect(await groups()).toEqual({ asked: "person 0 group 0 list 0", told: [] });
         writeFileSync(rig.path("groups/staff"), "");
-        expect(await asked()).toBe("person 0 group 0 list 1");
-        expect(rig.request).toMatchObject({ user: "alice", gids: [1000] });
+        writeFileSync(rig.path(`groups/${"g".repeat(32)}`), "");
+        const both = await groups("nss:group=50:", "nss:list=50");
+        expect(both.asked).toBe("person 0 group 2 list 1");
+        expect(both.told?.toSorted()).toEqual(["g".repeat(32), "staff"]);
+        expect((await groups("nss:group=51:", "nss:list=50")).told).toEqual([]);
+        expect((await groups("nss:group=none", "nss:list=50")).told).toEqual([]);
+        // Not to know is not "no": left out, so that only a fragment of the user's own will do.
+        expect((await groups("nss:group=error:5", "nss:list=50")).told).toBeUndefined();
+        expect((await groups("nss:group=50:", "nss:list=fail")).told).toBeUndefined();
+        rmSync(rig.path("groups"), { recursive: true });
+        writeFileSync(rig.path("groups"), "");
+        expect((await groups()).told).toBeUndefined();
       } finally {
         rmSync(rig.path("groups"), { recursive: true, force: true });
       }
+    });
+
+    test("tells the internet sockets of the process under rhost_policy=kernel, and no others", async () => {
+      const told = async (args: string) => {
+        const { facts } = await session({ args, words: ["sockets=3", "open"] });
+        return { sockets: (rig.request as { sockets?: number[] }).sockets, made: facts.get("sockets") };
+      };
+      const { sockets, made } = await told("rhost_policy=kernel");
+      expect(sockets?.join(" ")).toBe(made as string);
+      expect((await told("")).sockets).toBeUndefined();
     });
 
     test("has empty strings for what PAM does not know, and no variables that are not set", async () => {

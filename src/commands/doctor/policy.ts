@@ -96,14 +96,14 @@ async function checkMembers(): Promise<Finding[]> {
 
 /** Those of whom no fragment holds: not their own, nor one of a group of theirs, nor the default. */
 async function membersWithout(members: readonly string[]): Promise<string[]> {
-  const { groupFragments } = await import("../../lifecycle/groups.ts");
+  const { groupFragments, groupNames } = await import("../../lifecycle/groups.ts");
   const { isThere } = await import("../../system/files.ts");
-  const { findUser, groupsOf } = await import("../../system/users.ts");
+  const { findUser } = await import("../../system/users.ts");
   const groups = groupFragments();
   return members.filter((name) => {
     const user = findUser(name);
     try {
-      findFragment({ name, gids: user === undefined ? [] : groupsOf(user) }, { groups, exists: isThere });
+      findFragment({ name, groups: user === undefined ? [] : groupNames(user, groups) }, isThere);
       return false;
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;

@@ -17,6 +17,8 @@ const REQUEST: Request = {
   args: ["rhost_policy=kernel", "debug"],
   env: { AUTHNFT_CORRELATION: "a:b" },
   session: "",
+  groups: ["staff", "x_1.2-3"],
+  sockets: [12345],
 };
 
 function messageOf(text: string): string {
@@ -60,6 +62,9 @@ test.each<[string, unknown]>([
   ["user", "x".repeat(2048)],
   ["args", []],
   ["env", {}],
+  ["groups", []],
+  ["groups", ["g".repeat(32)]],
+  ["sockets", [0, 2 ** 53 - 1]],
 ])("the bounds of %s", (key, value) => {
   expect<unknown>(parseRequest(changed(key, value))[key as keyof Request]).toEqual(value);
 });
@@ -114,10 +119,13 @@ describe("not a request", () => {
     expect(messageOf(`${full} `)).toContain("it is longer than 8192 bytes");
   });
 
-  test.each(Object.keys(REQUEST))("%s is missing", (key) => {
-    const { [key as keyof Request]: _, ...rest } = REQUEST;
-    expect(messageOf(JSON.stringify(rest))).toContain(`${key}: expected`);
-  });
+  test.each(Object.keys(REQUEST).filter((key) => key !== "groups" && key !== "sockets"))(
+    "%s is missing",
+    (key) => {
+      const { [key as keyof Request]: _, ...rest } = REQUEST;
+      expect(messageOf(JSON.stringify(rest))).toContain(`${key}: expected`);
+    },
+  );
 
   test.each<[string, unknown]>([
     ["type", "reopen"],
@@ -144,6 +152,15 @@ describe("not a request", () => {
     ["pid", -4711],
     ["pid", 47.11],
     ["pid", "4711"],
+    ["groups", null],
+    ["groups", "staff"],
+    ["groups", [""]],
+    ["groups", ["../users/bob"]],
+    ["groups", ["-x"]],
+    ["groups", ["g".repeat(33)]],
+    ["sockets", null],
+    ["sockets", [-1]],
+    ["sockets", ["1"]],
     ["args", null],
     ["args", "debug"],
     ["args", [1]],

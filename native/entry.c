@@ -555,9 +555,9 @@ clean_limits(void)
 	limit(RLIMIT_MSGQUEUE, 819200, 819200);		/* the kernel's own default */
 	limit(RLIMIT_NICE, 0, 0);
 	limit(RLIMIT_RTPRIO, 0, 0);
-	/* The runtime reserves gigabytes of address space, and root is not counted by uid. */
+	limit(RLIMIT_DATA, 1024 * MIB, 1024 * MIB);	/* it uses 50; the runtime reserves five times this if it can */
+	/* Nor is the rest of the address space worth a limit; and root's processes are not counted: seccomp allows none. */
 	limit(RLIMIT_AS, INFINITE, INFINITE);
-	limit(RLIMIT_DATA, INFINITE, INFINITE);
 	limit(RLIMIT_RSS, INFINITE, INFINITE);
 	limit(RLIMIT_NPROC, INFINITE, INFINITE);
 	limit(RLIMIT_LOCKS, INFINITE, INFINITE);

@@ -499,14 +499,15 @@ is_group_name(const char *name)
 static int
 add_names(struct request *r, DIR *directory, const char *name, gid_t gid)
 {
-	struct lookup		 lookup = { NULL, 0 };
-	const struct dirent	*entry;
-	const char		*comma = "";
-	struct group		 gr;
-	gid_t			*list = NULL;
-	int			 error = grow(&lookup) ? 0 : ENOMEM, count = 0, found;
+	struct lookup	 lookup = { NULL, 0 };
+	const char	*comma = "";
+	struct group	 gr;
+	gid_t		*list = NULL;
+	int		 error = grow(&lookup) ? 0 : ENOMEM, count = 0, found;
 
 	while (error == 0) {
+		const struct dirent	*entry;
+
 		errno = 0;
 		if ((entry = readdir(directory)) == NULL) {
 			error = errno;

@@ -1133,6 +1133,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
         "0 0",
         "0 0",
       ]);
+      expect(seen.get("limit-data")).toEqual(["1073741824 1073741824"]);
       // Up to whatever this machine lets root have.
       expect(seen.get("limit-as")).toEqual(["-1 -1"]);
       expect(seen.get("limit-nproc")?.[0]).toMatch(/^(-?\d+) \1$/);
@@ -1153,6 +1154,84 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     test("a session that is its own already is kept", async () => {
       expect((await entry(["leader"], ["end", "x"])).exitCode).toBe(0);
       expect(rig.seen.get("session-leader")).toEqual(["yes"]);
+    });
+  });
+
+  describe("what the program has no use for is given up:", () => {
+    const CAPABILITIES = ["CapPrm", "CapEff", "CapBnd"];
+    // capability.h: CAP_NET_ADMIN is 12, CAP_SYS_PTRACE 19, CAP_AUDIT_WRITE 29.
+    const TWO = "0000000020001000";
+    const THREE = "0000000020081000";
+    const capabilities = () => CAPABILITIES.map((set) => rig.seen.get(set)?.[0]);
+    const attempts = () =>
+      Object.fromEntries(
+        [...rig.seen].flatMap(([key, [value]]) => (key.startsWith("try-") ? [[key.slice(4), value]] : [])),
+      );
+    /** Where the kernel has no Landlock, nothing is held, and nothing else may be claimed. */
+    const held = (sinceVersion: number, by: string, free = "done") =>
+      Number(rig.seen.get("landlock")?.[0]) >= sinceVersion ? by : free;
+
+    test.each(["session", "restore", "end x", "release x", "cover-users 1", "reload-sessions"])(
+      "%s: two capabilities, and the files that are needed",
+      async (line) => {
+        expect((await entry([], line.split(" "))).exitCode).toBe(0);
+        expect(capabilities()).toEqual([TWO, TWO, TWO]);
+        expect(rig.seen.get("CapInh")).toEqual(["0".repeat(16)]);
+        expect(rig.seen.get("CapAmb")).toEqual(["0".repeat(16)]);
+        expect(attempts()).toEqual({
+          "read-shadow": held(1, "EACCES"),
+          "read-passwd": "done",
+          "list-root": held(1, "EACCES"),
+          "write-tmp": held(1, "EACCES"),
+          "write-null": "done",
+          "write-passwd": held(1, "EACCES"),
+          "write-state": "done",
+          connect: held(4, "EACCES", "ECONNREFUSED"),
+        });
+      },
+    );
+
+    test("pam_exec: the name service may read what it likes; one capability more, until the program comes back", async () => {
+      await entry(fromPamExec);
+      expect(capabilities()).toEqual([THREE, THREE, THREE]);
+      expect(attempts()).toMatchObject({ "read-shadow": "done", connect: "ECONNREFUSED" });
+      // The second run begins with what the first has left, and groups that it could not clear are none.
+      const cut = ["setpriv", "--bounding-set=-all,+net_admin,+sys_ptrace,+audit_write", "--clear-groups"];
+      const { exitCode } = await entry([], ["session", "pam_exec=open"], cut);
+      expect(exitCode).toBe(0);
+      // The bounding set bounds what is executed later: nothing is, and that would get no new privileges either.
+      expect(capabilities()).toEqual([TWO, TWO, THREE]);
+      expect(rig.seen.get("arg")).toEqual(["authnft", "session", "pam_exec=open"]);
+    });
+
+    test("groups that cannot be cleared are refused", async () => {
+      const cut = ["setpriv", "--bounding-set=-setgid", "--groups=1234"];
+      const { exitCode, stderr } = await entry([], ["session"], cut);
+      expect(exitCode).toBe(1);
+      expect(stderr).toContain("must run as root");
+    });
+
+    test("nothing, where the PAM line says so", async () => {
+      for (const args of [
+        ["session", "AUTHNFT_NO_SANDBOX=1"],
+        ["session", "pam_exec=open", "AUTHNFT_NO_SANDBOX=1"],
+      ]) {
+        await entry([], args);
+        expect(capabilities()).not.toContain(TWO);
+        expect(attempts()).toMatchObject({
+          "read-shadow": "done",
+          "write-tmp": "done",
+          connect: "ECONNREFUSED",
+        });
+      }
+    });
+
+    test("the words between the program and its second run are no words of a PAM line", async () => {
+      for (const word of ["pam_exec=open", "session"]) {
+        await entry(fromPamExec, ["debug", word]);
+        expect(rig.seen.get("arg")).toEqual(["authnft", "pam", "debug", word]);
+      }
+      expect((await entry([], ["session", "debug"])).exitCode).toBe(2);
     });
   });
 

@@ -166,6 +166,9 @@ export class Rig implements Disposable {
       define("PROGRAM", at("witness")),
       define("LOG_SOCKET", this.logSocket),
       define("INIT_PROCS", join(this.cgroups, "init.scope/cgroup.procs")),
+      // What Landlock lets the program write to.
+      define("STATE", this.directory),
+      define("SLICE", join(this.cgroups, "authnft.slice")),
     ];
     const chain = [define("HELPER", at("gcc/authnft-entry")), ...paths.slice(1)];
     const build = join(native, "build.sh");

@@ -18,11 +18,15 @@
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
+#include <netinet/in.h>
+
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
@@ -55,7 +59,7 @@ static void
 write_status(FILE *seen)
 {
 	static const char *const wanted[] = { "SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:", "SigCgt:", "NoNewPrivs:",
-	    "Uid:", "Gid:", "Groups:" };
+	    "Uid:", "Gid:", "Groups:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:" };
 	char	 line[4096];
 	FILE	*status = fopen("/proc/self/status", "re");
 
@@ -98,6 +102,34 @@ write_descriptors(FILE *seen, FILE *plan)
 }
 
 static void
+attempted(FILE *seen, const char *what, int result)
+{
+	fprintf(seen, "try-%s: %s\n", what, result == -1 ? strerrorname_np(errno) : "done");
+	if (result != -1)
+		close(result);
+}
+
+/* What Landlock is about; each as root, so that nothing else stands in the way. */
+static void
+write_attempts(FILE *seen)
+{
+	struct sockaddr_in	nobody = { .sin_family = AF_INET, .sin_port = htons(1),
+	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int			tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	fprintf(seen, "landlock: %ld\n", syscall(SYS_landlock_create_ruleset, NULL, 0, 1));
+	attempted(seen, "read-shadow", open("/etc/shadow", O_RDONLY | O_CLOEXEC));
+	attempted(seen, "read-passwd", open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+	attempted(seen, "list-root", open("/root", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	attempted(seen, "write-tmp", open("/tmp", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600));
+	attempted(seen, "write-null", open("/dev/null", O_WRONLY | O_CLOEXEC));
+	attempted(seen, "write-passwd", open("/etc/passwd", O_WRONLY | O_CLOEXEC));
+	attempted(seen, "write-state", open(DIRECTORY "/state", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+	attempted(seen, "connect", connect(tcp, (struct sockaddr *)&nobody, sizeof(nobody)));
+	close(tcp);
+}
+
+static void
 write_seen(int argc, char **argv, FILE *plan)
 {
 	FILE			*seen = fopen(DIRECTORY "/seen", "we"), *cgroup;
@@ -113,6 +145,7 @@ write_seen(int argc, char **argv, FILE *plan)
 	for (char **variable = environ; *variable != NULL; variable++)
 		fprintf(seen, "env: %s\n", *variable);
 	write_status(seen);
+	write_attempts(seen);
 	write_limits(seen);
 	write_descriptors(seen, plan);
 	mask = umask(077);

@@ -11,8 +11,8 @@ import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.
 const ENTRY = "/usr/libexec/authnft";
 const PROGRAM = "/usr/lib/authnft/authnft";
 const ADDON = "/usr/lib/authnft/koffi.node";
-/** Where the real program is while something else has its name. */
-const REAL = "/usr/lib/authnft/real";
+/** Where the real entry is while something else has its name. */
+const REAL = "/usr/libexec/authnft-real";
 
 /** What a person can reach: TCP and UDP, IPv4 and IPv6, all of it allowed by ONLY_FIRST. */
 const REACH =
@@ -94,11 +94,14 @@ async function broken<T>(
   }
 }
 
-/** Puts a script in the program's place; the real one is then called REAL. */
+/**
+ * Puts a script in the entry's place; the real one is then called REAL. Not in the program's: what is there may execute
+ * nothing else, and least of all an interpreter.
+ */
 function instead(script: string): { break: string; mend: string } {
   return {
-    break: `mv ${PROGRAM} ${REAL}\ncat >${PROGRAM} <<'END'\n#!/bin/bash\n${script}\nEND\nchmod 0755 ${PROGRAM}`,
-    mend: `[ ! -e ${REAL} ] || mv -f ${REAL} ${PROGRAM}`,
+    break: `mv ${ENTRY} ${REAL}\ncat >${ENTRY} <<'END'\n#!/bin/bash\n${script}\nEND\nchmod 0755 ${ENTRY}`,
+    mend: `[ ! -e ${REAL} ] || mv -f ${REAL} ${ENTRY}`,
   };
 }
 
@@ -294,14 +297,21 @@ systemctl reload dbus`,
     log: /Cannot load koffi's addon: there is no \/usr\/lib\/authnft\/koffi\.node; run "authnft install" again/,
   },
   {
-    what: "a program that crashes",
+    what: "a program that ends at once, without a word",
+    break: `mv ${PROGRAM} ${PROGRAM}.away; cp /bin/false ${PROGRAM}`,
+    mend: `mv -f ${PROGRAM}.away ${PROGRAM}`,
+    log: /session of alice refused: no answer from \/usr\/libexec\/authnft: it ended with status 1; run "authnft doctor"/,
+    outOfReach: true,
+  },
+  {
+    what: "a helper that crashes",
     ...instead("kill -SEGV $$"),
     log: /session of alice refused: no answer from \/usr\/libexec\/authnft: it was killed by signal 11; run "authnft doctor"/,
     outOfReach: true,
   },
 ];
 
-/** What stands in for the program and answers nonsense, another to each user. */
+/** What stands in for the entry and answers nonsense, another to each user. */
 const GARBAGE = `
 case $(tr '\\0' ' ' </proc/$PPID/cmdline) in
 *' m0 '*) ;;
@@ -317,7 +327,10 @@ case $(tr '\\0' ' ' </proc/$PPID/cmdline) in
 esac
 exit STATUS`;
 
-/** Stands in for the program: is killed after the milliseconds that /run/lab-kill/open or close has for the user. */
+/** Becomes the real entry, with the environment in pam_exec's order, which a shell does not keep. */
+const GO_ON = `mapfile -d '' -t variables </proc/$$/environ; exec env -i "\${variables[@]}" ${REAL} "$@"`;
+
+/** Stands in for the entry: is killed after the milliseconds that /run/lab-kill/open or close has for the user. */
 const KILLED = `
 now=open; grep -q authnft.slice /proc/$PPID/cgroup && now=close
 if [ -e /run/lab-kill/$now ]; then
@@ -327,15 +340,15 @@ if [ -e /run/lab-kill/$now ]; then
     (sleep $((delay / 1000)).$(printf %03d $((delay % 1000))); kill -KILL $$) </dev/null >/dev/null 2>&1 &
   done </run/lab-kill/$now
 fi
-exec ${REAL} "$@"`;
+${GO_ON}`;
 
-/** Stands in for the program: hangs for some users, stops itself for carol. */
+/** Stands in for the entry: hangs for some users, stops itself for carol. */
 const HANGING = `
 case $(tr '\\0' ' ' </proc/$PPID/cmdline) in
 *' m2 '* | *' m3 '* | *' m4 '* | *' m5 '*) exec sleep 12345 ;;
 *' carol '*) kill -STOP $$ ;;
 esac
-exec ${REAL} "$@"`;
+${GO_ON}`;
 
 /** Drop-ins for the scopes of four users, whose start has to wait for a unit that takes longer than we have patience. */
 const SLOW = "/run/systemd/system/authnft-m";
@@ -523,7 +536,7 @@ onBothRoads("On a broken host", (road) => {
   });
 
   const status = road === "shim" ? 0 : 3;
-  test(`a program that answers with status ${status} and garbage opens nothing for anybody`, async () => {
+  test(`a helper that answers with status ${status} and garbage opens nothing for anybody`, async () => {
     untidy = true;
     const since = await lab.cursor();
     const users = Array.from({ length: 10 }, (_, n) => `m${n}`);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { isIPv4, isIPv6 } from "node:net";
 import type { Brand } from "valibot";
+import { bytesOfAddress, ipv6Groups } from "../address_bytes.ts";
 
 /** An IPv4 or IPv6 address in canonical text form (RFC 5952); never a zone, never IPv4-mapped. */
 export type Address = string & Brand<"Address">;
@@ -20,25 +21,12 @@ export function parseAddress(text: string): Address | undefined {
   if (isIPv4(text)) return text as Address;
   const bare = text.replace(/%[^%]+$/, "");
   if (!isIPv6(bare) || bare.includes("%")) return undefined;
-  const groups = groupsOf(bare);
+  const groups = ipv6Groups(bare);
   const [high = 0, low = 0] = groups.slice(6);
   // ::ffff:0:0/96
   if (groups.slice(0, 6).join(":") === "0:0:0:0:0:65535")
     return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}` as Address;
   return shortened(groups.map((group) => group.toString(16))) as Address;
-}
-
-/** The eight groups of an IPv6 address in any of its forms. */
-function groupsOf(address: string): number[] {
-  const [left = [], right] = address.split("::").map((half) =>
-    (half === "" ? [] : half.split(":")).flatMap((group) => {
-      if (!group.includes(".")) return [Number.parseInt(group, 16)];
-      const [a = 0, b = 0, c = 0, d = 0] = group.split(".").map(Number);
-      return [(a << 8) | b, (c << 8) | d];
-    }),
-  );
-  if (right === undefined) return left;
-  return [...left, ...Array<number>(8 - left.length - right.length).fill(0), ...right];
 }
 
 /** Writes groups as RFC 5952 asks: the longest run of zeros is left out, of two the first, and one alone stays. */
@@ -58,8 +46,7 @@ export function familyOf(address: Address): Family {
 
 /** The address's bytes in network order: 4 or 16 of them. */
 export function addressBytes(address: Address): Uint8Array {
-  if (familyOf(address) === "ip") return Uint8Array.from(address.split("."), Number);
-  return Uint8Array.from(groupsOf(address).flatMap((group) => [group >> 8, group & 255]));
+  return bytesOfAddress(address);
 }
 
 /** An address as the table's sets have it. */

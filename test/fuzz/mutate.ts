@@ -16,7 +16,7 @@ export function bytesOf(text: string): Uint8Array {
   );
 }
 
-const TEXT_LIMIT = 2000; // characters: longer ones are slow, and say nothing new
+const TEXT_LIMIT = 1200; // characters: longer ones are slow, and say nothing new
 const WORDS = /[A-Za-z0-9_.$@/-]+|\s+|./gsu;
 
 /** Changes text: characters, words, or lines, which are dropped, doubled, replaced or taken from elsewhere. */

@@ -23,7 +23,7 @@ import { Refusal } from "../../src/refusal.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { REFUSED } from "../unit/policy/refused.ts";
 import { type Chance, mutated } from "./chance.ts";
-import type { Target } from "./engine.ts";
+import { sketch, type Target } from "./engine.ts";
 import { mostlyAccepted, OBJECTS } from "./fragments.ts";
 import { bytesOf, mutateText } from "./mutate.ts";
 import { type NftToken, nftTokens } from "./nft_scanner.ts";
@@ -147,6 +147,17 @@ const HOST = { drops: { in: "the chain inet filter input drops", out: undefined 
 
 const CLOSED = "add rule inet authnft filter drop\nadd rule inet authnft egress drop";
 
+/** Rules that say outright whom they are for; such a policy is locked to addresses, too. */
+const LOCKED: readonly string[] = [
+  "egress ip daddr { 10.0.0.1, 192.0.2.0 / 24, $user_ip, }",
+  "egress ip6 daddr { 2001:db8::1, 2001:db8:1::/48, ::ffff:192.0.2.7 }",
+  "filter ip saddr == 10.0.0.0/8 tcp dport { 22, 80-90 } ct state new",
+  "filter socket cgroupv2 level 2 . ip saddr @session_map_ipv4 limit rate over 10/second burst 5 packets",
+  "egress ip daddr 10.0.0.1 quota until 5 mbytes fib daddr type unicast ct count over 5 oifname { eth0, lo }",
+  "egress ip daddr 10.0.0.1 counter tcp flags syn / syn,ack meta mark 0x1-0x5",
+  "egress ip daddr 224.0.0.1",
+];
+
 /** The examples that are shipped. */
 function examples(): string[] {
   const directory = join(import.meta.dir, "../../data/examples");
@@ -162,8 +173,7 @@ export const fragments: Target = {
     OBJECTS.join("\n"),
     ...REALISTIC.map(([rule]) => `add rule inet authnft ${rule}\n${CLOSED}`),
     ...examples(),
-    `add rule inet authnft egress ip daddr { 10.0.0.1, 10.0.0.2-10.0.0.5, ::1, $user_ip } accept\n${CLOSED}`,
-    `add rule inet authnft filter ip saddr 10.0.0.0 / 8 accept # session_map_\n${CLOSED}`,
+    ...LOCKED.map((rule) => `add rule inet authnft ${rule} accept\n${CLOSED}`),
     `include "${FRAGMENT_DIRECTORY}/x"${INCLUDED}${OBJECTS.join("\n")}`,
   ],
   mutate: mutateText(WORDS),
@@ -199,7 +209,7 @@ export const fragments: Target = {
       if (strange !== undefined) return { complaint: strange };
       if (told.length === 0)
         return { complaint: `a check finds nothing that a login is refused for: ${error.message}` };
-      return { ended: ending(error) };
+      return { ended: sketch(error.message) };
     }
     if (told.length > 0)
       return { complaint: `a check finds what no login is refused for: ${told[0]?.message}` };
@@ -208,9 +218,10 @@ export const fragments: Target = {
       if (wrong !== undefined)
         return { complaint: `line ${part.place.line} ${wrong}: ${JSON.stringify(part)}` };
     }
-    const warnings = lint(policy, HOST).map(({ message }) => message.replaceAll(/"[^"]*"|\d+/g, "…"));
+    const [warning] = lint(policy, HOST);
     const lock = addressLock(policy, subject.address);
-    return { ended: `accepted, ${lock === undefined ? "not " : ""}locked: ${[...new Set(warnings)]}` };
+    const said = warning === undefined ? "" : sketch(warning.advice);
+    return { ended: `accepted ${lock !== undefined} ${said}` };
   },
 };
 
@@ -249,7 +260,14 @@ function strangeRefusal({ reason, message }: Refusal, textOf: (file: string) => 
   const [line, column] = [place?.line ?? 1, place?.column ?? 1];
   const lines = textOf(place?.file ?? PATH).split("\n");
   if (line < 1 || line > lines.length || column < 1) return `its refusal names no place in it: ${message}`;
-  const diagnosis = { level: "error", file: PATH, line, column, included: [], ...rest } as const;
+  const diagnosis = {
+    level: "error",
+    file: PATH,
+    line,
+    column,
+    included: place === undefined ? [] : [place],
+    ...rest,
+  } as const;
   const shown = formatDiagnosis(diagnosis, {
     colour: false,
     width: 80,
@@ -257,9 +275,4 @@ function strangeRefusal({ reason, message }: Refusal, textOf: (file: string) => 
     nameOf: (file) => file,
   });
   return /(?![\n\t])\p{Cc}/u.test(shown) ? `what is shown of it could steer a terminal: ${shown}` : undefined;
-}
-
-/** A refusal's message without what is of this input alone. */
-export function ending({ message }: Refusal): string {
-  return message.replaceAll(/"(?:[^"\\]|\\.)*"|\/[^\s:]*|\d+/g, "…").slice(0, 120);
 }

@@ -4,6 +4,7 @@
 // what is read is within its bounds, and comes out the same when it is written and read again.
 
 import { isDeepStrictEqual } from "node:util";
+import { findFragment } from "../../src/policy/find.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { addressBytes, familyOf, parseAddress } from "../../src/session/address.ts";
 import { parseArguments } from "../../src/session/arguments.ts";
@@ -22,7 +23,7 @@ import {
   sessionName,
 } from "../../src/session/scope_unit.ts";
 import { parseUserName } from "../../src/session/user_name.ts";
-import type { Target, Verdict } from "./engine.ts";
+import { sketch, type Target, type Verdict } from "./engine.ts";
 import { bytesOf, mutateBytes, mutateJson, mutateText } from "./mutate.ts";
 
 /** Does something that may be refused for a reason. @returns how it ended, or the complaint that it is refused wrongly */
@@ -34,7 +35,7 @@ function judged(reasons: readonly string[], act: () => Verdict): Verdict {
     if (!reasons.includes(error.reason)) return { complaint: `it is refused for ${error.reason}` };
     if (/\p{Cc}/u.test(error.message)) return { complaint: `its refusal is not one line: ${error.message}` };
     return {
-      ended: `${error.reason}: ${error.message.replaceAll(/"(?:[^"\\]|\\.)*"|\d+/g, "…").slice(0, 80)}`,
+      ended: `${error.reason}: ${sketch(error.message)}`,
     };
   }
 }
@@ -66,6 +67,8 @@ export const requests: Target = {
       groups: ["wheel"],
       sockets: [1, 2 ** 32],
     }),
+    JSON.stringify({ ...REQUEST, user: "al", groups: ["wheel", "dev"] }),
+    JSON.stringify({ ...REQUEST, user: "al", groups: [], tty: "" }),
     JSON.stringify({ ...REQUEST, rhost: "host.example", args: ["rhost_policy=strict"] }),
     JSON.stringify({ ...REQUEST, tty: "192.0.2.7", args: ["rhost_policy=kernel"] }),
     JSON.stringify({ ...REQUEST, tty: "::1", ruser: "192.0.2.7", args: ["rhost_policy=kernel"], env: {} }),
@@ -76,7 +79,7 @@ export const requests: Target = {
   ],
   mutate: mutateJson,
   judge: (input) =>
-    judged(["request", "user", "argument", "address", "claims"], () => {
+    judged(["request", "user", "missing", "argument", "address", "claims"], () => {
       const request = parseRequest(decodeRequest(bytesOf(input)));
       const { uid, gid, pid, type, user, rhost, args, env, groups, sockets } = request;
       const sound =
@@ -97,6 +100,15 @@ export const requests: Target = {
         return { complaint: "it changed all objects" };
       const name = parseUserName(user);
       if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/.test(name)) return { complaint: "a name that cannot be" };
+      const { path, others } = findFragment({ name, groups }, (one) =>
+        one.endsWith("/default") ? request.tty !== "" : !/\/(?:al|x)$/.test(one),
+      );
+      if (
+        ![path, ...others].every((one) =>
+          /^\/etc\/authnft\/(?:default|(?:users|groups)\/[A-Za-z0-9_][^/\0]*)$/.test(one),
+        )
+      )
+        return { complaint: `the fragment ${path}, or ${others}` };
       const { rhostPolicy, claimsEnv } = parseArguments(args);
       const peer = choosePeer(rhostPolicy, rhost, () => [request.tty, request.ruser]);
       if (claimsEnv !== undefined && Object.hasOwn(env, claimsEnv)) parseKeySerial(env[claimsEnv] ?? "");

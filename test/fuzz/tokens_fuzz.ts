@@ -7,11 +7,11 @@ import { type Token, tokenise } from "../../src/policy/tokenise.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { REFUSED } from "../unit/policy/refused.ts";
-import type { Target } from "./engine.ts";
+import { sketch, type Target } from "./engine.ts";
 import { OBJECTS } from "./fragments.ts";
 import { mutateText } from "./mutate.ts";
 import { nftTokens } from "./nft_scanner.ts";
-import { ending, GAPS, WORDS } from "./policy_fuzz.ts";
+import { GAPS, WORDS } from "./policy_fuzz.ts";
 
 export const tokens: Target = {
   seeds: [...REFUSED.map(([text]) => text), ...REALISTIC.map(([rule]) => rule), ...OBJECTS],
@@ -35,7 +35,7 @@ export const tokens: Target = {
       if (!(error instanceof Refusal)) throw error;
       if (told[0]?.message !== error.message)
         return { complaint: `it is refused with ${error.message}; collected is ${told[0]?.message}` };
-      return { ended: ending(error) };
+      return { ended: sketch(error.message) };
     }
   },
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { isIPv4, isIPv6 } from "node:net";
+import { bytesOfAddress } from "../address_bytes.ts";
 import { type Policy, rulesOf, type Subject } from "./compile.ts";
 import { Reader, takeComment, takeRemark } from "./reader.ts";
 import { type Token, tokenise } from "./tokenise.ts";
@@ -147,10 +148,10 @@ function takePrefix(reader: Reader, family: "ip" | "ip6"): Prefix | undefined {
   const text = reader.next();
   if (!(family === "ip" ? isIPv4(text) : isIPv6(text))) return undefined;
   const whole = family === "ip" ? 32 : 128;
-  if (!reader.take("/")) return { family, address: bytesOf(text), length: whole };
+  if (!reader.take("/")) return { family, address: bytesOfAddress(text), length: whole };
   const length = reader.next();
   if (!/^(0|[1-9][0-9]{0,2})$/.test(length) || Number(length) > whole) return undefined;
-  return { family, address: masked(bytesOf(text), Number(length)), length: Number(length) };
+  return { family, address: masked(bytesOfAddress(text), Number(length)), length: Number(length) };
 }
 
 /** Takes the look-up of a packet's cgroup and sender in an address set: that holds nobody but the session's own client. */
@@ -162,7 +163,7 @@ function takeClient(reader: Reader, direction: Direction, address: Subject["addr
     if (family === undefined || !reader.take("saddr", "@")) return undefined;
     if (!reader.take(family === "ip" ? "session_map_ipv4" : "session_map_ipv6")) return undefined;
     if (address?.family !== family) return [];
-    const bytes = bytesOf(address.text);
+    const bytes = bytesOfAddress(address.text);
     return [{ family, address: bytes, length: bytes.length * 8 }];
   });
 }
@@ -257,20 +258,4 @@ function sorted(prefixes: readonly Prefix[]): Prefix[] {
 
 function masked(address: Uint8Array, length: number): Uint8Array {
   return address.map((byte, index) => byte & (0xff00 >> Math.min(Math.max(length - index * 8, 0), 8)));
-}
-
-/** The bytes of an address that is one. */
-function bytesOf(text: string): Uint8Array {
-  if (isIPv4(text)) return Uint8Array.from(text.split("."), Number);
-  // The URL standard writes IPv6 addresses without an IPv4 address at their end.
-  const [head = "", tail] = new URL(`http://[${text}]/`).hostname.slice(1, -1).split("::");
-  const left = head === "" ? [] : head.split(":");
-  const right = tail === undefined || tail === "" ? [] : tail.split(":");
-  const middle = Array<string>(8 - left.length - right.length).fill("0");
-  return Uint8Array.from(
-    [...left, ...middle, ...right].flatMap((group) => {
-      const number = Number.parseInt(group, 16);
-      return [number >> 8, number & 255];
-    }),
-  );
 }

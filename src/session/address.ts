@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { isIPv4, isIPv6 } from "node:net";
 import type { Brand } from "valibot";
+import { bytesOfAddress, ipv6Groups } from "../address_bytes.ts";
 
 /** An IPv4 or IPv6 address in canonical text form (RFC 5952); never a zone, never IPv4-mapped. */
 export type Address = string & Brand<"Address">;
@@ -20,13 +21,22 @@ export function parseAddress(text: string): Address | undefined {
   if (isIPv4(text)) return text as Address;
   const bare = text.replace(/%[^%]+$/, "");
   if (!isIPv6(bare) || bare.includes("%")) return undefined;
-  // The URL standard serialises IPv6 hosts as RFC 5952 asks: lower case, the longest run of zeros shortened.
-  const canonical = new URL(`http://[${bare}]/`).hostname.slice(1, -1);
-  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(canonical);
-  if (mapped === null) return canonical as Address;
-  const high = Number.parseInt(mapped[1] ?? "", 16);
-  const low = Number.parseInt(mapped[2] ?? "", 16);
-  return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}` as Address;
+  const groups = ipv6Groups(bare);
+  const [high = 0, low = 0] = groups.slice(6);
+  // ::ffff:0:0/96
+  if (groups.slice(0, 6).join(":") === "0:0:0:0:0:65535")
+    return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}` as Address;
+  return shortened(groups.map((group) => group.toString(16))) as Address;
+}
+
+/** Writes groups as RFC 5952 asks: the longest run of zeros is left out, of two the first, and one alone stays. */
+function shortened(groups: readonly string[]): string {
+  const runs = [...groups.join(":").matchAll(/(?<![^:])0(?::0)+(?![^:])/g)];
+  const [longest] = runs.toSorted((one, other) => other[0].length - one[0].length);
+  if (longest === undefined) return groups.join(":");
+  const text = groups.join(":");
+  const [before, behind] = [text.slice(0, longest.index), text.slice(longest.index + longest[0].length)];
+  return `${before.replace(/:$/, "")}::${behind.replace(/^:/, "")}`;
 }
 
 /** The family that an address belongs to. */
@@ -36,14 +46,7 @@ export function familyOf(address: Address): Family {
 
 /** The address's bytes in network order: 4 or 16 of them. */
 export function addressBytes(address: Address): Uint8Array {
-  if (familyOf(address) === "ip") return Uint8Array.from(address.split("."), Number);
-  const [head = "", tail] = address.split("::");
-  const left = head === "" ? [] : head.split(":");
-  const right = tail === undefined || tail === "" ? [] : tail.split(":");
-  const groups = [...left, ...Array<string>(8 - left.length - right.length).fill("0"), ...right];
-  return Uint8Array.from(
-    groups.flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 255]),
-  );
+  return bytesOfAddress(address);
 }
 
 /** An address as the table's sets have it. */

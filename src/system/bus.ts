@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import dbus, { type Message, type MessageBus } from "dbus-next";
+import { BusError, isSignal } from "./bus_replies.ts";
+
+export { BusError } from "./bus_replies.ts";
 
 // "socket" keeps dbus-next from looking for an optional native module; the path is the one of the D-Bus specification.
 const SYSTEM_BUS = "unix:socket=/run/dbus/system_bus_socket";
-
-/** A service on the bus, or the bus on the way to it, did not do what it was asked. */
-export class BusError extends Error {
-  override readonly name = "BusError";
-
-  constructor(
-    message: string,
-    /** The D-Bus error's name; "timeout" or "bus" where there is none. */
-    readonly code: string,
-  ) {
-    super(message);
-  }
-}
 
 /** A method of an object on the bus. */
 export type Method = {
@@ -62,9 +52,9 @@ export class Bus implements Disposable {
   }
 
   /** Has a signal heard, from now until the connection ends. @throws {BusError} */
-  async listen(signal: Omit<Method, "path">, heard: (body: readonly unknown[]) => void): Promise<void> {
+  async listen(signal: Method, heard: (body: readonly unknown[]) => void): Promise<void> {
     this.#bus.on("message", (message: Message) => {
-      if (message.member === signal.member && message.interface === signal.interface) heard(message.body);
+      if (message.type === dbus.MessageType.SIGNAL && isSignal(message, signal)) heard(message.body);
     });
     await this.call(
       {
@@ -76,7 +66,7 @@ export class Bus implements Disposable {
       {
         signature: "s",
         body: [
-          `type='signal',sender='${signal.destination}',interface='${signal.interface}',member='${signal.member}'`,
+          `type='signal',sender='${signal.destination}',path='${signal.path}',interface='${signal.interface}',member='${signal.member}'`,
         ],
       },
     );

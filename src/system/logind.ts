@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import type { Variant } from "dbus-next";
-import { type Bus, BusError } from "./bus.ts";
+import type { Bus } from "./bus.ts";
+import { BusError, objectPath, propertyValues } from "./bus_replies.ts";
 
 const LOGIND = "org.freedesktop.login1";
 
@@ -27,9 +27,9 @@ export type LoginSession = {
  * @throws {BusError}
  */
 export async function sessionOfProcess(bus: Bus, pid: number): Promise<LoginSession | undefined> {
-  let path: unknown;
+  let answer: readonly unknown[];
   try {
-    [path] = await bus.call(
+    answer = await bus.call(
       {
         destination: LOGIND,
         path: "/org/freedesktop/login1",
@@ -42,30 +42,34 @@ export async function sessionOfProcess(bus: Bus, pid: number): Promise<LoginSess
     if (error instanceof BusError && error.code === `${LOGIND}.NoSessionForPID`) return undefined;
     throw error;
   }
-  const [properties] = await bus.call(
+  const properties = await bus.call(
     {
       destination: LOGIND,
-      path: String(path),
+      path: objectPath(answer, "GetSessionByPID"),
       interface: "org.freedesktop.DBus.Properties",
       member: "GetAll",
     },
     { signature: "s", body: [`${LOGIND}.Session`] },
   );
-  return parseSession(properties as Record<string, Variant>);
+  return parseSession(properties);
 }
 
 /** Reads the properties of a session. @throws {BusError} when one is missing that every session has */
-export function parseSession(properties: Readonly<Record<string, Pick<Variant, "value">>>): LoginSession {
-  const [id, leader, scope] = ["Id", "Leader", "Scope"].map((name) => properties[name]?.value);
-  const user: unknown = properties["User"]?.value; // (uo)
+export function parseSession(body: readonly unknown[]): LoginSession {
+  const properties = propertyValues(body);
+  const [id, leader, scope] = ["Id", "Leader", "Scope"].map((name) => properties.get(name));
+  const user = properties.get("User"); // (uo)
   const uid: unknown = Array.isArray(user) ? user[0] : undefined;
-  if (
-    typeof id !== "string" ||
-    typeof leader !== "number" ||
-    typeof uid !== "number" ||
-    typeof scope !== "string"
-  )
+  if (typeof id !== "string" || !isNumber(leader) || !isNumber(uid) || typeof scope !== "string")
     throw new BusError("logind describes a session without its id, leader, user or scope", "bus");
-  const text = (name: string): string => String(properties[name]?.value ?? "");
+  const text = (name: string): string => {
+    const value = properties.get(name);
+    return typeof value === "string" ? value : "";
+  };
   return { id, leader, uid, scope, service: text("Service"), type: text("Type"), class: text("Class") };
+}
+
+/** Whether it is what D-Bus calls an unsigned integer of 32 bits. */
+function isNumber(value: unknown): value is number {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
 }

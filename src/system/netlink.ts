@@ -12,6 +12,7 @@ const NLM_F_DUMP_INTR = 0x10; // what was dumped changed meanwhile
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const HEADER = 16;
+const ERRNO_MAX = 4095; // linux/err.h
 const NLA_TYPE_MASK = 0x3fff;
 const NLA_F_NESTED = 0x8000;
 
@@ -25,7 +26,7 @@ const BUFFER = 1 << 17;
  *
  * @param answers how many acknowledgements or ends of a dump are waited for
  * @returns the messages of a dump
- * @throws {SystemError} with the first error that the kernel reports; `EAGAIN` on time-out; `EINTR` when what is dumped changes meanwhile
+ * @throws {SystemError} `EAGAIN` on time-out, and as `readAnswer`
  */
 export function netlink(
   protocol: number,
@@ -44,16 +45,35 @@ export function netlink(
   const buffer = new Uint8Array(BUFFER);
   let waiting = options.answers;
   while (waiting > 0) {
-    for (const message of split(socket.receive(buffer))) {
-      if ((message.flags & NLM_F_DUMP_INTR) !== 0) throw new SystemError("netlink", "EINTR");
-      if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
-        const errno = message.payload.length >= 4 ? -view(message.payload).getInt32(0, true) : 0;
-        if (errno !== 0) throw new SystemError("netlink", errnoName(errno));
-        waiting--;
-      } else received.push({ type: message.type, payload: message.payload.slice() });
-    }
+    const { parts, ends } = readAnswer(socket.receive(buffer));
+    received.push(...parts);
+    waiting -= ends;
   }
   return received;
+}
+
+/** What came in one go: parts of a dump, and how many acknowledgements or ends of a dump. */
+export type Answer = { readonly parts: readonly Message[]; readonly ends: number };
+
+/**
+ * Reads what the kernel sends in one go.
+ *
+ * @throws {SystemError} with the error that the kernel reports; `EINTR` when what is dumped has changed meanwhile; `EBADMSG`
+ * when a message is cut short or makes no sense, for what is left of a dump must not pass for the whole
+ */
+export function readAnswer(bytes: Uint8Array): Answer {
+  const parts: Message[] = [];
+  let ends = 0;
+  for (const { type, flags, payload } of split(bytes)) {
+    if ((flags & NLM_F_DUMP_INTR) !== 0) throw new SystemError("netlink", "EINTR");
+    if (type === NLMSG_ERROR || type === NLMSG_DONE) {
+      const errno = payload.length < 4 ? -1 : -view(payload).getInt32(0, true);
+      if (errno < 0 || errno > ERRNO_MAX) throw new SystemError("netlink", "EBADMSG");
+      if (errno !== 0) throw new SystemError("netlink", errnoName(errno));
+      ends++;
+    } else parts.push({ type, payload: payload.slice() });
+  }
+  return { parts, ends };
 }
 
 /** Makes a message of a type, flags and its parts. */
@@ -105,9 +125,9 @@ export function* eachAttribute(bytes: Uint8Array): Generator<[type: number, valu
 }
 
 function* split(bytes: Uint8Array): Generator<Message & { readonly flags: number }> {
-  for (let at = 0; at + HEADER <= bytes.length; ) {
-    const length = view(bytes).getUint32(at, true);
-    if (length < HEADER || at + length > bytes.length) return;
+  for (let at = 0; at < bytes.length; ) {
+    const length = bytes.length - at < HEADER ? 0 : view(bytes).getUint32(at, true);
+    if (length < HEADER || at + length > bytes.length) throw new SystemError("netlink", "EBADMSG");
     yield {
       type: view(bytes).getUint16(at + 4, true),
       flags: view(bytes).getUint16(at + 6, true),

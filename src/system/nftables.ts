@@ -5,8 +5,6 @@ import { koffi, loadLibrary } from "./koffi.ts";
 import { memoryFile, SystemError } from "./libc.ts";
 import {
   attribute,
-  attributes,
-  eachAttribute,
   type Message,
   message,
   NLM_F_ACK,
@@ -16,6 +14,20 @@ import {
   textAttribute,
   view,
 } from "./netlink.ts";
+import {
+  type Element,
+  isOutputNat,
+  NFTA_DATA_VALUE,
+  NFTA_DATA_VERDICT,
+  NFTA_LIST_ELEM,
+  NFTA_SET_ELEM_DATA,
+  NFTA_SET_ELEM_KEY,
+  NFTA_SET_ELEM_LIST_ELEMENTS,
+  NFTA_VERDICT_CHAIN,
+  parseElements,
+} from "./nft_answers.ts";
+
+export type { Element } from "./nft_answers.ts";
 
 const library = loadLibrary("libnftables.so.1");
 const Context = koffi.pointer("nft_ctx", koffi.opaque());
@@ -143,36 +155,12 @@ const NFTA_OBJ_TYPE = 3;
 const OBJECT_TYPES = { counter: 1, quota: 2, limit: 4 } as const;
 const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;
-const NFTA_CHAIN_HOOK = 4;
-const NFTA_CHAIN_TYPE = 7;
-const NFTA_HOOK_HOOKNUM = 1;
-const NF_INET_LOCAL_OUT = 3;
 const NFTA_RULE_TABLE = 1;
 const NFTA_RULE_CHAIN = 2;
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 const NFTA_SET_ELEM_LIST_SET = 2;
-const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
-const NFTA_LIST_ELEM = 1;
-const NFTA_SET_ELEM_KEY = 1;
-const NFTA_SET_ELEM_DATA = 2;
-const NFTA_SET_ELEM_EXPR = 7;
-const NFTA_DATA_VALUE = 1;
-const NFTA_DATA_VERDICT = 2;
 const NFTA_VERDICT_CODE = 1;
-const NFTA_VERDICT_CHAIN = 2;
 const NFT_GOTO = -4;
-const NFTA_EXPR_DATA = 2;
-const NFTA_COUNTER_BYTES = 1;
-const NFTA_COUNTER_PACKETS = 2;
-
-/** An element of a set or map. */
-export type Element = {
-  /** The key as the kernel has it: here the cgroup's id in 8 bytes, then perhaps an address. */
-  readonly key: Uint8Array;
-  /** The chain that a verdict map's element leads to. */
-  readonly chain: string | undefined;
-  readonly counter: { readonly packets: number; readonly bytes: number } | undefined;
-};
 
 /** Something to take out of a table; or an element to put in, of a verdict map with the chain that it leads to. */
 export type Change =
@@ -270,7 +258,7 @@ export function elements(table: string, set: string): Element[] {
     textAttribute(NFTA_SET_ELEM_LIST_TABLE, table),
     textAttribute(NFTA_SET_ELEM_LIST_SET, set),
   );
-  return listed(ask(request));
+  return ask(request).flatMap(({ payload }) => parseElements(payload));
 }
 
 /** Whether a table has a chain. @throws {SystemError} */
@@ -293,15 +281,7 @@ export function hasChain(table: string, chain: string): boolean {
  */
 export function translatesOutput(): boolean {
   const request = message((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN, NLM_F_DUMP, family(NFPROTO_UNSPEC));
-  return ask(request).some(({ payload }) => {
-    const chain = attributes(payload.subarray(4));
-    const hook = part(chain.get(NFTA_CHAIN_HOOK), NFTA_HOOK_HOOKNUM);
-    return (
-      text(chain.get(NFTA_CHAIN_TYPE)) === "nat" &&
-      hook?.length === 4 &&
-      view(hook).getUint32(0) === NF_INET_LOCAL_OUT
-    );
-  });
+  return ask(request).some(({ payload }) => isOutputNat(payload));
 }
 
 /** How many rules a chain has; none when it is not there. @throws {SystemError} */
@@ -325,7 +305,7 @@ export function element(table: string, set: string, key: Uint8Array): Element | 
     textAttribute(NFTA_SET_ELEM_LIST_SET, set),
     nested(NFTA_SET_ELEM_LIST_ELEMENTS, wanted),
   );
-  return listed(ask(request))[0];
+  return ask(request).flatMap(({ payload }) => parseElements(payload))[0];
 }
 
 const DUMP_ATTEMPTS = 100;
@@ -340,43 +320,6 @@ function ask(request: Uint8Array): Message[] {
       if (!(error instanceof SystemError && error.code === "EINTR") || attempt === DUMP_ATTEMPTS) throw error;
     }
   }
-}
-
-function listed(answers: readonly Message[]): Element[] {
-  return answers.flatMap((answer) => {
-    const list = attributes(answer.payload.subarray(4)).get(NFTA_SET_ELEM_LIST_ELEMENTS);
-    return list === undefined ? [] : [...attributesOf(list, NFTA_LIST_ELEM)].map(parseElement);
-  });
-}
-
-function* attributesOf(bytes: Uint8Array, type: number): Generator<Uint8Array> {
-  for (const [found, value] of eachAttribute(bytes)) if (found === type) yield value;
-}
-
-function parseElement(bytes: Uint8Array): Element {
-  const found = attributes(bytes);
-  const key = part(found.get(NFTA_SET_ELEM_KEY), NFTA_DATA_VALUE) ?? new Uint8Array();
-  const verdict = part(found.get(NFTA_SET_ELEM_DATA), NFTA_DATA_VERDICT);
-  const chain = part(verdict, NFTA_VERDICT_CHAIN);
-  const counter = part(found.get(NFTA_SET_ELEM_EXPR), NFTA_EXPR_DATA);
-  return { key, chain: chain === undefined ? undefined : text(chain), counter: parseCounter(counter) };
-}
-
-function parseCounter(data: Uint8Array | undefined): Element["counter"] {
-  const packets = part(data, NFTA_COUNTER_PACKETS);
-  const bytes = part(data, NFTA_COUNTER_BYTES);
-  if (packets?.length !== 8 || bytes?.length !== 8) return undefined;
-  return { packets: Number(view(packets).getBigUint64(0)), bytes: Number(view(bytes).getBigUint64(0)) };
-}
-
-function part(bytes: Uint8Array | undefined, type: number): Uint8Array | undefined {
-  return bytes === undefined ? undefined : attributes(bytes).get(type);
-}
-
-function text(bytes: Uint8Array | undefined): string {
-  return Buffer.from(bytes ?? [])
-    .toString("latin1")
-    .replace(/\0.*$/s, "");
 }
 
 function batch(messages: readonly Uint8Array[]): void {

@@ -151,10 +151,10 @@ export function cgroupFilter(cgroupIds: ReadonlySet<bigint>): Uint8Array | undef
   return new Uint8Array(program.buffer);
 }
 
-/** Reads struct inet_diag_msg and the attributes behind it; `undefined` for what is cut short. */
+/** Reads struct inet_diag_msg and the attributes behind it; `undefined` for what is cut short, or of another family. */
 export function parseSocket(payload: Uint8Array): InetSocket | undefined {
-  if (payload.length < 72) return undefined;
-  const family = payload[0] ?? 0;
+  const [family] = payload;
+  if (payload.length < 72 || (family !== AF_INET && family !== AF_INET6)) return undefined;
   const cgroup = attributes(payload.subarray(72)).get(INET_DIAG_CGROUP_ID);
   return {
     id: payload.slice(4, 52),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import dbus, { type Variant } from "dbus-next";
 import { type Arguments, Bus, BusError } from "./bus.ts";
+import { JobEnds, objectPath, propertyValue } from "./bus_replies.ts";
 
 export { BusError as SystemdError };
 
@@ -47,8 +48,7 @@ export class Systemd implements Disposable {
   /** For calls to others on the same connection. */
   readonly bus: Bus;
   #listening = false;
-  /** How jobs end, by their object paths. Which are ours is only known after the call. */
-  readonly #ends = new Map<string, PromiseWithResolvers<string>>();
+  readonly #ends = new JobEnds();
 
   /** @param deadline when to give up, on the clock of `performance.now()`, in milliseconds */
   constructor(deadline: number) {
@@ -96,7 +96,7 @@ export class Systemd implements Disposable {
   async hasAddressLists(unit: string, kind: "Slice" | "Scope" = "Slice"): Promise<boolean> {
     const path = `/org/freedesktop/systemd1/unit/${unit.replace(/[^A-Za-z0-9]/g, escaped)}`;
     for (const property of ["IPAddressAllow", "IPAddressDeny"]) {
-      const [value] = await this.bus.call(
+      const answer = await this.bus.call(
         {
           destination: SYSTEMD.destination,
           path,
@@ -105,7 +105,9 @@ export class Systemd implements Disposable {
         },
         { signature: "ss", body: [`org.freedesktop.systemd1.${kind}`, property] },
       );
-      if (((value as Variant).value as unknown[]).length > 0) return true;
+      const list = propertyValue(answer, property);
+      if (!Array.isArray(list)) throw new BusError(`systemd tells no list in ${property} of ${unit}`, "bus");
+      if (list.length > 0) return true;
     }
     return false;
   }
@@ -127,11 +129,8 @@ export class Systemd implements Disposable {
   /** Makes a call that answers with a job, and waits for the job's end. */
   async #job(unit: string, member: string, call: Arguments): Promise<void> {
     await this.#listen();
-    const [job] = await this.bus.call({ ...SYSTEMD, member }, call);
-    const result = await this.bus.bounded(
-      this.#end(String(job)).promise,
-      `systemd does not start ${unit} in time`,
-    );
+    const job = objectPath(await this.bus.call({ ...SYSTEMD, member }, call), member);
+    const result = await this.bus.bounded(this.#ends.of(job), `systemd does not start ${unit} in time`);
     if (result !== "done")
       throw new BusError(`systemd did not start ${unit}: its job ended as "${result}"`, result);
   }
@@ -140,16 +139,7 @@ export class Systemd implements Disposable {
   async #listen(): Promise<void> {
     if (this.#listening) return;
     this.#listening = true;
-    await this.bus.listen(
-      { destination: SYSTEMD.destination, interface: SYSTEMD.interface, member: "JobRemoved" },
-      ([, job, , result]) => this.#end(String(job)).resolve(String(result)),
-    );
-  }
-
-  #end(job: string): PromiseWithResolvers<string> {
-    const end = this.#ends.get(job) ?? Promise.withResolvers<string>();
-    this.#ends.set(job, end);
-    return end;
+    await this.bus.listen({ ...SYSTEMD, member: "JobRemoved" }, (body) => this.#ends.removed(body));
   }
 
   [Symbol.dispose](): void {

@@ -4,6 +4,7 @@
 // to fail, hosts that translate addresses, programs that break at the wrong moment.
 
 import { afterEach, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
 import { passwordOf, type Running, waitFor } from "../lab/lab.ts";
 import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
 
@@ -164,6 +165,18 @@ for i in 1 2 3; do as_alice 'sed -n s/^0:://p /proc/self/cgroup; ${REACH}' 2>/de
     expect((await lab.ssh("dave", REACH)).stdout.trim()).toBe("ok ok");
     await lab.output("loginctl terminate-user alice; systemctl reset-failed; true");
   }, 90_000);
+
+  test("a stranger who tells every helper on the bus that its job has failed keeps nobody out", async () => {
+    const script = "/tmp/job_removed.py";
+    await lab.write(script, await Bun.file(join(import.meta.dir, "fixtures/forged/job_removed.py")).text());
+    // dave is no member. That such a signal comes to who never asked for it is tried first, on a connection of his own.
+    await using forger = lab.start(["python3", script], { user: "dave" });
+    await forger.expect(/^delivered$/m);
+    expect((await lab.ssh("alice", REACH)).stdout.trim()).toBe("ok refused");
+    await forger.expect(/^armed$/m);
+    for (const user of ["alice", "bob", "m0"])
+      expect((await lab.ssh(user, REACH)).stdout.trim(), user).toBe("ok refused");
+  });
 
   test("a slice that nft alone has closed is closed again after a flush", async () => {
     await lab.output("systemctl stop user@1000.service user-1000.slice; true");

@@ -7,10 +7,10 @@ import { readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { addMember } from "../../src/ruleset/members.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
-import { Chance, mutated } from "./policy_fuzz.ts";
+import { Chance, mutated } from "./chance.ts";
 
 /** Objects of a fragment's own, and rules that use them. */
-const OBJECTS: readonly string[] = [
+export const OBJECTS: readonly string[] = [
   "add counter inet authnft hits",
   "add counter inet authnft hits2 { packets 5 bytes 7 }",
   "add quota inet authnft budget { over 5 mbytes }",
@@ -74,7 +74,7 @@ export function acceptedFragments(seed: number, count: number, session: Session)
   const accepted: Accepted[] = [];
   for (let at = 0; accepted.length < count; at++) {
     const chance = new Chance(Math.imul(seed + at, 0x9e3779b1));
-    const input = text(chance);
+    const input = mostlyAccepted(chance);
     const path = "/etc/authnft/users/alice";
     try {
       const { parts } = compileFragment(
@@ -101,7 +101,8 @@ export function acceptedFragments(seed: number, count: number, session: Session)
   return accepted;
 }
 
-function text(chance: Chance): string {
+/** A fragment of what administrators write, mixed and a little broken. */
+export function mostlyAccepted(chance: Chance): string {
   const lines: string[] = [];
   for (let count = 1 + chance.below(8); count > 0; count--) {
     const [rule] = chance.one(REALISTIC);

@@ -1,34 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 /**
- * Fuzzes what reads texts from outside: fragments, requests, records.
- *
- *     bun test/fuzz/policy_fuzz.ts [SECONDS [SEED]]      20 seconds if left out, and a seed by chance
- *
- * Whatever the text, it is read or it is refused; and of a fragment that is let through nothing reaches beyond its session,
- * by the word of a scanner that knows nothing of the compiler's. Ends with 1 and the input that did it, if one breaks that;
- * with that input's own seed it comes first.
+ * Fragments by chance, and the judge of them. Whatever the text, it is read or it is refused; and of a fragment that is let
+ * through nothing reaches beyond its session, by the word of a scanner that knows nothing of the compiler's.
  */
 
-import { compileFragment, type Subject } from "../../src/policy/compile.ts";
-import { FRAGMENT_DIRECTORY, readFragment } from "../../src/policy/read.ts";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { addressLock } from "../../src/policy/address_lock.ts";
+import {
+  type CompiledPart,
+  type CompileOptions,
+  compileFragment,
+  type Policy,
+  type Subject,
+} from "../../src/policy/compile.ts";
+import { formatDiagnosis, parseComplaint } from "../../src/policy/diagnosis.ts";
+import { lint } from "../../src/policy/lint.ts";
+import { FRAGMENT_DIRECTORY, type ReadTrusted, readFragment } from "../../src/policy/read.ts";
+import { tokenAt } from "../../src/policy/rule.ts";
 import { Refusal } from "../../src/refusal.ts";
-import { parseRecord } from "../../src/session/record.ts";
-import { parseRequest } from "../../src/session/request.ts";
+import { REALISTIC } from "../unit/policy/realistic.ts";
+import { REFUSED } from "../unit/policy/refused.ts";
+import { type Chance, mutated } from "./chance.ts";
+import { sketch, type Target } from "./engine.ts";
+import { mostlyAccepted, OBJECTS } from "./fragments.ts";
+import { bytesOf, mutateText } from "./mutate.ts";
 import { type NftToken, nftTokens } from "./nft_scanner.ts";
-
-/** An input that broke a promise, and which. */
-export type Finding = { readonly seed: number; readonly input: string; readonly complaint: string };
-
-/** What is fuzzed. */
-export type Kind = "fragments" | "requests" | "records";
-
-/** What a fuzzer tries, from which seed on, and how long: by a count of inputs, or by a clock. */
-export type Plan = {
-  readonly kinds: readonly Kind[];
-  readonly seed: number;
-  readonly more: (inputs: number) => boolean;
-};
 
 const PREFIX = "session_alice_4711";
 const OURS = new Set(["session_map_ipv4", "session_map_ipv6", "session_map_cg"]);
@@ -74,30 +72,7 @@ export function reach(body: string, where: "rule" | "own" | "object" = "rule"): 
   return undefined;
 }
 
-/** Numbers by chance that come again with the same seed. */
-export class Chance {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  /** A whole number from 0 to `limit` - 1. */
-  below(limit: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit;
-  }
-
-  one<T>(of: readonly T[]): T {
-    const chosen = of[this.below(of.length)];
-    if (chosen === undefined) throw new Error("nothing to choose from");
-    return chosen;
-  }
-}
-
-const WORDS =
+export const WORDS =
   `add rule inet authnft filter egress accept drop return jump goto continue reject queue map vmap set update
 delete element include define meter ct label mark meta cgroup socket cgroupv2 level l4proto tcp udp th dport sport ip ip6
 saddr daddr counter limit rate over second log prefix comment state established new reply direction handle index position
@@ -110,7 +85,24 @@ web s m q l hits name @s @m type typeof flags interval dynamic elements = ipv4_a
 { } ( ) [ ] , : = == != < > <= >= << >> & | ^ ! * / - + @ $ % ~ ' . ; # \\`.split(/\s+/);
 
 /** What stands between words; nothing, often: gluing is where scanners differ. */
-const GAPS = ["", "", " ", " ", " ", " ", "\t", "\n", "\\\n", " # x\n", ";", "\r", "\0", "\u00a0", "é"];
+export const GAPS = [
+  "",
+  "",
+  " ",
+  " ",
+  " ",
+  " ",
+  "\t",
+  "\n",
+  "\\\n",
+  " # x\n",
+  ";",
+  "\r",
+  "\0",
+  "\u00a0",
+  "é",
+  "\udcff",
+];
 
 const STARTS = [
   "add rule inet authnft filter ",
@@ -141,19 +133,8 @@ function fragment(chance: Chance): string {
   return chance.below(3) === 0 ? mutated(text, chance) : text;
 }
 
-/** Changes a few characters of a text: one is dropped, doubled, replaced, or moved. */
-export function mutated(text: string, chance: Chance): string {
-  let now = text;
-  for (let changes = 1 + chance.below(3); changes > 0; changes--) {
-    const at = chance.below(now.length + 1);
-    const character = String.fromCharCode(
-      chance.below(4) === 0 ? chance.below(0x3000) : 32 + chance.below(96),
-    );
-    const middle = chance.one(["", character, `${now[at] ?? ""}${character}`, (now[at] ?? "").repeat(2)]);
-    now = now.slice(0, at) + middle + now.slice(at + 1);
-  }
-  return now;
-}
+/** What stands between a fragment and the file that its `include` names, whichever it is. */
+const INCLUDED = "\n--- included ---\n";
 
 const SUBJECTS: readonly Subject[] = [
   { id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.7" } },
@@ -161,136 +142,137 @@ const SUBJECTS: readonly Subject[] = [
   { id: 1000, name: "a-b.c", address: undefined },
 ];
 
-function tryFragment(chance: Chance): Omit<Finding, "seed"> | undefined {
-  const path = `${FRAGMENT_DIRECTORY}/users/alice`;
-  const [input, included, subject] = [fragment(chance), fragment(chance), chance.one(SUBJECTS)];
-  const both = `${input}\n--- included ---\n${included}`;
-  try {
-    const read = readFragment(path, (file) => Buffer.from(file === path ? input : included));
-    for (const part of compileFragment(read, { path, prefix: PREFIX, level: 2, subject }).parts) {
-      const own = part.kind === "rule" && part.chain !== "in" && part.chain !== "out";
-      const beyond =
-        part.kind === "rule"
-          ? reach(part.body, own ? "own" : "rule")
-          : (reach(part.definition, "object") ??
-            (/^[A-Za-z][\w.-]*$/.test(part.name) ? undefined : "by its name"));
-      if (beyond !== undefined)
-        return {
-          input: both,
-          complaint: `line ${part.place.line} reaches ${beyond}: ${JSON.stringify(part)}`,
-        };
+const PATH = `${FRAGMENT_DIRECTORY}/users/alice`;
+const HOST = { drops: { in: "the chain inet filter input drops", out: undefined } };
+
+const CLOSED = "add rule inet authnft filter drop\nadd rule inet authnft egress drop";
+
+/** Rules that say outright whom they are for; such a policy is locked to addresses, too. */
+const LOCKED: readonly string[] = [
+  "egress ip daddr { 10.0.0.1, 192.0.2.0 / 24, $user_ip, }",
+  "egress ip6 daddr { 2001:db8::1, 2001:db8:1::/48, ::ffff:192.0.2.7 }",
+  "filter ip saddr == 10.0.0.0/8 tcp dport { 22, 80-90 } ct state new",
+  "filter socket cgroupv2 level 2 . ip saddr @session_map_ipv4 limit rate over 10/second burst 5 packets",
+  "egress ip daddr 10.0.0.1 quota until 5 mbytes fib daddr type unicast ct count over 5 oifname { eth0, lo }",
+  "egress ip daddr 10.0.0.1 counter tcp flags syn / syn,ack meta mark 0x1-0x5",
+  "egress ip daddr 224.0.0.1",
+];
+
+/** The examples that are shipped. */
+function examples(): string[] {
+  const directory = join(import.meta.dir, "../../data/examples");
+  return readdirSync(directory).map((name) => readFileSync(join(directory, name), "utf8"));
+}
+
+/** Fragments: each is compiled as a login does it, and as "authnft check" does. */
+export const fragments: Target = {
+  seeds: [
+    ...REFUSED.map(([text]) => text),
+    ...REALISTIC.map(([rule]) => `add rule inet authnft ${rule}`),
+    ...OBJECTS,
+    OBJECTS.join("\n"),
+    ...REALISTIC.map(([rule]) => `add rule inet authnft ${rule}\n${CLOSED}`),
+    ...examples(),
+    ...LOCKED.map((rule) => `add rule inet authnft ${rule} accept\n${CLOSED}`),
+    `include "${FRAGMENT_DIRECTORY}/x"${INCLUDED}${OBJECTS.join("\n")}`,
+  ],
+  mutate: mutateText(WORDS),
+  invent: (chance) =>
+    chance.one([
+      fragment,
+      mostlyAccepted,
+      () => `${fragment(chance)}${INCLUDED}${fragment(chance)}`,
+      () => `include "${FRAGMENT_DIRECTORY}/x"${INCLUDED}${mostlyAccepted(chance)}`,
+    ])(chance),
+  judge: (input) => {
+    const [text = "", included = text] = input.split(INCLUDED);
+    const textOf = (file: string): string => (file === PATH ? text : included);
+    const read: ReadTrusted = (file) => bytesOf(textOf(file));
+    // The input decides, so that it comes out the same again.
+    const subject = SUBJECTS[input.length % SUBJECTS.length];
+    if (subject === undefined) throw new Error("there is nobody to compile it for");
+    const options = { path: PATH, prefix: PREFIX, level: 2, subject } as const;
+    const told: Refusal[] = [];
+    compileFragment(
+      readFragment(PATH, read, (refusal) => told.push(refusal)),
+      options,
+      (refusal) => told.push(refusal),
+    );
+    const complaint = told.map((one) => strangeRefusal(one, textOf)).find((one) => one !== undefined);
+    if (complaint !== undefined) return { complaint };
+    let policy: Policy;
+    try {
+      policy = compileFragment(readFragment(PATH, read), options);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      const strange = strangeRefusal(error, textOf);
+      if (strange !== undefined) return { complaint: strange };
+      if (told.length === 0)
+        return { complaint: `a check finds nothing that a login is refused for: ${error.message}` };
+      return { ended: sketch(error.message) };
     }
-    return undefined;
-  } catch (error) {
-    return judge(error, both, "content");
-  }
-}
-
-const REQUEST = JSON.stringify({
-  v: 1,
-  type: "open",
-  user: "alice",
-  uid: 1000,
-  gid: 1000,
-  service: "sshd",
-  rhost: "192.0.2.7",
-  tty: "ssh",
-  ruser: "",
-  pid: 4711,
-  args: ["debug", "claims_env=X"],
-  env: { X: "1" },
-  session: "",
-});
-
-function tryRequest(chance: Chance): Omit<Finding, "seed"> | undefined {
-  const input = mutated(REQUEST, chance);
-  try {
-    const { uid, gid, pid, type } = parseRequest(input);
-    const sound =
-      [uid, gid, pid].every(Number.isInteger) &&
-      uid > 0 &&
-      gid >= 0 &&
-      pid > 1 &&
-      /^(open|close)$/.test(type);
-    return sound ? undefined : { input, complaint: "a request that cannot be was read" };
-  } catch (error) {
-    return judge(error, input, "request");
-  }
-}
-
-const RECORD = JSON.stringify({
-  v: 2,
-  user: "alice",
-  uid: 1000,
-  scope_unit: "authnft-alice-4711.scope",
-  cg_path: "authnft.slice/authnft-alice-4711.scope",
-  cg_id: 27711,
-  remote_ip: "192.0.2.7",
-  fragment: "/etc/authnft/users/alice",
-  claims_tag: "",
-  correlation: "x",
-  service: "sshd",
-  tty: "ssh",
-  pid: 4711,
-  opened_at: "2025-11-22T01:38:00Z",
-  state: "open",
-  traffic: { packets: 1, bytes: 2 },
-});
-
-function tryRecord(chance: Chance): Omit<Finding, "seed"> | undefined {
-  const input = mutated(RECORD, chance);
-  try {
-    const record = parseRecord(input);
-    const sound =
-      record === undefined ||
-      (record.v === 2 && /^authnft-[^/\s]+\.scope$/.test(record.scope_unit) && record.pid > 0);
-    return sound ? undefined : { input, complaint: "a record that cannot be was read" };
-  } catch (error) {
-    return { input, complaint: `it throws ${error}` };
-  }
-}
-
-/** A refusal is right, if it is of the right kind and fits on one line. */
-function judge(error: unknown, input: string, reason: string): Omit<Finding, "seed"> | undefined {
-  if (!(error instanceof Refusal)) return { input, complaint: `it throws ${error}` };
-  if (error.reason !== reason) return { input, complaint: `it is refused for ${error.reason}` };
-  return /\p{Cc}/u.test(error.message)
-    ? { input, complaint: `its refusal is not one line: ${error.message}` }
-    : undefined;
-}
-
-const TRIALS: Readonly<Record<Kind, (chance: Chance) => Omit<Finding, "seed"> | undefined>> = {
-  fragments: tryFragment,
-  requests: tryRequest,
-  records: tryRecord,
+    if (told.length > 0)
+      return { complaint: `a check finds what no login is refused for: ${told[0]?.message}` };
+    for (const part of policy.parts) {
+      const wrong = wrongWith(part, policy, options);
+      if (wrong !== undefined)
+        return { complaint: `line ${part.place.line} ${wrong}: ${JSON.stringify(part)}` };
+    }
+    const [warning] = lint(policy, HOST);
+    const lock = addressLock(policy, subject.address);
+    const said = warning === undefined ? "" : sketch(warning.advice);
+    return { ended: `accepted ${lock !== undefined} ${said}` };
+  },
 };
 
-/** Tries inputs until one breaks a promise or `more` has enough. Each has a seed of its own, by which it comes again. */
-export function fuzz(plan: Plan): { readonly inputs: number; readonly finding: Finding | undefined } {
-  let inputs = 0;
-  for (; plan.more(inputs); inputs++) {
-    const seed = (plan.seed + inputs) >>> 0;
-    const chance = new Chance(Math.imul(seed, 0x9e3779b1));
-    const found = TRIALS[chance.one(plan.kinds)](chance);
-    if (found !== undefined) return { inputs, finding: { seed, ...found } };
-  }
-  return { inputs, finding: undefined };
+/** Says what is wrong with a part of a policy that was let through. */
+function wrongWith(part: CompiledPart, { own }: Policy, options: CompileOptions): string | undefined {
+  const beyond = reachOfPart(part);
+  if (beyond !== undefined) return `reaches ${beyond}`;
+  if (part.kind !== "rule") return undefined;
+  // What nft complains of is traced back to what was written: there is a token behind each place but the last.
+  const returns = own.has(part.chain);
+  const at = (offset: number): unknown => tokenAt(part.tokens, own, { ...options, returns, offset });
+  if (at(0) === undefined || at(part.body.length - 1) === undefined || at(part.body.length + 1) !== undefined)
+    return "cannot be traced back to what was written";
+  return undefined;
 }
 
-if (import.meta.main) {
-  const seconds = Number(process.argv[2] ?? 20);
-  const seed = Number(process.argv[3] ?? crypto.getRandomValues(new Uint32Array(1))[0]);
-  const end = performance.now() + seconds * 1000;
-  console.log(`seed ${seed}`);
-  const { inputs, finding } = fuzz({
-    // Most of what can be wrong is in fragments.
-    kinds: ["fragments", "fragments", "fragments", "fragments", "requests", "records"],
-    seed,
-    more: (done) => done % 256 !== 0 || performance.now() < end,
+/** Says how a part of a policy reaches beyond its session, if it does. */
+function reachOfPart(part: CompiledPart): string | undefined {
+  if (part.kind === "rule")
+    return reach(part.body, part.chain === "in" || part.chain === "out" ? "rule" : "own");
+  if (!/^[A-Za-z][\w.-]*$/.test(part.name)) return "beyond the session by its name";
+  return reach(part.definition, "object");
+}
+
+/** The files that a fragment of ours may be made of. */
+const FILES = [PATH, `${FRAGMENT_DIRECTORY}/x`];
+
+/**
+ * A refusal is right if it is of the right kind, fits on one line and names a place within the text; and what is shown of it
+ * has nothing in it that could steer a terminal.
+ */
+function strangeRefusal({ reason, message }: Refusal, textOf: (file: string) => string): string | undefined {
+  if (reason !== "content") return `it is refused for ${reason}: ${message}`;
+  if (/\p{Cc}/u.test(message)) return `its refusal is not one line: ${message}`;
+  const { place, ...rest } = parseComplaint(message, FILES);
+  const [line, column] = [place?.line ?? 1, place?.column ?? 1];
+  const lines = textOf(place?.file ?? PATH).split("\n");
+  if (line < 1 || line > lines.length || column < 1) return `its refusal names no place in it: ${message}`;
+  const diagnosis = {
+    level: "error",
+    file: PATH,
+    line,
+    column,
+    included: place === undefined ? [] : [place],
+    ...rest,
+  } as const;
+  const shown = formatDiagnosis(diagnosis, {
+    colour: false,
+    width: 80,
+    textOf,
+    nameOf: (file) => file,
   });
-  if (finding !== undefined) {
-    console.error(`${finding.complaint}\nseed ${finding.seed}, input ${JSON.stringify(finding.input)}`);
-    process.exit(1);
-  }
-  console.log(`fragments, requests, records: ${inputs} inputs in ${seconds} s, each read or refused`);
+  return /(?![\n\t])\p{Cc}/u.test(shown) ? `what is shown of it could steer a terminal: ${shown}` : undefined;
 }

@@ -47,6 +47,12 @@ describe("there is a lock", () => {
       ["egress ip daddr 10.9.8.7/12 accept"],
       ["10.0.0.0/12"],
     ],
+    [
+      // Found by chance in PAM_RHOST: the runtime's URL takes no such address.
+      "for an IPv6 address that ends as an IPv4 one",
+      ["egress ip6 daddr 1:2:3:4::192.0.2.7 accept"],
+      ["1:2:3:4:0:0:c000:207/128"],
+    ],
     ["for a prefix of no bit", ["egress ip daddr 1.2.3.4/0 accept"], ["0.0.0.0/0"]],
     [
       "for a list",

@@ -1,25 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { nftTokens } from "../../fuzz/nft_scanner.ts";
-import { fuzz, type Kind, reach } from "../../fuzz/policy_fuzz.ts";
-
-// The same inputs each time; `bun test/fuzz/policy_fuzz.ts` tries others, for as long as you like.
-describe("ten thousand inputs by chance", () => {
-  const run = (kind: Kind): unknown =>
-    fuzz({ kinds: [kind], seed: 1, more: (inputs) => inputs < 10_000 }).finding;
-
-  test("fragments", () => {
-    expect(run("fragments")).toBeUndefined();
-  });
-
-  test("requests", () => {
-    expect(run("requests")).toBeUndefined();
-  });
-
-  test("records", () => {
-    expect(run("records")).toBeUndefined();
-  });
-});
+import { reach } from "../../fuzz/policy_fuzz.ts";
 
 // The judge is judged too: each line was shown to nft 1.0.6 with --debug=scanner.
 describe("nft's scanner", () => {

@@ -16,7 +16,7 @@ const whole = {
 
 describe("parseSession", () => {
   test("reads what logind says of a session", () => {
-    expect(parseSession(whole)).toEqual({
+    expect(parseSession([whole])).toEqual({
       id: "c1",
       leader: 4711,
       uid: 1000,
@@ -27,14 +27,28 @@ describe("parseSession", () => {
     });
   });
 
-  test("takes a session without words on its kind", () => {
+  test("takes a session without words on its kind, or with something else for them", () => {
     const { Service: _service, Type: _type, Class: _class, ...bare } = whole;
-    expect(parseSession(bare)).toMatchObject({ id: "c1", service: "", type: "", class: "" });
+    expect(parseSession([bare])).toMatchObject({ id: "c1", service: "", type: "", class: "" });
+    expect(parseSession([{ ...whole, Service: { value: { toString: 1 } } }])).toMatchObject({ service: "" });
   });
 
   test.each(["Id", "Leader", "User", "Scope"])("takes none without %s", (name) => {
-    expect(() => parseSession({ ...whole, [name]: { value: {} } })).toThrow(BusError);
+    expect(() => parseSession([{ ...whole, [name]: { value: {} } }])).toThrow(BusError);
     const { [name]: _, ...rest } = whole as Record<string, { value: unknown }>;
-    expect(() => parseSession(rest)).toThrow(BusError);
+    expect(() => parseSession([rest])).toThrow(BusError);
+  });
+
+  test.each<[string, readonly unknown[]]>([
+    ["nothing", []],
+    ["null", [null]],
+    ["a text", ["x"]],
+    ["a list", [[whole]]],
+    ["a property that is no value", [{ ...whole, Id: "c1" }]],
+    ["a leader below nought", [{ ...whole, Leader: { value: -1 } }]],
+    ["half a leader", [{ ...whole, Leader: { value: 1.5 } }]],
+    ["a user beyond 32 bits", [{ ...whole, User: { value: [2 ** 32, "/"] } }]],
+  ])("takes none from an answer of %s", (_, body) => {
+    expect(() => parseSession(body)).toThrow(BusError);
   });
 });

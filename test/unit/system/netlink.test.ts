@@ -7,6 +7,7 @@ import {
   message,
   NLM_F_ACK,
   nested,
+  readAnswer,
   textAttribute,
   view,
 } from "../../../src/system/netlink.ts";
@@ -145,6 +146,49 @@ describe("reading", () => {
         expect(value.buffer).toBe(noise.buffer);
       }
       expect(read).toBeLessThanOrEqual(noise.length);
+    }
+  });
+});
+
+describe("readAnswer", () => {
+  const DONE = message(3, 2, bytes("00000000"));
+  const PART = message(20, 2, bytes("0102030405060708"));
+
+  test("tells the parts of a dump and its end", () => {
+    const answer = readAnswer(Buffer.concat([PART, PART, DONE]));
+    expect(answer.parts.map(({ type, payload }) => [type, hex(payload)])).toEqual([
+      [20, "0102030405060708"],
+      [20, "0102030405060708"],
+    ]);
+    expect(answer.ends).toBe(1);
+    expect(readAnswer(bytes(""))).toEqual({ parts: [], ends: 0 });
+  });
+
+  test.each<[string, Uint8Array, string]>([
+    ["an error", message(2, 0, bytes("feffffff")), "ENOENT"],
+    ["the error at the end of a dump", message(3, 2, bytes("f0ffffff")), "EBUSY"],
+    ["what changed meanwhile", message(20, 0x10, bytes("00000000")), "EINTR"],
+    // Found by chance: these threw something else, or passed for success.
+    ["an error of no size", message(2, 0), "EBADMSG"],
+    ["an end of a dump of no size", message(3, 2), "EBADMSG"],
+    ["an error that is none", message(2, 0, bytes("01000000")), "EBADMSG"],
+    ["an error of no number", message(2, 0, bytes("00000080")), "EBADMSG"],
+    ["a rest", Buffer.concat([DONE, bytes("0000")]), "EBADMSG"],
+    ["a length of nought", bytes("00000000 1400 0000 00000000 00000000"), "EBADMSG"],
+  ])("%s", (_, answer, code) => {
+    expect(() => readAnswer(answer)).toThrow(expect.objectContaining({ code }));
+  });
+
+  test("a dump that is cut anywhere never passes for the whole", () => {
+    const whole = Buffer.concat([PART, PART, DONE]);
+    for (let length = 1; length < whole.length; length++) {
+      // Between two messages it is what came so far, without an end.
+      if (length === PART.length || length === PART.length * 2)
+        expect(readAnswer(whole.subarray(0, length)).ends).toBe(0);
+      else
+        expect(() => readAnswer(whole.subarray(0, length))).toThrow(
+          expect.objectContaining({ code: "EBADMSG" }),
+        );
     }
   });
 });

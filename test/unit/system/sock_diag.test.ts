@@ -44,6 +44,10 @@ describe("parseSocket", () => {
     });
   });
 
+  test.each([0, 1, 16, 255])("knows no address of family %d", (family) => {
+    expect(parseSocket(description(family, V4))).toBeUndefined();
+  });
+
   test.each<[string, Uint8Array]>([
     ["of no bytes", attribute(21, new Uint8Array(0))],
     ["of four bytes", attribute(21, Uint8Array.of(1, 2, 3, 4))],

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What comes over the bus, checked before it is used: a service may be of another version, or somebody else may have sent it.
+// No input or output.
+
+/** A service on the bus, or the bus on the way to it, did not do what it was asked. */
+export class BusError extends Error {
+  override readonly name = "BusError";
+
+  constructor(
+    message: string,
+    /** The D-Bus error's name; "timeout" or "bus" where there is none. */
+    readonly code: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The head of a message, as far as it tells what it is. */
+export type Head = {
+  readonly path?: string | undefined;
+  readonly interface?: string | undefined;
+  readonly member?: string | undefined;
+  readonly destination?: string | undefined;
+};
+
+/** What a service tells to all who listen. */
+export type Signal = {
+  readonly destination: string;
+  readonly path: string;
+  readonly interface: string;
+  readonly member: string;
+};
+
+/**
+ * Whether a message is the signal that was asked for.
+ *
+ * The bus vouches for the sender of what it hands on because it was asked for. Anybody may send the same to us alone, though,
+ * and that comes unasked; it is told by its destination.
+ */
+export function isSignal(head: Head, signal: Signal): boolean {
+  return (
+    (head.destination ?? "") === "" &&
+    head.path === signal.path &&
+    head.interface === signal.interface &&
+    head.member === signal.member
+  );
+}
+
+/** The object that a call answers with. @throws {BusError} when it is none */
+export function objectPath(body: readonly unknown[], member: string): string {
+  const [path] = body;
+  // The root is where a service has nothing to say.
+  if (typeof path === "string" && /^(?:\/[A-Za-z0-9_]+)+$/.test(path)) return path;
+  throw new BusError(`the answer to ${member} is no object's path`, "bus");
+}
+
+/** The value of the property that was asked for. @throws {BusError} when there is none */
+export function propertyValue(body: readonly unknown[], property: string): unknown {
+  const [variant] = body;
+  if (typeof variant === "object" && variant !== null && "value" in variant) return variant.value;
+  throw new BusError(`the answer about ${property} is no value`, "bus");
+}
+
+/** The properties of an object, by their names. @throws {BusError} when there are none */
+export function propertyValues(body: readonly unknown[]): ReadonlyMap<string, unknown> {
+  const [properties] = body;
+  if (typeof properties !== "object" || properties === null || Array.isArray(properties))
+    throw new BusError("the answer is no list of properties", "bus");
+  return new Map(
+    Object.entries(properties).map(([name, variant]) => [name, propertyValue([variant], name)] as const),
+  );
+}
+
+/** How jobs end, by their object paths. Which are ours is only known after the call, and it may have ended by then. */
+export class JobEnds {
+  readonly #ends = new Map<string, PromiseWithResolvers<string>>();
+
+  /** Hears that a job is removed: its id, path, unit and result. The first word on it holds. */
+  removed([, job, , result]: readonly unknown[]): void {
+    if (typeof job === "string" && typeof result === "string") this.#end(job).resolve(result);
+  }
+
+  /** Tells the result of a job, when there is one. */
+  of(job: string): Promise<string> {
+    return this.#end(job).promise;
+  }
+
+  #end(job: string): PromiseWithResolvers<string> {
+    const end = this.#ends.get(job) ?? Promise.withResolvers<string>();
+    this.#ends.set(job, end);
+    return end;
+  }
+}

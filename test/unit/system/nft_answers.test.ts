@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { describe, expect, test } from "bun:test";
+import { attribute, nested, textAttribute } from "../../../src/system/netlink.ts";
+import { isOutputNat, parseElements } from "../../../src/system/nft_answers.ts";
+
+const HEADER = Uint8Array.of(1, 0, 0, 0);
+const big = (value: number): Uint8Array => Uint8Array.of(0, 0, 0, 0, 0, 0, 0, value);
+const key = (value: number): Uint8Array => nested(1, attribute(1, big(value)));
+const leadsTo = (chain: Uint8Array): Uint8Array =>
+  nested(2, nested(2, attribute(1, Uint8Array.of(255, 255, 255, 252)), chain));
+const counts = (packets: Uint8Array, bytes: Uint8Array): Uint8Array =>
+  nested(7, textAttribute(1, "counter"), nested(2, attribute(1, bytes), attribute(2, packets)));
+const answer = (...elements: readonly Uint8Array[]): Uint8Array =>
+  Buffer.concat([
+    HEADER,
+    textAttribute(1, "authnft"),
+    textAttribute(2, "session_in"),
+    nested(3, ...elements),
+  ]);
+
+describe("parseElements", () => {
+  test("reads keys, chains and counters", () => {
+    const found = parseElements(
+      answer(nested(1, key(7)), nested(1, key(8), leadsTo(textAttribute(2, "in")), counts(big(3), big(9)))),
+    );
+    expect(found).toEqual([
+      { key: Buffer.from(big(7)), chain: undefined, counter: undefined },
+      { key: Buffer.from(big(8)), chain: "in", counter: { packets: 3, bytes: 9 } },
+    ]);
+  });
+
+  test.each<[string, Uint8Array]>([
+    ["nothing", new Uint8Array(0)],
+    ["half a head", HEADER.subarray(0, 2)],
+    ["no elements", answer()],
+    ["something else in the list", answer(nested(2, key(7)))],
+  ])("finds none in %s", (_, payload) => {
+    expect(parseElements(payload)).toEqual([]);
+  });
+
+  test.each<[string, Uint8Array]>([
+    ["of four bytes", counts(new Uint8Array(4), big(9))],
+    ["of nine", counts(big(3), new Uint8Array(9))],
+    ["without one half", nested(7, nested(2, attribute(1, big(9))))],
+  ])("believes no counter %s", (_, counter) => {
+    expect(parseElements(answer(nested(1, key(7), counter)))[0]?.counter).toBeUndefined();
+  });
+
+  test("a name ends at its NUL, and needs none", () => {
+    const named = (bytes: string): string | undefined =>
+      parseElements(answer(nested(1, key(7), leadsTo(attribute(2, Buffer.from(bytes))))))[0]?.chain;
+    expect(named("in\0out\0")).toBe("in");
+    expect(named("in")).toBe("in");
+    expect(named("")).toBe("");
+  });
+});
+
+describe("isOutputNat", () => {
+  const chain = (type: string, hook: Uint8Array): Uint8Array =>
+    Buffer.concat([HEADER, textAttribute(7, type), nested(4, attribute(1, hook))]);
+
+  test("is so for a nat chain in the output hook, and for no other", () => {
+    expect(isOutputNat(chain("nat", Uint8Array.of(0, 0, 0, 3)))).toBe(true);
+    expect(isOutputNat(chain("nat", Uint8Array.of(0, 0, 0, 4)))).toBe(false);
+    expect(isOutputNat(chain("filter", Uint8Array.of(0, 0, 0, 3)))).toBe(false);
+    expect(isOutputNat(chain("nat", Uint8Array.of(3)))).toBe(false);
+    expect(isOutputNat(HEADER)).toBe(false);
+  });
+});

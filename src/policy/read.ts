@@ -159,12 +159,15 @@ function splitCommands({ tokens, broken }: Tokens): Command[] {
     joined = false;
     if (token.text === "{") open.push(token);
     if (token.text === "}" && open.pop() === undefined && broken.size === 0) {
-      throw new Refusal("content", `${locate(token.place)}: this "}" closes nothing.`);
+      throw new Refusal("content", `${locate(token.place)}: this "}" closes nothing; take it out.`);
     }
   }
   const unclosed = open.pop();
   if (unclosed !== undefined && broken.size === 0)
-    throw new Refusal("content", `${locate(unclosed.place)}: this "{" is never closed.`);
+    throw new Refusal(
+      "content",
+      `${locate(unclosed.place)}: this "{" is never closed; write the "}" that is missing.`,
+    );
   finish();
   return commands;
 }
@@ -175,7 +178,7 @@ function includedPath(command: Command): string {
   if (name?.kind !== "string" || rest.length > 0) {
     throw new Refusal(
       "content",
-      `${where}: write include "${FRAGMENT_DIRECTORY}/…", one file name in double quotes.`,
+      `${where}: this include names no file; write include "${FRAGMENT_DIRECTORY}/…", one file name in double quotes.`,
     );
   }
   const path = name.text.slice(1, -1);
@@ -187,7 +190,7 @@ function includedPath(command: Command): string {
   ) {
     throw new Refusal(
       "content",
-      `${where}: cannot include ${name.text}: it must be one plain file below ${FRAGMENT_DIRECTORY}, by its full name, without "..", "*", "?" or "[".`,
+      `${where}: cannot include ${name.text}; name one plain file below ${FRAGMENT_DIRECTORY}, by its full name, without "..", "*", "?" or "[".`,
     );
   }
   return path;

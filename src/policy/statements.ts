@@ -112,7 +112,7 @@ function takeStatement(reader: Reader): boolean {
     case "jump":
     case "goto":
       reader.next();
-      return takeWord(reader);
+      return takeName(reader);
     case "comment":
       return reader.take("comment") && reader.takeValue();
     case "counter":
@@ -136,7 +136,7 @@ function takeStatement(reader: Reader): boolean {
       // Which set it is has been looked at; in the braces only counters, limits and the like may stand, and nftables sees to that.
       if (reader.peek(1)?.text !== "@") return false;
       reader.next();
-      return reader.take("@") && takeWord(reader) && takeBraces(reader);
+      return reader.take("@") && takeName(reader) && takeBraces(reader);
   }
   if (reader.takeOne(...ALONE) !== undefined) return true;
   if (reader.peek()?.text === "ct" && reader.peek(1)?.text === "count") return takeLimit(reader);
@@ -233,8 +233,13 @@ function takeBraces(reader: Reader): boolean {
 
 const NOWHERE = new Set(["dup", "flow", "fwd", "notrack", "queue", "set", "xt"]);
 
-/** Takes a word that is neither an operator nor begins a statement. */
-function takeWord(reader: Reader): boolean {
+/** Takes a word that says what is looked at: neither an operator nor what begins a statement. */
+function takePart(reader: Reader): boolean {
+  return !STATEMENTS.has(reader.peek()?.text ?? "") && takeName(reader);
+}
+
+/** Takes what may be a name. */
+function takeName(reader: Reader): boolean {
   const token = reader.peek();
   if (token?.kind !== "word" || NO_VALUES.has(token.text)) return false;
   reader.next();
@@ -265,13 +270,13 @@ function takeField(reader: Reader): boolean {
     return false;
   const { text } = first;
   if (HEADERS.has(text)) return takeHeader(reader);
-  if (ONE_WORD.has(text)) return reader.take(text) && takeWord(reader);
+  if (ONE_WORD.has(text)) return reader.take(text) && takePart(reader);
   if (BARE.has(text)) return reader.take(text);
   switch (text) {
     case "@": // raw bits of a header: "@th,16,16"
       if (!["ih", "ll", "nh", "th"].includes(reader.peek(1)?.text ?? "")) return false;
       reader.next();
-      return takeWord(reader) && takeNumbers(reader);
+      return takePart(reader) && takeNumbers(reader);
     case "(":
       reader.next();
       return takeTerm(reader) && takeMore(reader, takeTerm) && reader.take(")");
@@ -279,28 +284,28 @@ function takeField(reader: Reader): boolean {
       reader.next();
       reader.takeOne("original", "reply");
       if (reader.peek(1)?.kind === "word") reader.takeOne("ip", "ip6");
-      return takeWord(reader);
+      return takePart(reader);
     case "rt":
       reader.next();
       reader.takeOne("ip", "ip6");
-      return takeWord(reader);
+      return takePart(reader);
     case "fib":
       reader.next();
-      do if (!takeWord(reader)) return false;
+      do if (!takePart(reader)) return false;
       while (reader.take("."));
-      return takeWord(reader);
+      return takePart(reader);
     case "socket":
       reader.next();
-      return reader.take("cgroupv2") ? reader.take("level") && reader.takeValue() : takeWord(reader);
+      return reader.take("cgroupv2") ? reader.take("level") && reader.takeValue() : takePart(reader);
     case "osf":
       reader.next();
-      return (!reader.take("ttl") || takeWord(reader)) && takeWord(reader);
+      return (!reader.take("ttl") || takePart(reader)) && takePart(reader);
     case "ipsec":
       reader.next();
       if (reader.takeOne("in", "out") === undefined) return false;
       if (reader.take("spnum") && !reader.takeValue()) return false;
       reader.takeOne("ip", "ip6");
-      return takeWord(reader);
+      return takePart(reader);
     case "numgen":
       reader.next();
       return reader.takeOne("inc", "random") !== undefined && takeModulus(reader);
@@ -317,14 +322,14 @@ function takeHeader(reader: Reader): boolean {
   const header = reader.next();
   if (TUNNELS.has(header) && HEADERS.has(reader.peek()?.text ?? "")) return takeHeader(reader);
   if (reader.takeOne("option", "chunk") === undefined) {
-    if (!takeWord(reader)) return false;
+    if (!takePart(reader)) return false;
     if (header === "arp") reader.takeOne("ether", "ip"); // "arp daddr ip"
     return true;
   }
   if (reader.take("@")) return reader.takeValue() && takeNumbers(reader);
   if (!reader.takeValue()) return false;
   // What is asked of an option is a part of it, or whether it is there.
-  if (!["exists", "missing"].includes(reader.peek()?.text ?? "")) takeWord(reader);
+  if (!["exists", "missing"].includes(reader.peek()?.text ?? "")) takePart(reader);
   return true;
 }
 

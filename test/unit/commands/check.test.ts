@@ -67,6 +67,7 @@ add set inet authnft s { type ipv4_addr; }; add set inet authnft s { type ipv4_a
     expect(exitCode).toBe(1);
     expect(stderr).toContain("Only the syntax was checked");
     expect(stderr).toContain("Owners and modes are not checked below .");
+    expect(stderr).toContain("Whether a firewall of the host drops what is accepted here was not looked at");
   });
 
   test("one mistake is told once: not again by what depends on it, nor by every file that includes it", () => {

@@ -27,6 +27,15 @@ export class Reader {
     return this.#tokens[this.#at + ahead];
   }
 
+  /** What was taken between two counts of `taken`, as it is written, with single blanks. */
+  written(start: number, end: number): string {
+    return this.#tokens
+      .slice(start, end)
+      .map(({ text, spaced }) => `${spaced ? " " : ""}${text}`)
+      .join("")
+      .trim();
+  }
+
   /** Takes the next token, whatever it is. */
   next(): string {
     return this.#tokens[this.#at++]?.text ?? "";

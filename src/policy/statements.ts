@@ -88,9 +88,11 @@ export function checkStatements(body: readonly Token[]): void {
   }
 }
 
-/** Whether a token is of a kind that no rule may hold, wherever it stands. */
+const NEVER = new Set(["include", "masquerade", "meter", "synproxy", "tproxy"]);
+
+/** Refuses a word that no rule may hold, wherever it stands. @throws {Refusal} `content` */
 export function checkWord(token: Token): void {
-  if (["include", "masquerade", "meter", "synproxy", "tproxy"].includes(token.text)) refuse(token);
+  if (NEVER.has(token.text)) refuse(token);
 }
 
 function refuse({ text, place }: Token): never {
@@ -147,19 +149,16 @@ function takeStatement(reader: Reader): boolean {
 function takeMatch(reader: Reader): boolean {
   const first = reader.peek();
   const start = reader.taken;
-  const ahead = Array.from({ length: LONGEST_FIELD }, (_, index) => reader.peek(index));
   if (first === undefined || !takeField(reader) || !takeMore(reader, takeTerm)) return false;
-  const field = ahead
-    .slice(0, reader.taken - start)
-    .map((token) => `${token?.spaced ? " " : ""}${token?.text}`)
-    .join("")
-    .trim();
+  const end = reader.taken;
+  const field = (): string => reader.written(start, end);
   if (reader.take("set")) {
-    if (!SET_TOO.has(field)) {
-      const translates = /^ip6? [sd]addr$|^(tcp|udp|th|udplite|sctp|dccp) [sd]port$/.test(field);
+    const name = field();
+    if (!SET_TOO.has(name)) {
+      const translates = /^ip6? [sd]addr$|^(tcp|udp|th|udplite|sctp|dccp) [sd]port$/.test(name);
       throw new Refusal(
         "content",
-        `${locate(first.place)}: "${field} set" has no place in a rule of a fragment${translates ? NAT : `; what may be set is ${SETTABLE.join(", ")}`}.`,
+        `${locate(first.place)}: "${name} set" has no place in a rule of a fragment${translates ? NAT : `; what may be set is ${SETTABLE.join(", ")}`}.`,
       );
     }
     return takeTerm(reader) && takeMore(reader, takeTerm);
@@ -171,13 +170,11 @@ function takeMatch(reader: Reader): boolean {
   if (reader.done || takeMembers(reader)) return true;
   const takeOne = (): boolean => {
     const next = reader.peek()?.text ?? "";
-    const known = !Object.hasOwn(VALUES_OF, next) || VALUES_OF[next] === field;
+    const known = !Object.hasOwn(VALUES_OF, next) || VALUES_OF[next] === field();
     return known && takePlain(reader);
   };
   return takeOne() && takeMore(reader, takeOne);
 }
-
-const LONGEST_FIELD = 8; // words, more than what may be set has
 
 /** Takes the values, the braces and the maps that go on an expression. */
 function takeMore(reader: Reader, take: (reader: Reader) => boolean): boolean {

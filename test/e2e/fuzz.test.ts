@@ -10,7 +10,7 @@ import { acceptedFragments, type Life, lifeOf, type Session } from "../fuzz/frag
 import { lab, onThisRelease } from "./rig.ts";
 
 /** How many accepted fragments the kernel gets to see. AUTHNFT_FUZZ_FRAGMENTS is for a long run by hand. */
-const COUNT = Number(Bun.env["AUTHNFT_FUZZ_FRAGMENTS"] ?? 500);
+const COUNT = Number(Bun.env["AUTHNFT_FUZZ_FRAGMENTS"] ?? 300);
 const SEED = Number(Bun.env["AUTHNFT_FUZZ_SEED"] ?? 1);
 const KERNEL = "/root/kernel.py";
 
@@ -101,7 +101,7 @@ onThisRelease("what the validator accepts", () => {
       "add counter inet other session_alice_4711_x",
       'add element inet authnft session_map_cg { "authnft.slice/fuzz" }',
       'add element inet authnft session_map_ipv4 { "authnft.slice/fuzz" . 192.0.2.99 comment "alice (PID:4711)" }',
-      'add element inet authnft session_in { "authnft.slice/fuzz" comment "alice (PID:4711)" : jump users_in }',
+      'add element inet authnft session_in { "authnft.slice/fuzz" comment "alice (PID:4711)" : goto closed_in }',
       'add element inet authnft covered_slices { "authnft.slice/fuzz" comment "alice (PID:4711)" }',
     ];
     const once = (add: readonly string[]): Life => ({ add, replace: [], remove: [] });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { checkStatements } from "../../../src/policy/statements.ts";
 import { tokenise } from "../../../src/policy/tokenise.ts";
 
@@ -291,10 +291,12 @@ const ACCEPTED = `
   tcp dport 22 drop comment "a; b"
 `;
 
-test.each([...ACCEPTED.matchAll(/^ {2}(.*)$/gm)].map(([, rule = ""]) => rule))("%s", (rule) => {
-  expect(() => checkStatements(tokenise("f", rule).tokens)).not.toThrow();
-  // Each ends where it ends: what comes behind it is seen for what it is.
-  expect(() => checkStatements(tokenise("f", `${rule} notrack`).tokens)).toThrow(
-    `f:1:${rule.length + 2}: "notrack" has no place in a rule of a fragment; `,
-  );
+describe("what a rule may hold", () => {
+  test.each([...ACCEPTED.matchAll(/^ {2}(.*)$/gm)].map(([, rule = ""]) => rule))("%s", (rule) => {
+    expect(() => checkStatements(tokenise("f", rule).tokens)).not.toThrow();
+    // Each ends where it ends: what comes behind it is seen for what it is.
+    expect(() => checkStatements(tokenise("f", `${rule} notrack`).tokens)).toThrow(
+      `f:1:${rule.length + 2}: "notrack" has no place in a rule of a fragment; `,
+    );
+  });
 });

@@ -18,6 +18,7 @@ import { FRAGMENT_DIRECTORY, type Fragment, readFragment } from "../policy/read.
 import { UnknownObject } from "../policy/rule.ts";
 import { locate, type Place } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
+import { TABLE } from "../ruleset/table.ts";
 import { checkOwner, isThere, readPlain, readTrusted } from "../system/files.ts";
 import type { Trial } from "./trial.ts";
 
@@ -106,7 +107,10 @@ export async function check(request: CheckRequest): Promise<Report> {
       text: `${locate(place)}: nftables does not take this: ${complaint}; see nft(8).`,
     });
   }
-  desk.lintAll(new Set(faults.map(({ trial }) => trial.whole)), await hostOf(request));
+  const { host, gap } = await hostOf(request);
+  desk.lintAll(new Set(faults.map(({ trial }) => trial.whole)), host);
+  if (gap !== undefined) desk.leaveOut(gap);
+  if (request.root === "") await desk.noteGroups();
   return { holdings, tried, ...desk.result() };
 }
 
@@ -119,6 +123,8 @@ class Desk {
   #only: Set<string> | undefined;
   readonly #texts = new Map<string, string>();
   readonly #gaps: string[] = [];
+  /** What any of the files that were read includes. */
+  readonly #included = new Set<string>();
   readonly #diagnoses = new Map<string, Diagnosis>();
   /** Of warnings that matter only where all agree: from how many targets they came. */
   readonly #agreed = new Map<string, number>();
@@ -298,6 +304,7 @@ class Desk {
       },
       (refusal) => refusals.push(refusal),
     );
+    for (const path of includes.keys()) this.#included.add(path);
     return { target, fragment, refusals, files, includes };
   }
 
@@ -515,6 +522,37 @@ class Desk {
     if (!this.#diagnoses.has(key)) this.#diagnoses.set(key, diagnosis);
   }
 
+  /** Notes what could not be checked. */
+  leaveOut(gap: string): void {
+    this.#gaps.push(gap);
+  }
+
+  /** Warns about fragments of groups that there are not. */
+  async noteGroups(): Promise<void> {
+    const names = this.#targets.flatMap(({ path, as }) => {
+      const name = /^\/etc\/authnft\/groups\/([^/]+)$/.exec(path)?.[1];
+      return name === undefined || as !== "fragment" || this.#included.has(path) ? [] : [{ path, name }];
+    });
+    if (names.length === 0) return;
+    const { groupId } = await import("../system/users.ts");
+    for (const { path, name } of names) {
+      try {
+        if (groupId(name) !== undefined) continue;
+      } catch {
+        continue; // the name service does not tell
+      }
+      this.#add({
+        level: "warning",
+        file: path,
+        line: undefined,
+        column: undefined,
+        message: `there is no group ${JSON.stringify(name)}, so this is nobody's fragment unless another file includes it`,
+        advice: "name it after a group, or make the group",
+        included: [],
+      });
+    }
+  }
+
   result(): Pick<Report, "files" | "diagnoses" | "gaps" | "textOf" | "nameOf"> {
     const diagnoses = [...this.#diagnoses.values()].sort(
       (one, other) =>
@@ -602,14 +640,20 @@ function together(fragment: Fragment, policies: readonly Policy[]): Pick<Policy,
   return { parts, own: first.own };
 }
 
-async function hostOf({ tries, root }: CheckRequest): Promise<Host> {
-  const none: Host = { drops: { in: undefined, out: undefined } };
-  if (!tries || root !== "") return none;
+/** @returns besides the host, what is to be said where it was not looked at */
+async function hostOf({ tries, root }: CheckRequest): Promise<{ host: Host; gap: string | undefined }> {
+  const host: Host = { drops: { in: undefined, out: undefined } };
+  const unknown = (why: string): { host: Host; gap: string } => ({
+    host,
+    gap: `Whether a firewall of the host drops what is accepted here was not looked at: ${why}.`,
+  });
+  if (root !== "") return unknown(`${root} may be for another one`);
+  if (!tries) return unknown("only root can");
   try {
-    const { listChains } = await import("../system/nftables.ts");
+    const { listOthers } = await import("../system/nftables.ts");
     const { droppingChains } = await import("../ruleset/host_chains.ts");
-    return { drops: droppingChains(listChains()) };
-  } catch {
-    return none; // that nftables cannot be asked has been said
+    return { host: { drops: droppingChains(listOthers(TABLE)) }, gap: undefined };
+  } catch (error) {
+    return unknown(oneLine((error as Error).message));
   }
 }

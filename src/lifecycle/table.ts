@@ -5,7 +5,7 @@
 
 import { existsSync } from "node:fs";
 import { Refusal } from "../refusal.ts";
-import { addMember, closeMember } from "../ruleset/members.ts";
+import { addMember, closeMember, withOwnNames } from "../ruleset/members.ts";
 import {
   BASE_CHAINS,
   baseTable,
@@ -63,7 +63,7 @@ export function run(
     if (where !== undefined)
       throw new Refusal(
         "nft-syntax",
-        `${where}: nftables does not take what it says: ${error.complaint}; see nft(8).`,
+        `${where}: nftables does not take what it says: ${withOwnNames(error.complaint, lines)}; see nft(8).`,
       );
     throw new Refusal(
       "ruleset",

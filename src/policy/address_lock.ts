@@ -2,7 +2,7 @@
 import { isIPv4, isIPv6 } from "node:net";
 import { bytesOfAddress } from "../address_bytes.ts";
 import { type Policy, rulesOf, type Subject } from "./compile.ts";
-import { Reader, takeComment, takeRemark } from "./reader.ts";
+import { Reader, takeComment, takeLimit, takeRemark } from "./reader.ts";
 import { type Token, tokenise } from "./tokenise.ts";
 
 /** Addresses that begin with the same bits. */
@@ -170,21 +170,6 @@ function takeClient(reader: Reader, direction: Direction, address: Subject["addr
 
 function takeCgroup(reader: Reader): boolean {
   return reader.take("socket", "cgroupv2", "level") && /^[0-9]+$/.test(reader.next());
-}
-
-/** Takes a condition on how much there has been. */
-function takeLimit(reader: Reader): boolean {
-  if (reader.take("limit", "rate")) {
-    reader.takeOne("over", "until");
-    if (!reader.takeValue()) return false;
-    reader.take("/"); // "10/second", or "1 mbytes/second" where the scanner makes one word of the unit
-    if (!reader.takeValue()) return false;
-    return !reader.take("burst") || (reader.takeValue() && reader.takeValue());
-  }
-  const quota = reader.take("quota");
-  if (!quota && !reader.take("ct", "count")) return false;
-  reader.takeOne("over", "until");
-  return reader.takeValue() && (!quota || reader.takeValue());
 }
 
 /** What a rule may ask of a packet besides. Whatever the answer, that makes the rule hold for fewer packets. */

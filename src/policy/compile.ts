@@ -20,6 +20,7 @@ import {
   render,
   UnknownObject,
 } from "./rule.ts";
+import { checkStatements } from "./statements.ts";
 import { locate, type Place, type Token } from "./tokenise.ts";
 
 export type { Subject } from "./rule.ts";
@@ -217,6 +218,33 @@ function asCreated(
   return { definition: [open, ...rest.flatMap((statement) => [...statement, end]), close], elements };
 }
 
+/** What to do about a command that no fragment may hold. */
+function insteadOf([verb, object, ...rest]: Command): string {
+  const ours = rest.some(({ text }) => text === "authnft");
+  switch (verb.text) {
+    case "insert":
+    case "replace":
+    case "create":
+      return `write "add ${object?.text ?? "rule"} inet authnft …"`;
+    case "define":
+    case "redefine":
+    case "undefine":
+      return "write the value where it is used";
+    case "table":
+    case "chain":
+    case "map":
+    case "set":
+      return "write commands instead of blocks, and what is for other tables into the host's own rules";
+    case "add":
+      if (object === undefined || ours) return 'write "add rule inet authnft egress …" or one of the others';
+      return "put it into the host's own rules, and let them match on a mark that is set here";
+  }
+  // What acts on what is there: a session begins with nothing.
+  return rest.length > 0 || object !== undefined
+    ? "take it out, for a fragment only adds what a session begins with"
+    : 'write "add rule inet authnft egress …"';
+}
+
 /** Takes `add rule inet authnft CHAIN` off a command. */
 function parseAddRule(command: Command, own: OwnObjects): { chain: string; body: readonly Token[] } {
   const [verb, object, family, table, ...rest] = command;
@@ -227,7 +255,7 @@ function parseAddRule(command: Command, own: OwnObjects): { chain: string; body:
       `${locate(verb.place)}: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment's own ("add set inet authnft …") and include may stand in a fragment, not "${command
         .slice(0, 4)
         .map((token) => token.text)
-        .join(" ")}".`,
+        .join(" ")}"; ${insteadOf(command)}.`,
     );
   }
   const marked = rest[0]?.text === "@" && rest[1] !== undefined && !rest[1].spaced;
@@ -236,7 +264,7 @@ function parseAddRule(command: Command, own: OwnObjects): { chain: string; body:
   const chain = isOwn ? name : Object.hasOwn(DIRECTIONS, name) ? DIRECTIONS[name] : undefined;
   if (chain === undefined) {
     throw new UnknownObject(
-      `${locate((rest[0] ?? verb).place)}: a fragment's rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "${name}".`,
+      `${locate((rest[0] ?? verb).place)}: a fragment's rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "${name}"; write one of the two, or add the chain.`,
     );
   }
   const body = rest.slice(marked ? 2 : 1);
@@ -246,5 +274,6 @@ function parseAddRule(command: Command, own: OwnObjects): { chain: string; body:
       `${locate(verb.place)}: the rule is empty; say what to match and what to do.`,
     );
   checkBody(body, own);
+  checkStatements(body);
   return { chain, body };
 }

@@ -40,7 +40,7 @@ export function lint({ parts, own }: Pick<Policy, "parts" | "own">, host: Host):
     ...unusedObjects(parts, own),
     ...(["out", "in"] as const).flatMap((direction) => [
       ...grants(parts, chains, direction),
-      ...unmarked(chains, direction, host),
+      ...unmarked(parts, direction, host),
     ]),
   ].sort(byPlace);
 }
@@ -200,7 +200,7 @@ const WHOM: Readonly<Record<Direction, string>> = {
 function grants(parts: readonly CompiledPart[], chains: Chains, direction: Direction): Warning[] {
   const name = CHAINS[direction];
   const end = endOf(direction, chains);
-  if (end.kind === "close") return [];
+  if (end.kind === "close") return wideGrants(chains, direction);
   const closing = `end with "add rule inet authnft ${name} ${direction === "in" ? "drop" : "reject"}"`;
   if (end.kind === "accept") {
     return [
@@ -222,15 +222,88 @@ function grants(parts: readonly CompiledPart[], chains: Chains, direction: Direc
   return [{ place: last.place, message, advice: closing, shared: false }];
 }
 
-/** The first rule that accepts what a chain of the host's then drops for want of a mark. */
-function unmarked(chains: Chains, direction: Direction, { drops }: Host): Warning[] {
-  const chain = drops[direction];
-  if (chain === undefined) return [];
-  const found = (chains.get(direction) ?? []).find(({ tokens }) => {
-    const marks = tokens.some(({ text }, index) => text === "set" && tokens[index - 1]?.text === "mark");
-    return !marks && tokens.some(({ kind, text }) => kind === "word" && text === "accept");
+/** The first rule of a closed direction that accepts whatever the peer and the port. */
+function wideGrants(chains: Chains, direction: Direction): Warning[] {
+  const seen = new Set<string>();
+  const waiting: string[] = [direction];
+  for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+    if (seen.has(name)) continue;
+    seen.add(name);
+    for (const { tokens, place } of chains.get(name) ?? []) {
+      const reader = new Reader(tokens);
+      while (takeMark(reader) || takeRemark(reader) || takeWide(reader));
+      const verdict = reader.takeOne("accept", "return", "goto", "jump", "drop", "reject");
+      if (verdict === "goto" || verdict === "jump") waiting.push(reader.next());
+      takeComment(reader);
+      const accepts = verdict === "accept" || (verdict === "return" && name === direction);
+      if (accepts && reader.done) {
+        return [
+          {
+            place,
+            message: `this rule accepts whatever the peer and the port: ${WHOM[direction]}`,
+            advice: "say for whom it is, by addresses or by ports",
+            shared: false,
+          },
+        ];
+      }
+      if (verdict !== undefined && verdict !== "jump" && unconditional(tokens) !== undefined) break;
+    }
+  }
+  return [];
+}
+
+/** Takes a condition that holds for most packets there are. */
+function takeWide(reader: Reader): boolean {
+  const taken = reader.attempt(() => {
+    const family = reader.takeOne("ip", "ip6");
+    if (family === undefined || reader.takeOne("saddr", "daddr") === undefined) return undefined;
+    takeEquals(reader);
+    return reader.take(family === "ip" ? "0.0.0.0" : "::", "/", "0") || undefined;
   });
-  if (found === undefined) return [];
+  return (
+    taken ??
+    reader.attempt(() => {
+      const field = WIDE.find(({ words }) => reader.take(...words));
+      if (field === undefined) return undefined;
+      takeEquals(reader);
+      const values = takeList(reader);
+      return values.some((text) => field.values.includes(text)) || undefined;
+    }) ??
+    false
+  );
+}
+
+const PROTOCOLS = ["tcp", "udp", "6", "17"];
+const WIDE: readonly { readonly words: readonly string[]; readonly values: readonly string[] }[] = [
+  { words: ["meta", "l4proto"], values: PROTOCOLS },
+  { words: ["ip", "protocol"], values: PROTOCOLS },
+  { words: ["ip6", "nexthdr"], values: PROTOCOLS },
+  { words: ["meta", "nfproto"], values: ["ipv4", "ipv6"] },
+  { words: ["meta", "protocol"], values: ["ip", "ip6"] },
+  { words: ["ct", "state"], values: ["new"] },
+];
+
+function takeEquals(reader: Reader): void {
+  if (!reader.take("eq")) reader.take("=", "=");
+}
+
+/** Takes values, in braces or not. */
+function takeList(reader: Reader): string[] {
+  const values: string[] = [];
+  const braces = reader.take("{");
+  do {
+    const text = reader.peek()?.text;
+    if (text === undefined || !reader.takeValue()) break; // a comma may stand before the end
+    values.push(text);
+  } while (reader.take(","));
+  return !braces || reader.take("}") ? values : [];
+}
+
+/** The first rule that accepts what a chain of the host's then drops for want of a mark. */
+function unmarked(parts: readonly CompiledPart[], direction: Direction, { drops }: Host): Warning[] {
+  const chain = drops[direction];
+  const found = chain === undefined ? undefined : unmarkedIn(direction, false, parts, new Set());
+  if (chain === undefined || found === undefined) return [];
   return [
     {
       place: found.place,
@@ -240,4 +313,40 @@ function unmarked(chains: Chains, direction: Direction, { drops }: Host): Warnin
       shared: false,
     },
   ];
+}
+
+/** The first part that accepts without a mark, of a chain or a map, and of what it leads to. */
+function unmarkedIn(
+  name: string,
+  alreadyMarked: boolean,
+  parts: readonly CompiledPart[],
+  seen: Set<string>,
+): CompiledPart | undefined {
+  const key = `${name} ${alreadyMarked}`;
+  if (seen.has(key)) return undefined;
+  seen.add(key);
+  let marked = alreadyMarked;
+  for (const part of parts) {
+    const isOf = part.kind === "rule" ? part.chain === name : part.kind !== "chain" && part.name === name;
+    if (!isOf) continue;
+    const { tokens } = part;
+    const marks =
+      marked || tokens.some(({ text }, index) => text === "set" && tokens[index - 1]?.text === "mark");
+    if (!marks && tokens.some(({ kind, text }) => kind === "word" && text === "accept")) return part;
+    for (const next of namesIn(part)) {
+      const found = unmarkedIn(next, marks, parts, seen);
+      if (found !== undefined) return found;
+    }
+    // A rule that marks every packet and goes on marks what those behind it accept.
+    if (part.kind === "rule" && marksAll(tokens)) marked = true;
+  }
+  return undefined;
+}
+
+/** Whether a rule does nothing but to mark every packet, and to tell. */
+function marksAll(tokens: readonly Token[]): boolean {
+  const reader = new Reader(tokens);
+  while (takeMark(reader) || takeRemark(reader));
+  takeComment(reader);
+  return reader.done && tokens.some(({ text }) => text === "set");
 }

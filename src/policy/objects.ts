@@ -15,8 +15,26 @@ export type Addition = {
 
 const KINDS = new Set(["chain", "set", "map", "counter", "quota", "limit", "element"]);
 
-/** Names that the session's own chains have, and those of the two chains that a fragment's rules go to. */
-const TAKEN = new Set(["in", "out", "judged", "filter", "egress"]);
+/** What comes in an object's braces, as an example. */
+const NEEDED: Readonly<Record<Addition["kind"], string>> = {
+  chain: "",
+  set: "{ type ipv4_addr; }",
+  map: "{ type inet_service : verdict; }",
+  element: "{ … }",
+  counter: "{ packets 0 bytes 0 }",
+  quota: "{ over 500 mbytes }",
+  limit: "{ rate over 10/second }",
+};
+
+/**
+ * Names that the session's own chains have, those of the two chains that a fragment's rules go to, and what means something
+ * else behind "@": our sets, by all their names, and the headers that raw bits are taken from.
+ */
+const TAKEN = new Set([
+  ...["in", "out", "judged", "filter", "egress"],
+  ...["session_map_cg", "session_map_ipv4", "session_map_ipv6", "session_cg", "session_v4", "session_v6"],
+  ...["ih", "ll", "nh", "th"],
+]);
 
 /** nftables holds 255 bytes for a name, and ours comes before it: at most 60 for user and process. */
 const NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,62}$/;
@@ -74,7 +92,7 @@ export function parseAddition(command: Command): Addition {
   if (family?.text !== "inet" || table?.text !== "authnft") {
     throw new Refusal(
       "content",
-      `${locate((family ?? verb).place)}: a fragment adds to "inet authnft" only: "add ${kind} inet authnft <name>".`,
+      `${locate((family ?? verb).place)}: a fragment adds to "inet authnft" only; write "add ${kind} inet authnft <name>".`,
     );
   }
   if (name?.kind !== "word" || !NAME.test(name.text)) {
@@ -89,7 +107,7 @@ export function parseAddition(command: Command): Addition {
   if (kind === "chain" && body.length > 0) {
     throw new Refusal(
       "content",
-      `${locate((body[0] ?? verb).place)}: a fragment's chain has no braces: it is no base chain, and its rules are added one by one.`,
+      `${locate((body[0] ?? verb).place)}: a fragment's chain has no braces, for it is no base chain; add its rules one by one.`,
     );
   }
   const closes = body.findIndex((token, index) => token.text === "}" && depthAt(body, index) === 0);
@@ -98,13 +116,13 @@ export function parseAddition(command: Command): Addition {
     const stray = body[0]?.text === "{" ? body[closes + 1] : body[0];
     throw new Refusal(
       "content",
-      `${locate((stray ?? verb).place)}: behind the name comes what is in braces, { … }, and nothing else.`,
+      `${locate((stray ?? verb).place)}: behind the name comes what is in braces, { … }, and nothing else; take this out, or put it on a line of its own.`,
     );
   }
   if (body.length === 0 && (kind === "set" || kind === "map" || kind === "element")) {
     throw new Refusal(
       "content",
-      `${locate(name.place)}: ${kind === "element" ? "an" : "a"} ${kind} needs braces: ${kind === "element" ? "{ … }" : "{ type …; }"}.`,
+      `${locate(name.place)}: ${kind === "element" ? "an element needs braces; write" : `a ${kind} needs braces; write`} "add ${kind} inet authnft ${name.text} ${NEEDED[kind]}".`,
     );
   }
   return { kind, name: name.text, body, command };
@@ -167,7 +185,10 @@ export function checkAddition(addition: Addition, additions: readonly Addition[]
     checkBody(inner, own);
     const strange = inner.find((token) => token.text === "@" || token.text === "{" || token.text === "$");
     if (strange !== undefined)
-      throw new Refusal("content", `${locate(strange.place)}: "${strange.text}" has no place in a ${kind}.`);
+      throw new Refusal(
+        "content",
+        `${locate(strange.place)}: "${strange.text}" has no place in a ${kind}; write "add ${kind} inet authnft ${name} ${NEEDED[kind]}".`,
+      );
     return;
   }
   for (const statement of statements(inner)) {

@@ -27,7 +27,8 @@ export type Command = readonly [Token, ...Token[]];
 export type Fragment = { readonly commands: readonly Command[]; readonly comments: readonly string[] };
 
 /**
- * Reads a fragment and everything that it includes, each file once per `include`.
+ * Reads a fragment and everything that it includes. Each file is read once, and counts as often as it is included: what it
+ * says cannot differ from one place to the next, and a policy stays as large as a login can wait for.
  *
  * @param refused is told of all that is wrong, instead of the first being thrown; what comes back lacks it then
  * @throws {Refusal} `missing`, `perms` or `content`
@@ -35,6 +36,7 @@ export type Fragment = { readonly commands: readonly Command[]; readonly comment
 export function readFragment(path: string, read: ReadTrusted, refused?: Refused): Fragment {
   const commands: Command[] = [];
   const comments: string[] = [];
+  const known = new Map<string, Uint8Array>();
   let left = SIZE_LIMIT;
 
   function visit(file: string, chain: readonly string[], from: Place | undefined): void {
@@ -53,8 +55,15 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
     }
     // Whoever collects mistakes knows the way to each.
     const text = saying(refused === undefined ? chain : [], from, () => {
-      const bytes = read(file, left, from);
+      const bytes = known.get(file) ?? read(file, left, from);
+      known.set(file, bytes);
       left -= bytes.length;
+      if (left < 0) {
+        throw new Refusal(
+          "content",
+          `Cannot read fragment ${file}: with what is included more than once, a policy may have ${SIZE_LIMIT} bytes; make it shorter, or include it once.`,
+        );
+      }
       return decode(file, bytes);
     });
     const pieces = tokenise(file, text, refused);
@@ -159,12 +168,15 @@ function splitCommands({ tokens, broken }: Tokens): Command[] {
     joined = false;
     if (token.text === "{") open.push(token);
     if (token.text === "}" && open.pop() === undefined && broken.size === 0) {
-      throw new Refusal("content", `${locate(token.place)}: this "}" closes nothing.`);
+      throw new Refusal("content", `${locate(token.place)}: this "}" closes nothing; take it out.`);
     }
   }
   const unclosed = open.pop();
   if (unclosed !== undefined && broken.size === 0)
-    throw new Refusal("content", `${locate(unclosed.place)}: this "{" is never closed.`);
+    throw new Refusal(
+      "content",
+      `${locate(unclosed.place)}: this "{" is never closed; write the "}" that is missing.`,
+    );
   finish();
   return commands;
 }
@@ -175,7 +187,7 @@ function includedPath(command: Command): string {
   if (name?.kind !== "string" || rest.length > 0) {
     throw new Refusal(
       "content",
-      `${where}: write include "${FRAGMENT_DIRECTORY}/…", one file name in double quotes.`,
+      `${where}: this include names no file; write include "${FRAGMENT_DIRECTORY}/…", one file name in double quotes.`,
     );
   }
   const path = name.text.slice(1, -1);
@@ -187,7 +199,7 @@ function includedPath(command: Command): string {
   ) {
     throw new Refusal(
       "content",
-      `${where}: cannot include ${name.text}: it must be one plain file below ${FRAGMENT_DIRECTORY}, by its full name, without "..", "*", "?" or "[".`,
+      `${where}: cannot include ${name.text}; name one plain file below ${FRAGMENT_DIRECTORY}, by its full name, without "..", "*", "?" or "[".`,
     );
   }
   return path;

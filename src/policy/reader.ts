@@ -2,7 +2,7 @@
 import type { Token } from "./tokenise.ts";
 
 /** Words that stand where a value might, and make something else of what is around them. */
-const NO_VALUES = new Set(["and", "or", "xor", "lshift", "rshift", "map", "vmap", "set", "."]);
+export const NO_VALUES = new Set(["and", "or", "xor", "lshift", "rshift", "map", "vmap", "set", "."]);
 
 /** Goes through a rule's tokens. What is taken is taken whole or not at all. */
 export class Reader {
@@ -15,6 +15,25 @@ export class Reader {
 
   get done(): boolean {
     return this.#at >= this.#tokens.length;
+  }
+
+  /** How many tokens are taken. */
+  get taken(): number {
+    return this.#at;
+  }
+
+  /** The token that is next, or one behind it. */
+  peek(ahead = 0): Token | undefined {
+    return this.#tokens[this.#at + ahead];
+  }
+
+  /** What was taken between two counts of `taken`, as it is written, with single blanks. */
+  written(start: number, end: number): string {
+    return this.#tokens
+      .slice(start, end)
+      .map(({ text, spaced }) => `${spaced ? " " : ""}${text}`)
+      .join("")
+      .trim();
   }
 
   /** Takes the next token, whatever it is. */
@@ -63,8 +82,10 @@ export function takeRemark(reader: Reader): boolean {
       if (reader.takeOne("prefix", "level", "group", "snaplen", "queue-threshold") !== undefined) {
         if (!reader.takeValue()) return false;
       } else if (reader.take("flags")) {
-        if (reader.takeOne("all", "skuid", "ether") === undefined && !reader.take("ip", "options"))
-          return false;
+        const known = reader.takeOne("all", "skuid", "ether") ?? reader.takeOne("ip", "tcp");
+        if (known === undefined) return false;
+        if (known === "ip" && !reader.take("options")) return false;
+        if (known === "tcp") while (reader.takeOne("sequence", "options", ",") !== undefined);
       } else return true;
     }
   }
@@ -74,6 +95,26 @@ export function takeRemark(reader: Reader): boolean {
       return reader.take("meta", "mark") || reader.take("ct", "mark") || reader.takeValue() || undefined;
     }) ?? false
   );
+}
+
+/** Takes a condition on how much there has been. */
+export function takeLimit(reader: Reader): boolean {
+  if (reader.take("limit", "rate")) {
+    reader.takeOne("over", "until");
+    if (!reader.takeValue()) return false;
+    // "10/second", or "1 mbytes/second" where the scanner makes one word of the unit.
+    if (!reader.take("/") && (!reader.takeValue() || !reader.take("/"))) return takeBurst(reader);
+    return reader.takeValue() && takeBurst(reader);
+  }
+  const quota = reader.take("quota");
+  if (!quota && !reader.take("ct", "count")) return false;
+  reader.takeOne("over", "until");
+  if (!reader.takeValue() || (quota && !reader.takeValue())) return false;
+  return !quota || !reader.take("used") || (reader.takeValue() && reader.takeValue());
+}
+
+function takeBurst(reader: Reader): boolean {
+  return !reader.take("burst") || (reader.takeValue() && reader.takeValue());
 }
 
 /** Takes what a rule ends with when it explains itself. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { Refusal } from "../refusal.ts";
+import { checkWord } from "./statements.ts";
 import { locate, type Token } from "./tokenise.ts";
 
 /** What a fragment's variables stand for. */
@@ -43,21 +44,6 @@ const SET_ALIASES: Readonly<Record<string, string>> = {
 
 const SESSION_SETS = new Set(["session_map_ipv4", "session_map_ipv6", "session_map_cg"]);
 
-const NAT = "addresses are translated in the host's own nat table; set a mark here, and match on it there";
-
-/** Statements that would reach beyond the session, and why not. */
-const FORBIDDEN: Readonly<Record<string, string>> = {
-  include: "include must stand on a line of its own",
-  masquerade: NAT,
-  snat: NAT,
-  dnat: NAT,
-  redirect: NAT,
-  tproxy: NAT,
-  synproxy: NAT,
-  meter:
-    'nftables makes a set of it that all sessions share; add a set of the fragment\'s own, and write "update @set { … }"',
-};
-
 /** libnftables 1.0.6 writes a longer prefix of a log statement over its own stack. */
 const STRING_LIMIT = 127; // bytes
 
@@ -66,6 +52,7 @@ const BEHIND_ADDRESS = new Set([
   "map",
   "vmap",
   "set",
+  "mod",
   "and",
   "or",
   "xor",
@@ -113,7 +100,7 @@ function isKey(body: readonly Token[], index: number): boolean {
 export function refuseName(value: Token): never {
   throw new Refusal(
     "content",
-    `${locate(value.place)}: "${value.text}" is no address; host names are not looked up at login, write the addresses.`,
+    `${locate(value.place)}: "${value.text}" is no address, and host names are not looked up at login; write the addresses.`,
   );
 }
 
@@ -127,7 +114,7 @@ export function checkBody(body: readonly Token[], own: OwnObjects): void {
   if (first !== undefined && /^(handle|index|position)$/.test(first.text)) {
     throw new Refusal(
       "content",
-      `${locate(first.place)}: "${first.text}" has no place in a fragment: its rules stand in the order of the file.`,
+      `${locate(first.place)}: "${first.text}" has no place in a fragment; put the rule where it is to stand.`,
     );
   }
   body.forEach((token, index) => {
@@ -148,7 +135,7 @@ export function checkBody(body: readonly Token[], own: OwnObjects): void {
     if (token.text === "jump" || token.text === "goto") {
       if (next?.kind !== "word" || own.get(next.text) !== "chain") {
         throw new UnknownObject(
-          `${where}: "${token.text} ${next?.text ?? ""}" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.`,
+          `${where}: "${token.text} ${next?.text ?? ""}" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".`,
         );
       }
     }
@@ -171,17 +158,14 @@ export function checkBody(body: readonly Token[], own: OwnObjects): void {
     if (changes && next?.text === "@" && !own.has(body[index + 2]?.text ?? "")) {
       throw new Refusal(
         "content",
-        `${where}: "${token.text}" has no place in a rule of a fragment: it would change a set that is not the fragment's own.`,
+        `${where}: "${token.text}" has no place in a rule of a fragment: it would change a set that is not the fragment's own; add one, with "add set inet authnft <name> { … }".`,
       );
     }
-    const why = Object.hasOwn(FORBIDDEN, token.text) ? FORBIDDEN[token.text] : undefined;
-    const isMessageType = token.text === "redirect" && before?.text === "type"; // "icmp type redirect"
-    if (why !== undefined && !isMessageType)
-      throw new Refusal("content", `${where}: "${token.text}" has no place in a rule of a fragment: ${why}.`);
+    checkWord(token);
     if (token.text === "label" && before?.text === "ct" && next?.text === "set") {
       throw new Refusal(
         "content",
-        `${where}: "ct label set" has no place in a fragment: labels say which flows were judged.`,
+        `${where}: "ct label set" has no place in a fragment: labels say which flows were judged; set "ct mark".`,
       );
     }
   });
@@ -198,7 +182,7 @@ function checkSet(mark: Token, name: Token, own: OwnObjects, before: Token | und
   if (SESSION_SETS.has(aliased(name.text)) || kind === "set" || kind === "map") return;
   if (["ih", "nh", "th", "ll"].includes(name.text)) return; // raw payload: "@th,16,16"
   throw new UnknownObject(
-    `${locate(mark.place)}: cannot use the set "@${name.text}": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".`,
+    `${locate(mark.place)}: cannot use the set "@${name.text}"; there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".`,
   );
 }
 

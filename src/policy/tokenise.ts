@@ -41,7 +41,8 @@ const VALUES = [
   /(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m(?!s))?(?:[0-9]+s)?(?:[0-9]+ms)?/y,
   /(?:[0-9]{1,3}\.){3}[0-9]{1,3}/y,
   /(?:[0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f]{1,2}/y,
-  /[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}(?=[ \t\n:},-])/y,
+  // nft wants one of these behind it; a command that ends here gets a line's end.
+  /[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}(?=[ \t\n:;},-]|$)/y,
   /8021(?:q|ad)/y,
 ];
 /** With what values begin, hexadecimal ones and addresses included. */
@@ -144,7 +145,7 @@ export function locate(place: Place): string {
 
 function describe(character: string): string {
   if (character === '"') return "a string is opened here and not closed on this line; close it.";
-  if (character === "\\") return "a backslash may only stand at the very end of a line.";
+  if (character === "\\") return "a backslash may only stand at the very end of a line; take it out.";
   if (character === "\r") return "a carriage return; save the file with Unix line ends.";
   return `the character ${JSON.stringify(character)} has no meaning in nftables; take it out.`;
 }

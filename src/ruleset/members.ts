@@ -119,6 +119,17 @@ export function ownObjectsIn(lines: readonly string[], member: string): OwnObjec
   });
 }
 
+/** A text with the names that members' own objects have in their fragments, instead of those in the table. @param lines what brings the members */
+export function withOwnNames(text: string, lines: readonly string[]): string {
+  const members = lines.flatMap(
+    (line) => /^(?:add|create) chain \S+ \S+ (\S+_)judged$/.exec(line)?.[1] ?? [],
+  );
+  // An own chain may be called "x_judged"; the member's name is the shorter one.
+  return members
+    .sort((one, other) => one.length - other.length)
+    .reduce((said, name) => said.replaceAll(name, ""), text);
+}
+
 function commands(all: readonly Line[]): Commands {
   return { lines: all.map(([text]) => text), sources: all.map(([, source]) => source) };
 }

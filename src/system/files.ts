@@ -15,13 +15,12 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
-import { dirname } from "node:path";
 import { Refusal } from "../refusal.ts";
-import { tryLock } from "./libc.ts";
+import { openAt, tryLock } from "./libc.ts";
 
 /**
  * Reads a file that only root can have written: a plain file, owned by uid 0, not writable by group or others, and so
- * is every directory above it up to `top`. Checked on the open descriptor; symbolic links are refused.
+ * is every directory above it up to `top`. Symbolic links are refused.
  *
  * @throws {Refusal} `missing` when there is none, `perms` when somebody else could have written it, `content` when it is longer than `sizeLimit` bytes
  */
@@ -29,45 +28,101 @@ export function readTrusted(
   path: string,
   options: { readonly top: string; readonly sizeLimit: number },
 ): Uint8Array {
-  for (let directory = dirname(path); directory.startsWith(options.top); directory = dirname(directory)) {
-    const stat = lstatSync(directory, { throwIfNoEntry: false });
-    if (stat === undefined) break; // opening the file says so
-    if (!stat.isDirectory())
-      throw new Refusal("perms", `Cannot read fragment ${path}: ${directory} is no directory; make it one.`);
-    checkOwner(path, directory, stat);
+  const fd = openBelow(path, options.top, (opened, stat) => checkOwner(path, opened, stat));
+  return readOpen(fd, path, options.sizeLimit);
+}
+
+/** Opens what is looked at and not read. */
+const O_PATH = 0o10000000;
+// O_NONBLOCK: opening a FIFO must not wait for a writer.
+const READ_PLAIN = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/**
+ * Opens a plain file by way of its directories: each is opened in the one before, so that whatever is renamed meanwhile,
+ * it is the file in the directories that were checked.
+ *
+ * @param top the first directory; those above it are taken as they are
+ * @param check looks at each directory, and at the file, before anything is opened in it or read
+ * @returns its descriptor, to be closed by the caller
+ * @throws {Refusal} `missing`, `perms` when something is a link or of another kind; what `check` throws
+ */
+export function openBelow(path: string, top: string, check: (opened: string, stat: Stats) => void): number {
+  const directories = path.slice(top.length + 1).split("/");
+  const name = directories.pop() ?? "";
+  let at = top;
+  let parent = openDirectory(path, at, () => openSync(at, DIRECTORY));
+  try {
+    check(at, fstatSync(parent));
+    for (const directory of directories) {
+      at = `${at}/${directory}`;
+      const below = openDirectory(path, at, () => openAt(parent, directory, DIRECTORY));
+      closeSync(parent);
+      parent = below;
+      check(at, fstatSync(parent));
+    }
+    const fd = opening(path, () => openAt(parent, name, READ_PLAIN));
+    try {
+      const stat = fstatSync(fd);
+      checkPlain(path, stat);
+      check(path, stat);
+      return fd;
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  } finally {
+    closeSync(parent);
   }
-  return readPlain(path, { sizeLimit: options.sizeLimit, check: (stat) => checkOwner(path, path, stat) });
+}
+
+const DIRECTORY = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+
+function openDirectory(path: string, directory: string, open: () => number): number {
+  return opening(path, open, (code) =>
+    code === "ENOTDIR" || code === "ELOOP"
+      ? new Refusal("perms", `Cannot read fragment ${path}: ${directory} is no directory; make it one.`)
+      : unopened(path, code),
+  );
+}
+
+function opening(path: string, open: () => number, refusal = (code: string) => unopened(path, code)): number {
+  try {
+    return open();
+  } catch (error) {
+    throw refusal((error as { code?: string }).code ?? "");
+  }
 }
 
 /**
  * Reads a plain file, whoever may have written it; a symbolic link is none.
  *
- * @param options.check looks at the open file before it is read
- * @throws {Refusal} `missing`, `perms` when it is no plain file, `content` when it is longer than `sizeLimit` bytes; what `check` throws
+ * @throws {Refusal} `missing`, `perms` when it is no plain file, `content` when it is longer than `sizeLimit` bytes
  */
-export function readPlain(
-  path: string,
-  options: { readonly sizeLimit: number; readonly check?: (stat: Stats) => void },
-): Uint8Array {
-  let fd: number;
-  try {
-    // O_NONBLOCK: opening a FIFO must not wait for a writer.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    throw unopened(path, (error as NodeJS.ErrnoException).code ?? "");
-  }
+export function readPlain(path: string, options: { readonly sizeLimit: number }): Uint8Array {
+  return readOpen(
+    opening(path, () => openSync(path, READ_PLAIN)),
+    path,
+    options.sizeLimit,
+  );
+}
+
+function checkPlain(path: string, stat: Stats): void {
+  if (stat.isFile()) return;
+  throw new Refusal(
+    "perms",
+    `Cannot read fragment ${path}: it is no plain file; put the fragment's text there.`,
+  );
+}
+
+/** Reads an open file, and closes it. */
+function readOpen(fd: number, path: string, sizeLimit: number): Uint8Array {
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile())
-      throw new Refusal(
-        "perms",
-        `Cannot read fragment ${path}: it is no plain file; put the fragment's text there.`,
-      );
-    options.check?.(stat);
-    if (stat.size > options.sizeLimit) {
+    checkPlain(path, stat);
+    if (stat.size > sizeLimit) {
       throw new Refusal(
         "content",
-        `Cannot read fragment ${path}: ${stat.size} bytes are more than the ${options.sizeLimit} that a policy may still have; make it shorter.`,
+        `Cannot read fragment ${path}: ${stat.size} bytes are more than the ${sizeLimit} that a policy may still have; make it shorter.`,
       );
     }
     const buffer = new Uint8Array(stat.size);

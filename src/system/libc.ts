@@ -14,6 +14,7 @@ const c = {
   recv: libc.func("long recv(int fd, _Out_ void *data, size_t length, int flags)"),
   close: libc.func("int close(int fd)"),
   memfdCreate: libc.func("int memfd_create(const char *name, uint32_t flags)"),
+  openat: libc.func("int openat(int directory, const char *name, int flags)"),
   flock: libc.func("int flock(int fd, int operation)"),
 };
 
@@ -113,6 +114,13 @@ export function tryLock(fd: number): boolean {
   const code = errnoName(koffi.errno());
   if (code === "EAGAIN" || code === "EINTR") return false;
   throw new SystemError("flock", code);
+}
+
+const O_CLOEXEC = 0o2000000;
+
+/** Opens what has this name in an open directory. @returns its descriptor, to be closed by the caller. @throws {SystemError} */
+export function openAt(directory: number, name: string, flags: number): number {
+  return checked("openat", c.openat(directory, name, flags | O_CLOEXEC));
 }
 
 const MFD_CLOEXEC = 1;

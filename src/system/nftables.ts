@@ -94,7 +94,9 @@ export function runTransaction(lines: readonly string[]): void {
   }
 }
 
-const NFT_CTX_OUTPUT_STATELESS = 1 << 2; // nftables/libnftables.h
+// nftables/libnftables.h
+const NFT_CTX_OUTPUT_STATELESS = 1 << 2;
+const NFT_CTX_OUTPUT_TERSE = 1 << 11; // without the elements of sets
 
 /**
  * A table as nft prints it, without what changes by itself, such as counters.
@@ -106,15 +108,18 @@ export function listTable(table: string): string {
   return listing(`list table ${table}`);
 }
 
-/** All chains of all tables as nft prints them, without their rules. */
-export function listChains(): string {
-  return listing("list chains");
+/** All tables but one as nft prints them. @param table family and name of that one */
+export function listOthers(table: string): string {
+  return [...listing("list tables").matchAll(/^table (.+)$/gm)]
+    .filter(([, name]) => name !== table)
+    .map(([, name]) => listing(`list table ${name}`, NFT_CTX_OUTPUT_STATELESS | NFT_CTX_OUTPUT_TERSE))
+    .join("");
 }
 
-function listing(command: string): string {
+function listing(command: string, flags = NFT_CTX_OUTPUT_STATELESS): string {
   let listing = "";
   const complaint = attempt((context) => {
-    nft.setOutput(context, NFT_CTX_OUTPUT_STATELESS);
+    nft.setOutput(context, flags);
     const result = nft.runBuffer(context, command);
     listing = String(nft.getOutput(context) ?? "");
     return result;

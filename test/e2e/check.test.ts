@@ -185,7 +185,23 @@ add rule inet authnft egress tcp dport 80 meta mark set meta mark or 0x00100000 
       expect.stringContaining("/etc/authnft/users/alice:1:1: what is accepted here is dropped nevertheless"),
     ]);
     expect(warned.warnings[0]?.message).toContain("chain output of table inet filter");
+    // By its last rule instead of its policy, and for what another chain accepts.
+    await lab.output(
+      "nft 'add chain inet filter output { policy accept; }; add rule inet filter output counter reject'",
+    );
+    await lab.fragment(
+      "alice",
+      `add chain inet authnft web\nadd rule inet authnft web tcp dport 443 accept\nadd rule inet authnft egress jump web\n${CLOSED}`,
+    );
+    expect(placed((await check("alice")).warnings)).toEqual([
+      expect.stringContaining("/etc/authnft/users/alice:2:1: what is accepted here is dropped nevertheless"),
+    ]);
     await lab.output("nft delete table inet filter");
+    await lab.write("/etc/authnft/groups/no-such-group", CLOSED);
+    expect((await check("/etc/authnft/groups")).warnings.map(({ message }) => message)).toEqual([
+      expect.stringContaining('there is no group "no-such-group"'),
+    ]);
+    await lab.output("rm /etc/authnft/groups/no-such-group");
     await lab.fragment("alice", "add rule inet authnft egress accept\n");
     const { code, warnings } = await check("");
     expect({ code, warnings: warnings.length }).toEqual({ code: 0, warnings: 2 });
@@ -214,6 +230,7 @@ add rule inet authnft egress tcp dport 80 meta mark set meta mark or 0x00100000 
       gaps: [
         "Owners and modes are not checked below /tmp/tree: a copy has its own.",
         "Only the syntax was checked: nftables can be asked only by root.",
+        "Whether a firewall of the host drops what is accepted here was not looked at: /tmp/tree may be for another one.",
       ],
     });
     await lab.output("echo flush ruleset >>/tmp/tree/etc/authnft/users/alice");

@@ -6,11 +6,11 @@ import { beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { addMember } from "../../src/ruleset/members.ts";
 import { baseTable, coverSlice } from "../../src/ruleset/table.ts";
-import { acceptedFragments } from "../fuzz/fragments.ts";
+import { acceptedFragments, type Life, lifeOf, type Session } from "../fuzz/fragments.ts";
 import { lab, onThisRelease } from "./rig.ts";
 
 /** How many accepted fragments the kernel gets to see. AUTHNFT_FUZZ_FRAGMENTS is for a long run by hand. */
-const COUNT = Number(Bun.env["AUTHNFT_FUZZ_FRAGMENTS"] ?? 500);
+const COUNT = Number(Bun.env["AUTHNFT_FUZZ_FRAGMENTS"] ?? 300);
 const SEED = Number(Bun.env["AUTHNFT_FUZZ_SEED"] ?? 1);
 const KERNEL = "/root/kernel.py";
 
@@ -23,14 +23,25 @@ onThisRelease("what the validator accepts", () => {
 
   const id = async (path: string) => BigInt(await lab.output(`stat -c %i /sys/fs/cgroup/${path}`));
 
+  const alice = async (): Promise<Session> => ({
+    name: "session_alice_4711",
+    path: "authnft.slice/fuzz",
+    id: await id("authnft.slice/fuzz"),
+    addresses: [
+      { family: "ip", text: "192.0.2.7" },
+      { family: "ip6", text: "2001:db8::7" },
+    ],
+    comment: "alice (PID:4711)",
+  });
+
   async function load(
-    transactions: readonly (readonly string[])[],
-  ): Promise<{ loaded: number; refused: number; reached: number[] }> {
-    const path = "authnft.slice/other";
+    { name, path, addresses, comment }: Session,
+    sessions: readonly Life[],
+  ): Promise<{ loaded: number; refused: number; reached: [number, string][] }> {
     const other = addMember({
       name: "session_bob_77",
-      cgroupPath: path,
-      cgroupId: await id(path),
+      cgroupPath: "authnft.slice/other",
+      cgroupId: await id("authnft.slice/other"),
       addresses: [{ family: "ip", text: "192.0.2.8" }],
       comment: "bob",
       parts: [
@@ -46,39 +57,68 @@ onThisRelease("what the validator accepts", () => {
       "add table inet other",
       "add chain inet other input { type filter hook input priority 0; policy accept; }",
       "add rule inet other input tcp dport 22 accept",
+      "add table ip authnft",
     ];
-    const plan = { name: "session_alice_4711", path: "authnft.slice/fuzz", around, transactions };
-    await lab.write("/root/plan.json", JSON.stringify(plan));
+    const texts = addresses.map(({ text }) => text);
+    await lab.write(
+      "/root/plan.json",
+      JSON.stringify({ name, path, addresses: texts, comment, around, sessions }),
+    );
     return JSON.parse(
       await lab.output(`unshare -n python3 ${KERNEL} /root/plan.json`, { timeoutMs: 110_000 }),
     );
   }
 
-  test("changes nothing beyond its session when it is loaded", async () => {
-    const session = {
-      name: "session_alice_4711",
-      path: "authnft.slice/fuzz",
-      id: await id("authnft.slice/fuzz"),
-    };
+  test("changes nothing beyond its session when it is loaded and reloaded, and leaves nothing when it goes", async () => {
+    const session = await alice();
     const accepted = acceptedFragments(SEED, COUNT, session);
-    const { loaded, refused, reached } = await load(accepted.map(({ lines }) => lines));
+    const { loaded, refused, reached } = await load(session, accepted);
     console.log(
       `${lab.release}: of ${accepted.length} accepted fragments the kernel took ${loaded}, nft refused ${refused}`,
     );
-    expect(reached.map((number) => accepted[number]?.input)).toEqual([]);
+    expect(
+      reached.map(([number, how]) => ({
+        how,
+        input: accepted[number]?.input,
+        included: accepted[number]?.included,
+      })),
+    ).toEqual([]);
     expect(loaded).toBeGreaterThan(COUNT / 4);
   });
 
   test("would be seen to change more, if it did", async () => {
+    const session = await alice();
     const beyond = [
-      ["add rule inet authnft session_bob_77_out accept"],
-      ["flush chain inet authnft members_out"],
-      ["add element inet authnft session_bob_77_own { 192.0.2.1 }"],
-      ["delete table inet other"],
-      ["add counter inet authnft stray"],
-      ['add element inet authnft session_map_cg { "authnft.slice" }'],
+      "add rule inet authnft session_bob_77_out accept",
+      "flush chain inet authnft members_out",
+      "add element inet authnft session_bob_77_own { 192.0.2.1 }",
+      "delete table inet other",
+      "add counter inet authnft stray",
+      'add element inet authnft session_map_cg { "authnft.slice" }',
+      // By the name or the cgroup alone nothing is the session's.
+      "add chain inet other session_alice_4711_x",
+      "add chain ip authnft session_alice_4711_x",
+      "add counter inet other session_alice_4711_x",
+      'add element inet authnft session_map_cg { "authnft.slice/fuzz" }',
+      'add element inet authnft session_map_ipv4 { "authnft.slice/fuzz" . 192.0.2.99 comment "alice (PID:4711)" }',
+      'add element inet authnft session_in { "authnft.slice/fuzz" comment "alice (PID:4711)" : goto closed_in }',
+      'add element inet authnft covered_slices { "authnft.slice/fuzz" comment "alice (PID:4711)" }',
     ];
-    const { reached } = await load([["add chain inet authnft session_alice_4711_x"], ...beyond]);
-    expect(reached).toEqual(beyond.map((_, index) => index + 1));
+    const once = (add: readonly string[]): Life => ({ add, replace: [], remove: [] });
+    const life = lifeOf(session, [{ kind: "counter", name: "hits", definition: "" }]);
+    const reach = (await load(session, [life, once(life.add), ...beyond.map((line) => once([line]))]))
+      .reached;
+    expect(reach).toEqual(beyond.map((_, index) => [index + 2, "add"]));
+    // And what is left behind, or cannot be replaced.
+    const { reached } = await load(session, [
+      { ...life, remove: life.remove.filter((line) => !line.includes("hits")) },
+      { ...life, replace: [...life.replace, "add counter inet authnft stray"] },
+      { ...life, replace: life.add },
+    ]);
+    expect(reached).toEqual([
+      [0, "remove"],
+      [1, "replace"],
+      [2, expect.stringContaining("replace: ")],
+    ]);
   });
 });

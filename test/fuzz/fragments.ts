@@ -5,7 +5,18 @@
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
-import { addMember } from "../../src/ruleset/members.ts";
+import {
+  type Address,
+  addMember,
+  type Member,
+  memberElements,
+  type OwnObject,
+  ownObjectsIn,
+  type Part,
+  replaceMember,
+} from "../../src/ruleset/members.ts";
+import { TABLE } from "../../src/ruleset/table.ts";
+import { departure } from "../../src/session/removal.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { Chance, mutated } from "./chance.ts";
 
@@ -59,46 +70,87 @@ const HOSTILE: readonly string[] = [
   "add rule inet authnft egress counter name session_bob_77_hits",
   "add rule inet authnft egress ct label set 5",
   "add rule inet authnft egress socket cgroupv2 level 2 vmap @session_out",
+  "add rule inet authnft egress ip daddr set 10.0.0.1",
+  "add rule inet authnft egress notrack",
+  "add rule inet authnft egress ct zone set 5",
+  "add rule inet authnft egress queue num 3",
+  "add set inet authnft session_map_ipv4 { type ipv4_addr; elements = { 192.0.2.1 } }",
   'include "/etc/passwd"',
   "flush ruleset",
 ];
 
-/** A fragment that was accepted, and the commands that a login would run for it. */
-export type Accepted = { readonly input: string; readonly lines: readonly string[] };
+/** A fragment that was accepted, what is in the file that it may include, and the commands of its session's life. */
+export type Accepted = { readonly input: string; readonly included: string } & Life;
 
-/** What the kernel gets to see: where the session is, and what its objects are called after. */
-export type Session = { readonly name: string; readonly path: string; readonly id: bigint };
+/** The commands that a login, a reload and a session's end would run. */
+export type Life = {
+  readonly add: readonly string[];
+  readonly replace: readonly string[];
+  readonly remove: readonly string[];
+};
+
+/** What the kernel gets to see: where the session is, what its objects are called after, and whose it is. */
+export type Session = {
+  readonly name: string;
+  readonly path: string;
+  readonly id: bigint;
+  readonly addresses: readonly Address[];
+  readonly comment: string;
+};
+
+/** The commands for a session with these parts. */
+export function lifeOf({ name, path, id, addresses, comment }: Session, parts: readonly Part[]): Life {
+  const member = { name, cgroupPath: path, cgroupId: id, addresses, comment, parts };
+  const add = addMember(member).lines;
+  const own = ownObjectsIn(add, name);
+  return { add, replace: replaceMember(member, own).lines, remove: removal(member, own) };
+}
+
+/** What a session's end does by keys, in commands. */
+function removal(member: Member, own: readonly OwnObject[]): string[] {
+  const elements = memberElements(member).map((line) => line.replace(/^add /, "delete "));
+  const nothing = { element: () => undefined, elements: () => [], hasChain: () => true };
+  const { changes } = departure(member.name, undefined, nothing, own);
+  return [
+    // An element goes by its key.
+    ...elements.map((line) => line.replace(/ comment "[^"]*"( : jump \S+)?/, "")),
+    ...changes.flatMap((change) => {
+      if ("flush" in change) return [`flush chain ${TABLE} ${change.flush}`];
+      return "kind" in change ? [`delete ${change.kind} ${TABLE} ${change.name}`] : [];
+    }),
+  ];
+}
 
 /** Makes fragments until so many were accepted; the same ones for the same seed. */
 export function acceptedFragments(seed: number, count: number, session: Session): Accepted[] {
   const accepted: Accepted[] = [];
   for (let at = 0; accepted.length < count; at++) {
     const chance = new Chance(Math.imul(seed + at, 0x9e3779b1));
-    const input = mostlyAccepted(chance);
+    const whole = mostlyAccepted(chance);
+    const [input, included] = chance.below(3) === 0 ? apart(whole, chance) : [whole, ""];
     const path = "/etc/authnft/users/alice";
+    // With each of its addresses, and with none.
+    const address = session.addresses[chance.below(session.addresses.length + 1)];
     try {
       const { parts } = compileFragment(
-        readFragment(path, () => Buffer.from(input)),
-        {
-          path,
-          prefix: session.name,
-          level: 2,
-          subject: { id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.7" } },
-        },
+        readFragment(path, (file) => Buffer.from(file === path ? input : included)),
+        { path, prefix: session.name, level: 2, subject: { id: 1000, name: "alice", address } },
       );
-      const member = {
-        name: session.name,
-        cgroupPath: session.path,
-        cgroupId: session.id,
-        addresses: [],
-        comment: "alice",
-      };
-      accepted.push({ input, lines: addMember({ ...member, parts }).lines });
+      const life = lifeOf({ ...session, addresses: address === undefined ? [] : [address] }, parts);
+      accepted.push({ input, included, ...life });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
     }
   }
   return accepted;
+}
+
+/** Puts some of a text's lines into a file that the rest includes. */
+function apart(whole: string, chance: Chance): [input: string, included: string] {
+  const lines = whole.split("\n");
+  const from = chance.below(lines.length);
+  const included = lines.splice(from, 1 + chance.below(3), 'include "/etc/authnft/groups/dev"');
+  return [lines.join("\n"), included.join("\n")];
 }
 
 /** A fragment of what administrators write, mixed and a little broken. */

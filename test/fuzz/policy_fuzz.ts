@@ -65,11 +65,30 @@ export function reach(body: string, where: "rule" | "own" | "object" = "rule"): 
     if (isWord(token, "set") && next?.kind === "word" && CHANGES.has(next.text))
       return "a change of a set, old style";
     if (isWord(token, "meter")) return "a set that all sessions share";
+    if (where !== "object" && isWord(token, "set") && !mayBeSet(tokens.slice(0, index)))
+      return `what is set, ${tokens[index - 1]?.text}`;
+    if (where !== "object" && isWord(token, ...ELSEWHERE)) return `what packets do, by ${token.text}`;
+    if (isWord(token, "reset") && next?.text === "tcp") return "a packet's options";
+    // Values of "ct status" and "icmp type" as well.
+    if (where !== "object" && depth === 0 && isWord(token, "snat", "dnat", "redirect")) {
+      const before = tokens.slice(0, index).map(({ text }) => text);
+      if (!before.includes(token.text === "redirect" ? "type" : "status"))
+        return `the translation ${token.text}`;
+    }
     if (isWord(token, "ct") && isWord(next, "label") && isWord(tokens[index + 2], "set"))
       return "a flow's label";
     if (index === 0 && isWord(token, "handle", "position", "index")) return "a place of its own choice";
   }
   return undefined;
+}
+
+/** Statements that act on packets in a way that is no session's business. */
+const ELSEWHERE = "dup fwd queue notrack flow xt masquerade tproxy synproxy include".split(" ");
+
+/** Whether it is harmless to set what tokens end with. */
+function mayBeSet(tokens: readonly NftToken[]): boolean {
+  const words = tokens.map(({ text }) => text).join(" ");
+  return /(^| )(mark|meta priority|ip6? dscp|tcp option maxseg size)$/.test(words);
 }
 
 export const WORDS =

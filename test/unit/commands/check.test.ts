@@ -55,6 +55,7 @@ add set inet authnft s { type ipv4_addr; }; add set inet authnft s { type ipv4_a
 ./etc/authnft/users/alice:3:38: error: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment's own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset"
     add rule inet authnft egress accept; flush ruleset
                                          ^
+  help: take it out, for a fragment only adds what a session begins with
 
 ./etc/authnft/users/alice:4:45: error: there is a set "s" already
     add set inet authnft s { type ipv4_addr; }; add set inet authnft s { type ipv4_addr; }
@@ -66,6 +67,7 @@ add set inet authnft s { type ipv4_addr; }; add set inet authnft s { type ipv4_a
     expect(exitCode).toBe(1);
     expect(stderr).toContain("Only the syntax was checked");
     expect(stderr).toContain("Owners and modes are not checked below .");
+    expect(stderr).toContain("Whether a firewall of the host drops what is accepted here was not looked at");
   });
 
   test("one mistake is told once: not again by what depends on it, nor by every file that includes it", () => {

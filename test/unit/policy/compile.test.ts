@@ -10,6 +10,7 @@ import {
   rulesOf,
   type Subject,
 } from "../../../src/policy/compile.ts";
+import { parseComplaint } from "../../../src/policy/diagnosis.ts";
 import { readFragment } from "../../../src/policy/read.ts";
 import { Refusal } from "../../../src/refusal.ts";
 import { nftTokens } from "../../fuzz/nft_scanner.ts";
@@ -148,7 +149,6 @@ describe("every accept is remembered", () => {
     "ct state vmap { new : accept, * : accept }",
     'log prefix "x"accept',
     'oifname "lo"accept',
-    "(accept)",
     "return",
     "tcp dport 22 return",
     'counter accept comment "accept"',
@@ -213,6 +213,20 @@ add rule inet authnft egress meta skuid $user_id drop`;
         "add rule inet authnft filter ip ttl 1 ip6 saddr $user_ip drop\nadd rule inet authnft filter drop",
       ),
     ).toEqual(["drop"]);
+  });
+
+  test("stand for the same in an included file, with its own places", () => {
+    const { rules, notes } = compile('include "/etc/authnft/groups/dev"', V4, {
+      "groups/dev": `${RULES}\nadd rule inet authnft egress log prefix $user_name`,
+    });
+    expect(rules.map(({ body }) => meaning(body))).toEqual([
+      `ip saddr 192.0.2.7 goto ${JUDGED}`,
+      "meta skuid 1000 drop",
+      'log prefix "alice"',
+    ]);
+    expect(notes).toEqual([
+      "/etc/authnft/groups/dev:2:1: the rule is left out: it needs an IPv6 address, which this session does not have",
+    ]);
   });
 
   test("a name is a string to nft, never a word of its language", () => {
@@ -296,6 +310,23 @@ describe("fragments that are refused", () => {
     expect(refusal.reason).toBe("content");
     expect(refusal.message).toBe(inFull(message));
     expect(refusal.message).not.toMatch(/\p{Cc}/u);
+    // What to do about it is told apart from what is wrong.
+    const { place, message: wrong, advice } = parseComplaint(refusal.message, [ALICE]);
+    expect(place).toBeDefined();
+    expect(wrong).not.toBe("");
+    expect(advice ?? "").toMatch(/\w{3}/);
+  });
+
+  test("in an included file, are told by that file", () => {
+    for (const [text, message] of [
+      ["define user_ip = 0.0.0.0/0", 'not "define user_ip = 0.0.0.0"; write the value where it is used.'],
+      ["table ip nat { chain postrouting { masquerade } }", "write commands instead of blocks"],
+      ["add rule inet authnft egress notrack", '"notrack" has no place in a rule of a fragment; '],
+    ] as const) {
+      const include = () => compile('include "/etc/authnft/x"', V4, { x: `# one\n ${text}` });
+      expect(include).toThrow("/etc/authnft/x:2:");
+      expect(include).toThrow(message);
+    }
   });
 
   test("are refused as well behind a good rule, and the place is counted on", () => {

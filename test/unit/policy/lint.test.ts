@@ -166,6 +166,133 @@ describe("grants to everybody", () => {
   });
 });
 
+describe("rules that accept whatever the peer", () => {
+  const everything =
+    "this rule accepts whatever the peer and the port: the session may connect to everything";
+
+  test.each([
+    "ip daddr 0.0.0.0/0 accept",
+    "ip daddr == 0.0.0.0/0 counter accept",
+    "ip6 daddr ::/0 accept",
+    "ip saddr 0.0.0.0/0 ip daddr 0.0.0.0/0 accept",
+    "meta l4proto { tcp, udp } accept",
+    "meta l4proto tcp accept",
+    "ip protocol { udp, icmp, } accept",
+    "ip6 nexthdr 6 accept",
+    "meta nfproto ipv4 accept",
+    "meta nfproto { ipv4, ipv6 } meta l4proto tcp log accept",
+    "ct state new accept",
+    "ct state { new, established } accept",
+    "ct state new,established return",
+    "meta mark set 5 meta l4proto tcp accept",
+  ])("%s", (rule) => {
+    expect(warnings(`add rule egress ${rule}`)).toEqual([`1 ${everything}`]);
+  });
+
+  test.each([
+    "ip daddr 10.0.0.0/8 accept",
+    "ip daddr != 0.0.0.0/0 accept",
+    "meta l4proto != { tcp, udp } accept",
+    "meta l4proto { icmp, icmpv6 } accept",
+    "meta l4proto { tcp, udp } th dport 53 accept",
+    "meta nfproto ipv4 ip daddr 10.0.0.1 accept",
+    "ct state established,related accept",
+    "meta l4proto { tcp, udp } drop",
+    "meta l4proto tcp limit rate 5/second accept",
+  ])("but not %s", (rule) => {
+    expect(warnings(`add rule egress ${rule}`)).toEqual([]);
+  });
+
+  test("once a direction, of those that arrive as well, and in chains that are reached like that", () => {
+    expect(
+      warnings(`add chain web
+add rule web ip daddr 10.0.0.1 accept
+add rule web meta l4proto udp accept
+add rule egress meta l4proto tcp jump web
+add rule egress meta l4proto udp accept
+add rule filter ip saddr 0.0.0.0/0 accept`),
+    ).toEqual([
+      "5 this rule accepts whatever the peer and the port: the session may connect to everything",
+      "6 this rule accepts whatever the peer and the port: everybody may connect to what the session offers",
+    ]);
+    expect(
+      warnings("add chain web\nadd rule web meta l4proto udp accept\nadd rule egress ct state new jump web"),
+    ).toEqual([`2 ${everything}`]);
+    // Where only some packets come is no grant to everybody.
+    expect(
+      warnings(
+        "add chain web\nadd rule web meta l4proto udp accept\nadd rule egress ip daddr 10.0.0.1 jump web",
+      ),
+    ).toEqual([]);
+    // What is closed before is closed.
+    expect(warnings("add rule egress drop\nadd rule egress meta l4proto udp accept")).toEqual([
+      "2 this rule and the one behind it can never act: every packet ends at line 1",
+    ]);
+  });
+});
+
+describe("an accept that a host's chain drops", () => {
+  const host: Host = { drops: { in: undefined, out: "chain output of table inet filter" } };
+  const lines = (text: string) =>
+    warnings(text, { host }).map((warning) => warning.replace(/ what is .*/, ""));
+
+  test.each<[string, string, string[]]>([
+    [
+      "in a chain that is jumped to",
+      "add chain web\nadd rule web tcp dport 80 accept\nadd rule egress ip daddr 10.0.0.1 jump web",
+      ["2"],
+    ],
+    [
+      "behind two jumps",
+      "add chain a\nadd chain b\nadd rule b tcp dport 80 accept\nadd rule a goto b\nadd rule egress jump a",
+      ["3"],
+    ],
+    ["in a verdict map", "add rule egress tcp dport vmap { 22 : accept }", ["1"]],
+    [
+      "in a map of the fragment's own",
+      "add map m { type inet_service : verdict; elements = { 22 : accept } }\nadd rule egress tcp dport vmap @m",
+      ["1"],
+    ],
+    [
+      "in a chain that such a map leads to",
+      "add chain web\nadd rule web ip daddr 10.0.0.1 accept\nadd map m { type inet_service : verdict; elements = { 22 : jump web } }\nadd rule egress tcp dport vmap @m",
+      ["2"],
+    ],
+    [
+      "by one way with a mark and by another without",
+      "add chain web\nadd rule web tcp dport 80 accept\nadd rule egress ip daddr 10.0.0.1 meta mark set 1 jump web\nadd rule egress jump web",
+      ["2"],
+    ],
+    [
+      "but not by a jump that sets the mark",
+      "add chain web\nadd rule web tcp dport 80 accept\nadd rule egress ip daddr 10.0.0.1 meta mark set 1 jump web",
+      [],
+    ],
+    [
+      "but not behind a rule that marks everything",
+      "add rule egress meta mark set meta mark or 0x00100000\nadd rule egress tcp dport 80 accept",
+      [],
+    ],
+    [
+      "and behind one that marks something",
+      "add rule egress udp dport 53 meta mark set 1\nadd rule egress tcp dport 80 accept",
+      ["2"],
+    ],
+    [
+      "but not what leads to the other direction only",
+      "add chain web\nadd rule web tcp dport 80 accept\nadd rule filter jump web",
+      [],
+    ],
+    [
+      "in a circle",
+      "add chain a\nadd rule a jump a\nadd rule a tcp dport 1 accept\nadd rule egress jump a",
+      ["3"],
+    ],
+  ])("%s", (_, text, expected) => {
+    expect(lines(text)).toEqual(expected);
+  });
+});
+
 test("an accept that a host's chain then drops, unless it sets a mark", () => {
   const host: Host = { drops: { in: undefined, out: "chain output of table inet filter" } };
   const text = "add rule egress tcp dport 1 meta mark set 1 accept\nadd rule filter tcp dport 1 accept";

@@ -15,7 +15,10 @@ function read(files: Record<string, string | Uint8Array>): Fragment & { readonly
     if (content === undefined) throw new Refusal("missing", `Cannot read fragment ${path}: there is none.`);
     const bytes = Buffer.from(content);
     if (bytes.length > sizeLimit)
-      throw new Refusal("content", `Cannot read fragment ${path}: ${bytes.length} bytes.`);
+      throw new Refusal(
+        "content",
+        `Cannot read fragment ${path}: ${bytes.length} bytes are more than the ${sizeLimit}; make it shorter.`,
+      );
     return bytes;
   });
   return { ...fragment, opened };
@@ -94,9 +97,9 @@ describe("what is no text", () => {
   });
 });
 
-describe("include", () => {
-  const include = (path: string): string => `include "${path}"`;
+const include = (path: string): string => `include "${path}"`;
 
+describe("include", () => {
   test("puts the other file's commands where it stands, as often as it stands there", () => {
     const files = { "/etc/authnft/groups/dev": "b\nc", "/etc/authnft/x": "d" };
     const text = `a\n${include("/etc/authnft/groups/dev")}\n${include("/etc/authnft/x")}; ${include("/etc/authnft/x")}\ne`;
@@ -193,12 +196,20 @@ describe("include", () => {
     expect(read(chain(16)).commands[0]?.[0].text).toBe("deepest");
     const refusal = refusalOf(chain(17));
     expect(refusal.reason).toBe("content");
-    expect(refusal.message).toStartWith("/etc/authnft/16:1:1: fragments are included more than 16 deep: ");
+    const all = [ALICE, ...Array.from({ length: 16 }, (_, index) => `/etc/authnft/${index + 1}`)];
+    expect(refusal.message).toBe(
+      `/etc/authnft/16:1:1: fragments are included more than 16 deep: ${all.join(" → ")}; make it flatter.`,
+    );
   });
 
-  test("a file is opened again for each time, and checked again", () => {
-    const { opened } = read({ [ALICE]: `${include("/etc/authnft/x")}\n`.repeat(3), "/etc/authnft/x": "a" });
-    expect(opened).toEqual([ALICE, "/etc/authnft/x", "/etc/authnft/x", "/etc/authnft/x"]);
+  test("a file is opened once, however often it is included: it says the same each time", () => {
+    const { opened, commands } = read({
+      [ALICE]: `${include("/etc/authnft/x")}\n`.repeat(2) + include("/etc/authnft/y"),
+      "/etc/authnft/x": "a",
+      "/etc/authnft/y": include("/etc/authnft/x"),
+    });
+    expect(opened).toEqual([ALICE, "/etc/authnft/x", "/etc/authnft/y"]);
+    expect(commands).toHaveLength(3);
   });
 
   test("a command cannot run on from one file into the next", () => {
@@ -223,7 +234,21 @@ describe("size", () => {
   test("all its files together", () => {
     const half = "#".padEnd(SIZE_LIMIT / 2, "x");
     const two = `include "/etc/authnft/x"\n`.repeat(2);
-    expect(refusalOf({ [ALICE]: two, "/etc/authnft/x": half }).message).toContain("/etc/authnft/x");
+    expect(refusalOf({ [ALICE]: two, "/etc/authnft/x": half }).message).toBe(
+      `Cannot read fragment /etc/authnft/x: with what is included more than once, a policy may have 1048576 bytes; make it shorter, or include it once. It is included at ${ALICE}:2:1.`,
+    );
+    const deep: Record<string, string> = {
+      [ALICE]: `# one\n${include("/etc/authnft/1")}`,
+      "/etc/authnft/1": include("/etc/authnft/2"),
+      "/etc/authnft/2": `\n ${include("/etc/authnft/x")}`,
+      "/etc/authnft/x": "#".padEnd(SIZE_LIMIT, "x"),
+    };
+    const left =
+      SIZE_LIMIT -
+      [ALICE, "/etc/authnft/1", "/etc/authnft/2"].reduce((sum, name) => sum + (deep[name]?.length ?? 0), 0);
+    expect(refusalOf(deep).message).toBe(
+      `Cannot read fragment /etc/authnft/x: 1048576 bytes are more than the ${left}; make it shorter. It is included at /etc/authnft/2:2:2, through /etc/authnft/1, ${ALICE}.`,
+    );
     const one = `include "/etc/authnft/x"\n`;
     expect(commands(one, { "/etc/authnft/x": half })).toEqual([]);
   });

@@ -7,95 +7,95 @@
 export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   [
     "flush ruleset",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "flush table inet authnft",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush table inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush table inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "flush chain inet authnft filter",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush chain inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush chain inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "flush set inet authnft session_map_cg",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush set inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush set inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "delete table inet authnft",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete table inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete table inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "destroy table inet authnft",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "destroy table inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "destroy table inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "delete rule inet authnft members_out handle 3",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete rule inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete rule inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "delete element inet authnft session_in { 1 }",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete element inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete element inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "insert rule inet authnft filter accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "insert rule inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "insert rule inet authnft"; write "add rule inet authnft …".',
   ],
   [
     "replace rule inet authnft filter handle 3 accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "replace rule inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "replace rule inet authnft"; write "add rule inet authnft …".',
   ],
   [
     "create rule inet authnft filter accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "create rule inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "create rule inet authnft"; write "add rule inet authnft …".',
   ],
   [
     "rename chain inet authnft filter x",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "rename chain inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "rename chain inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "list ruleset",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "list ruleset".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "list ruleset"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "reset counters",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "reset counters".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "reset counters"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "reset rules inet authnft",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "reset rules inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "reset rules inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "monitor",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "monitor".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "monitor"; write "add rule inet authnft egress …".',
   ],
   [
     "export ruleset json",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "export ruleset json".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "export ruleset json"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "describe ip saddr",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "describe ip saddr".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "describe ip saddr"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "get element inet authnft session_map_cg { 1 }",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "get element inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "get element inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "define user_ip = 0.0.0.0/0",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "define user_ip = 0.0.0.0".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "define user_ip = 0.0.0.0"; write the value where it is used.',
   ],
   [
     "redefine x = 1",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "redefine x = 1".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "redefine x = 1"; write the value where it is used.',
   ],
   [
     "undefine x",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "undefine x".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "undefine x"; write the value where it is used.',
   ],
   [
     'error "x"',
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "error "x"".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "error "x""; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "add element inet authnft session_in { 1 : accept }",
@@ -103,7 +103,7 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add table inet evil",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add table inet evil".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add table inet evil"; put it into the host\'s own rules, and let them match on a mark that is set here.',
   ],
   [
     "add flowtable inet authnft f { hook ingress priority 0; }",
@@ -115,145 +115,145 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add chain inet authnft x { type filter hook output priority -300 }",
-    "1:26: a fragment's chain has no braces: it is no base chain, and its rules are added one by one.",
+    "1:26: a fragment's chain has no braces, for it is no base chain; add its rules one by one.",
   ],
   [
     "table inet authnft { chain filter { accept } }",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "table inet authnft {".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "table inet authnft {"; write commands instead of blocks, and what is for other tables into the host\'s own rules.',
   ],
   [
     "#!/usr/sbin/nft -f\nflush ruleset",
-    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "add",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add"; write "add rule inet authnft egress …" or one of the others.',
   ],
   [
     "add rule",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule"; put it into the host\'s own rules, and let them match on a mark that is set here.',
   ],
   [
     "add rule inet authnft",
-    '1:1: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "".',
+    '1:1: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not ""; write one of the two, or add the chain.',
   ],
   ["add rule inet authnft filter", "1:1: the rule is empty; say what to match and what to do."],
   ["add rule inet authnft @session_chain", "1:1: the rule is empty; say what to match and what to do."],
   [
     "ADD RULE inet authnft filter accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "ADD RULE inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "ADD RULE inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     'add rule inet "authnft" filter accept',
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule inet "authnft"".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule inet "authnft""; put it into the host\'s own rules, and let them match on a mark that is set here.',
   ],
   [
     "add rule authnft filter accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule authnft filter".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule authnft filter"; write "add rule inet authnft egress …" or one of the others.',
   ],
   [
     "add rule ip authnft filter accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule ip authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule ip authnft"; write "add rule inet authnft egress …" or one of the others.',
   ],
   [
     "add rule ip6 authnft egress accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule ip6 authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule ip6 authnft"; write "add rule inet authnft egress …" or one of the others.',
   ],
   [
     "add rule netdev authnft egress accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule netdev authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule netdev authnft"; write "add rule inet authnft egress …" or one of the others.',
   ],
   [
     "add rule inet filter input accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule inet filter".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule inet filter"; put it into the host\'s own rules, and let them match on a mark that is set here.',
   ],
   [
     "add inet authnft filter accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add inet authnft filter".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add inet authnft filter"; write "add rule inet authnft egress …" or one of the others.',
   ],
   [
     "rule inet authnft filter accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "rule inet authnft filter".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "rule inet authnft filter"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "accept",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "accept".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "accept"; write "add rule inet authnft egress …".',
   ],
   [
     "add rule inet authnft input accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "input".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "input"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft Filter accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "Filter".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "Filter"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft filter.x accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "filter.x".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "filter.x"; write one of the two, or add the chain.',
   ],
   [
     'add rule inet authnft "filter" accept',
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not ""filter"".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not ""filter""; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft members_in accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "members_in".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "members_in"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft members_out accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "members_out".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "members_out"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft session_bob_77_in accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "session_bob_77_in".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "session_bob_77_in"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft session_alice_4711_judged accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "session_alice_4711_judged".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "session_alice_4711_judged"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft @session_in accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "@session_in".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "@session_in"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft @session_map_cg accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "@session_map_cg".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "@session_map_cg"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft @ session_chain accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "@".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "@"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft $user_name accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "$".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "$"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft constructor accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "constructor".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "constructor"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft __proto__ accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "__proto__".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "__proto__"; write one of the two, or add the chain.',
   ],
   [
     "add rule inet authnft filter accept; flush ruleset",
-    '1:38: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+    '1:38: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "add rule inet authnft filter accept;flush ruleset",
-    '1:37: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+    '1:37: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "add rule inet authnft filter accept\nflush ruleset",
-    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "add rule inet authnft filter accept # \\\nflush ruleset",
-    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "add rule inet authnft \\\n input accept",
-    '2:2: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "input".',
+    '2:2: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "input"; write one of the two, or add the chain.',
   ],
   [
     'add rule inet authnft filter log prefix "a\nflush ruleset"',
@@ -277,23 +277,23 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add rule inet authnft filter jump session_bob_77_in",
-    '1:30: "jump session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '1:30: "jump session_bob_77_in" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add rule inet authnft filter goto session_bob_77_in",
-    '1:30: "goto session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '1:30: "goto session_bob_77_in" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add rule inet authnft filter goto session_alice_4711_judged",
-    '1:30: "goto session_alice_4711_judged" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '1:30: "goto session_alice_4711_judged" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add rule inet authnft filter tcp dport 22 \\\n jump members_out",
-    '2:2: "jump members_out" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '2:2: "jump members_out" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add rule inet authnft filter jump { accept }",
-    '1:30: "jump {" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '1:30: "jump {" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add rule inet authnft filter goto { accept; }",
@@ -301,15 +301,15 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add rule inet authnft filter tcp dport vmap { 22 : jump session_bob_77_in }",
-    '1:52: "jump session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '1:52: "jump session_bob_77_in" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add rule inet authnft filter tcp dport vmap {22:goto session_bob_77_in}",
-    '1:49: "goto session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '1:49: "goto session_bob_77_in" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     'add rule inet authnft filter comment "x"jump session_bob_77_in',
-    '1:41: "jump session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '1:41: "jump session_bob_77_in" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add rule inet authnft egress socket cgroupv2 level 2 vmap @session_out",
@@ -321,23 +321,23 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add rule inet authnft egress socket cgroupv2 level 1 @member_slices accept",
-    '1:54: cannot use the set "@member_slices": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+    '1:54: cannot use the set "@member_slices"; there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft egress ip daddr @\\\nbob accept",
-    '1:39: cannot use the set "@bob": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+    '1:39: cannot use the set "@bob"; there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft egress ip daddr @constructor accept",
-    '1:39: cannot use the set "@constructor": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+    '1:39: cannot use the set "@constructor"; there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft egress ip daddr @__proto__ accept",
-    '1:39: cannot use the set "@__proto__": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+    '1:39: cannot use the set "@__proto__"; there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft egress ip daddr @session_map_ipv4x accept",
-    '1:39: cannot use the set "@session_map_ipv4x": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+    '1:39: cannot use the set "@session_map_ipv4x"; there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft egress meta mark set ip daddr map @session_map_ipv4",
@@ -345,15 +345,15 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add rule inet authnft egress add @session_map_ipv4 { ip daddr }",
-    '1:30: "add" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own.',
+    '1:30: "add" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own; add one, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft egress update @session_map_cg { socket cgroupv2 level 2 }",
-    '1:30: "update" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own.',
+    '1:30: "update" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own; add one, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft egress delete @ session_map_cg { socket cgroupv2 level 2 }",
-    '1:30: "delete" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own.',
+    '1:30: "delete" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own; add one, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft egress set add ip daddr @session_map_ipv4",
@@ -369,19 +369,19 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add rule inet authnft egress flow offload @f",
-    '1:43: cannot use the set "@f": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+    '1:43: cannot use the set "@f"; there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft filter ct label set 5",
-    '1:33: "ct label set" has no place in a fragment: labels say which flows were judged.',
+    '1:33: "ct label set" has no place in a fragment: labels say which flows were judged; set "ct mark".',
   ],
   [
     "add rule inet authnft filter ct \\\n label \\\n set 5",
-    '2:2: "ct label set" has no place in a fragment: labels say which flows were judged.',
+    '2:2: "ct label set" has no place in a fragment: labels say which flows were judged; set "ct mark".',
   ],
   [
     "add rule inet authnft filter ct\tlabel\tset ct mark",
-    '1:33: "ct label set" has no place in a fragment: labels say which flows were judged.',
+    '1:33: "ct label set" has no place in a fragment: labels say which flows were judged; set "ct mark".',
   ],
   [
     "add rule inet authnft filter ip saddr $user_home accept",
@@ -413,11 +413,11 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     'add rule inet authnft filter include "/etc/authnft/x"',
-    '1:30: "include" has no place in a rule of a fragment: include must stand on a line of its own.',
+    '1:30: "include" has no place in a rule of a fragment; put it on a line of its own.',
   ],
   [
     'include "/etc/passwd"',
-    '1:1: cannot include "/etc/passwd": it must be one plain file below /etc/authnft, by its full name, without "..", "*", "?" or "[".',
+    '1:1: cannot include "/etc/passwd"; name one plain file below /etc/authnft, by its full name, without "..", "*", "?" or "[".',
   ],
   [
     "add rule inet authnft filter ip saddr “192.0.2.7” accept",
@@ -435,24 +435,27 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ["add rule inet authnft filter `id`", '1:30: the character "`" has no meaning in nftables; take it out.'],
   [
     "<<<<<<< HEAD",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "< < < <".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "< < < <"; take it out, for a fragment only adds what a session begins with.',
   ],
-  ["add set inet authnft s\nadd rule inet authnft egress accept\n", "1:22: a set needs braces: { type …; }."],
+  [
+    "add set inet authnft s\nadd rule inet authnft egress accept\n",
+    '1:22: a set needs braces; write "add set inet authnft s { type ipv4_addr; }".',
+  ],
   [
     "add set inet authnft s { }\nadd rule inet other x accept",
-    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule inet other".',
+    '2:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule inet other"; put it into the host\'s own rules, and let them match on a mark that is set here.',
   ],
   [
     "add set inet other s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
-    '1:9: a fragment adds to "inet authnft" only: "add set inet authnft <name>".',
+    '1:9: a fragment adds to "inet authnft" only; write "add set inet authnft <name>".',
   ],
   [
     "add set ip authnft s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
-    '1:9: a fragment adds to "inet authnft" only: "add set inet authnft <name>".',
+    '1:9: a fragment adds to "inet authnft" only; write "add set inet authnft <name>".',
   ],
   [
     "add set authnft s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
-    '1:9: a fragment adds to "inet authnft" only: "add set inet authnft <name>".',
+    '1:9: a fragment adds to "inet authnft" only; write "add set inet authnft <name>".',
   ],
   [
     "add set inet authnft 9s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
@@ -492,7 +495,7 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add chain inet authnft web { }\nadd rule inet authnft egress accept\n",
-    "1:28: a fragment's chain has no braces: it is no base chain, and its rules are added one by one.",
+    "1:28: a fragment's chain has no braces, for it is no base chain; add its rules one by one.",
   ],
   [
     "add chain inet authnft web { policy drop; }\nadd rule inet authnft egress accept\n",
@@ -500,15 +503,15 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add chain inet authnft web accept\nadd rule inet authnft egress accept\n",
-    "1:28: a fragment's chain has no braces: it is no base chain, and its rules are added one by one.",
+    "1:28: a fragment's chain has no braces, for it is no base chain; add its rules one by one.",
   ],
   [
     "add set inet authnft s { type ipv4_addr; } flush ruleset\nadd rule inet authnft egress accept\n",
-    "1:44: behind the name comes what is in braces, { … }, and nothing else.",
+    "1:44: behind the name comes what is in braces, { … }, and nothing else; take this out, or put it on a line of its own.",
   ],
   [
     "add set inet authnft s { type ipv4_addr; }; flush ruleset",
-    '1:45: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset".',
+    '1:45: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "flush ruleset"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     "add set inet authnft s { type ipv4_addr; hook input; }\nadd rule inet authnft egress accept\n",
@@ -516,11 +519,11 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add set inet authnft s { type ipv4_addr; elements = { www.example.org } }\nadd rule inet authnft egress accept\n",
-    '1:55: "www.example.org" is no address; host names are not looked up at login, write the addresses.',
+    '1:55: "www.example.org" is no address, and host names are not looked up at login; write the addresses.',
   ],
   [
     "add set inet authnft s { type ipv4_addr . inet_service; elements = { 192.0.2.1 . ssh } }\nadd rule inet authnft egress accept\n",
-    '1:82: "ssh" is no address; host names are not looked up at login, write the addresses.',
+    '1:82: "ssh" is no address, and host names are not looked up at login; write the addresses.',
   ],
   [
     "add set inet authnft s { type ipv4_addr; elements = { $user_ip } }\nadd rule inet authnft egress accept\n",
@@ -532,11 +535,11 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add map inet authnft m { type inet_service : verdict; elements = { 22 : jump session_bob_77_in } }\nadd rule inet authnft egress accept\n",
-    '1:73: "jump session_bob_77_in" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '1:73: "jump session_bob_77_in" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add map inet authnft m { type inet_service : verdict; elements = { 22 : goto members_out } }\nadd rule inet authnft egress accept\n",
-    '1:73: "goto members_out" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '1:73: "goto members_out" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add map inet authnft m { type ipv4_addr : counter; }\nadd rule inet authnft egress accept\n",
@@ -568,11 +571,11 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add set inet authnft s { type ipv4_addr; }\nadd element inet authnft s\nadd rule inet authnft egress accept\n",
-    "2:26: an element needs braces: { … }.",
+    '2:26: an element needs braces; write "add element inet authnft s { … }".',
   ],
   [
     "add set inet authnft s { type ipv4_addr; }\nadd element inet authnft s { example.org }\nadd rule inet authnft egress accept\n",
-    '2:30: "example.org" is no address; host names are not looked up at login, write the addresses.',
+    '2:30: "example.org" is no address, and host names are not looked up at login; write the addresses.',
   ],
   [
     "add set inet authnft s { type ipv4_addr; }\nadd set inet authnft s { type ipv6_addr; }\nadd rule inet authnft egress accept\n",
@@ -584,11 +587,11 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add counter inet authnft c { @session_map_cg }\nadd rule inet authnft egress accept\n",
-    '1:30: "@" has no place in a counter.',
+    '1:30: "@" has no place in a counter; write "add counter inet authnft c { packets 0 bytes 0 }".',
   ],
   [
     "add quota inet authnft q { over { 1 } mbytes }\nadd rule inet authnft egress accept\n",
-    '1:33: "{" has no place in a quota.',
+    '1:33: "{" has no place in a quota; write "add quota inet authnft q { over 500 mbytes }".',
   ],
   [
     "add limit inet authnft l { rate $user_id/second }\nadd rule inet authnft egress accept\n",
@@ -612,7 +615,7 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add set inet authnft s { type ipv4_addr; }\nadd rule inet authnft egress jump s",
-    '2:30: "jump s" leads to no chain that the fragment adds itself, with "add chain inet authnft <name>", and only such may be reached.',
+    '2:30: "jump s" leads to no chain that the fragment adds itself, and only such may be reached; add it, with "add chain inet authnft <name>".',
   ],
   [
     "add set inet authnft s { type ipv4_addr; }\nadd rule inet authnft egress tcp dport vmap @s",
@@ -620,15 +623,15 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add chain inet authnft web\nadd rule inet authnft egress ip daddr @web accept",
-    '2:39: cannot use the set "@web": there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
+    '2:39: cannot use the set "@web"; there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".',
   ],
   [
     "add rule inet authnft web accept",
-    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "web".',
+    '1:23: a fragment\'s rules go to chain filter (what arrives) or egress (what is sent), or to a chain that it adds itself, not "web"; write one of the two, or add the chain.',
   ],
   [
     "add map inet authnft m { type mark : verdict; }\nadd rule inet authnft egress update @session_in { socket cgroupv2 level 2 : accept }",
-    '2:30: "update" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own.',
+    '2:30: "update" has no place in a rule of a fragment: it would change a set that is not the fragment\'s own; add one, with "add set inet authnft <name> { … }".',
   ],
   [
     "create set inet authnft s { type ipv4_addr; }\nadd rule inet authnft egress accept\n",
@@ -636,7 +639,7 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "delete set inet authnft s\nadd rule inet authnft egress accept\n",
-    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete set inet authnft".',
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "delete set inet authnft"; take it out, for a fragment only adds what a session begins with.',
   ],
   [
     'add ct helper inet authnft h { type "ftp" protocol tcp; }\nadd rule inet authnft egress accept\n',
@@ -652,11 +655,11 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add set inet authnft s { type ipv4_addr;\nelements = { 192.0.2.1\nadd rule inet authnft egress accept\n",
-    '2:12: this "{" is never closed.',
+    '2:12: this "{" is never closed; write the "}" that is missing.',
   ],
   [
     "add set inet authnft s { type ipv4_addr; }}\nadd rule inet authnft egress accept\n",
-    '1:43: this "}" closes nothing.',
+    '1:43: this "}" closes nothing; take it out.',
   ],
   [
     "table inet authnft {\n set s { type ipv4_addr; }\n}",
@@ -672,11 +675,11 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add rule inet authnft egress ip daddr example.org accept",
-    '1:39: "example.org" is no address; host names are not looked up at login, write the addresses.',
+    '1:39: "example.org" is no address, and host names are not looked up at login; write the addresses.',
   ],
   [
     "add rule inet authnft egress ip daddr { 192.0.2.1, example.org } accept",
-    '1:52: "example.org" is no address; host names are not looked up at login, write the addresses.',
+    '1:52: "example.org" is no address, and host names are not looked up at login; write the addresses.',
   ],
   [
     'add rule inet authnft egress log prefix "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"',
@@ -685,5 +688,357 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   [
     "add rule inet authnft egress tcp dport 22accept",
     '1:42: for nftables "22" ends here, and a new word begins; put a blank between.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr set 10.0.0.1",
+    '1:30: "ip daddr set" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress ip saddr set 10.0.0.1",
+    '1:30: "ip saddr set" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport 80 ip daddr set 10.0.0.1 accept",
+    '1:43: "ip daddr set" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress ip6 daddr set ::1",
+    '1:30: "ip6 daddr set" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport set 8080",
+    '1:30: "tcp dport set" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress udp sport set 53",
+    '1:30: "udp sport set" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress th dport set 53",
+    '1:30: "th dport set" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress ether saddr set 00:0f:54:0c:11:04",
+    '1:30: "ether saddr set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress @nh,128,32 set 0x0a000009",
+    '1:30: "@nh,128,32 set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress ip ttl set 64",
+    '1:30: "ip ttl set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress ip ecn set ce",
+    '1:30: "ip ecn set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress notrack",
+    '1:30: "notrack" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport 80 notrack",
+    '1:43: "notrack" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress ct zone set 5",
+    '1:30: "ct zone set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress ct original zone set 5",
+    '1:30: "ct original zone set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress ct event set new",
+    '1:30: "ct event set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    'add rule inet authnft egress ct helper set "ftp"',
+    '1:30: "ct helper set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    'add rule inet authnft egress ct timeout set "t"',
+    '1:30: "ct timeout set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    'add rule inet authnft egress ct expectation set "e"',
+    '1:30: "ct expectation set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress ct label set 1",
+    '1:33: "ct label set" has no place in a fragment: labels say which flows were judged; set "ct mark".',
+  ],
+  [
+    "add rule inet authnft egress meta nftrace set 1",
+    '1:30: "meta nftrace set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress meta pkttype set host",
+    '1:30: "meta pkttype set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress meta secmark set 5",
+    '1:30: "meta secmark set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress meta cgroup set 5",
+    '1:30: "meta cgroup set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress meta iif set lo",
+    '1:30: "meta iif set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress set 5",
+    '1:30: "set" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress tcp option window count set 3",
+    '1:30: "tcp option window count set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress tcp option maxseg kind set 2",
+    '1:30: "tcp option maxseg kind set" has no place in a rule of a fragment; what may be set is meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress reset tcp option sack-perm",
+    '1:30: "reset" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress dup to 10.0.0.1",
+    '1:30: "dup" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress dup to 10.0.0.1 device lo",
+    '1:30: "dup" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress fwd to lo",
+    '1:30: "fwd" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress queue",
+    '1:30: "queue" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress queue num 3",
+    '1:30: "queue" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport 80 queue num 3 bypass",
+    '1:43: "queue" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress queue to jhash ip saddr mod 2",
+    '1:30: "queue" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress flow offload f",
+    '1:30: "flow" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress synproxy mss 1460 wscale 7",
+    '1:30: "synproxy" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    'add rule inet authnft egress xt target "TPROXY"',
+    '1:30: "xt" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    'add rule inet authnft egress xt match "x"',
+    '1:30: "xt" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress objref x",
+    '1:30: "objref" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress nftrace set 1",
+    '1:30: "nftrace" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress snat to 10.0.0.1",
+    '1:30: "snat" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport 80 dnat to 10.0.0.1:8080",
+    '1:43: "dnat" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport 80 redirect to :8080",
+    '1:43: "redirect" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress masquerade random",
+    '1:30: "masquerade" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress tproxy ip to :3128",
+    '1:30: "tproxy" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress frobnicate",
+    '1:30: "frobnicate" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport 22 frobnicate accept",
+    '1:43: "frobnicate" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport 22 acccept",
+    '1:43: "acccept" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport redirect to :22",
+    '1:40: "redirect" is not known to go on what "tcp" begins; see nft(8) on how that is written.',
+  ],
+  [
+    "add rule inet authnft egress ct state snat",
+    '1:39: "snat" is not known to go on what "ct" begins; see nft(8) on how that is written.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport masquerade",
+    '1:40: "masquerade" has no place in a rule of a fragment: addresses are translated in the host\'s own nat table; set a mark here, and match on it there.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport { 80, dup }",
+    '1:46: "dup" is not known to go on what "tcp" begins; see nft(8) on how that is written.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport 80 { 443 }",
+    '1:43: "{" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr 10.0.0.1 10.0.0.2 accept",
+    '1:48: "10.0.0.2" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress (accept)",
+    '1:31: "accept" is not known to go on what "(" begins; see nft(8) on how that is written.',
+  ],
+  [
+    "add rule inet authnft egress counter packets many",
+    '1:30: "counter" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress log flags everything",
+    '1:40: "everything" is not known to go on what "log" begins; see nft(8) on how that is written.',
+  ],
+  [
+    "add rule inet authnft egress reject with force",
+    '1:42: "force" is not known to go on what "reject" begins; see nft(8) on how that is written.',
+  ],
+  [
+    "add rule inet authnft egress counter name",
+    '1:38: there is no counter "" in this fragment; add it, with "add counter inet authnft <name>".',
+  ],
+  [
+    "add rule inet authnft egress numgen random modulo 2 vmap { 0 : accept }",
+    '1:44: "modulo" is not known to go on what "numgen" begins; see nft(8) on how that is written.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr 10.0.0.1, tcp dport 22",
+    '1:53: "dport" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress -j ACCEPT",
+    '1:30: "-" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress -p tcp --dport 22 -j ACCEPT",
+    '1:30: "-" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress allow tcp dport 22",
+    '1:30: "allow" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress accept all",
+    '1:37: "all" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport 22 allow",
+    '1:43: "allow" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add rule inet authnft egress deny",
+    '1:30: "deny" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+  ],
+  [
+    "add set inet authnft session_map_cg { type ipv4_addr; }\nadd rule inet authnft egress ip daddr @session_map_cg accept",
+    '1:22: the name "session_map_cg" is taken; choose another.',
+  ],
+  [
+    "add set inet authnft session_map_ipv4 { type ipv4_addr; }\nadd rule inet authnft egress ip daddr @session_map_ipv4 accept",
+    '1:22: the name "session_map_ipv4" is taken; choose another.',
+  ],
+  [
+    "add set inet authnft session_map_ipv6 { type ipv4_addr; }\nadd rule inet authnft egress ip daddr @session_map_ipv6 accept",
+    '1:22: the name "session_map_ipv6" is taken; choose another.',
+  ],
+  [
+    "add set inet authnft session_v4 { type ipv4_addr; }\nadd rule inet authnft egress ip daddr @session_v4 accept",
+    '1:22: the name "session_v4" is taken; choose another.',
+  ],
+  [
+    "add set inet authnft session_cg { type ipv4_addr; }\nadd rule inet authnft egress ip daddr @session_cg accept",
+    '1:22: the name "session_cg" is taken; choose another.',
+  ],
+  [
+    "add set inet authnft th { type ipv4_addr; }\nadd rule inet authnft egress ip daddr @th accept",
+    '1:22: the name "th" is taken; choose another.',
+  ],
+  [
+    "add set inet authnft nh { type ipv4_addr; }\nadd rule inet authnft egress ip daddr @nh accept",
+    '1:22: the name "nh" is taken; choose another.',
+  ],
+  [
+    "add map inet authnft session_map_cg { type ipv4_addr : verdict; }\nadd rule inet authnft egress ip daddr @session_map_cg accept",
+    '1:22: the name "session_map_cg" is taken; choose another.',
+  ],
+  [
+    "add map inet authnft session_map_ipv4 { type ipv4_addr : verdict; }\nadd rule inet authnft egress ip daddr @session_map_ipv4 accept",
+    '1:22: the name "session_map_ipv4" is taken; choose another.',
+  ],
+  [
+    "add map inet authnft session_map_ipv6 { type ipv4_addr : verdict; }\nadd rule inet authnft egress ip daddr @session_map_ipv6 accept",
+    '1:22: the name "session_map_ipv6" is taken; choose another.',
+  ],
+  [
+    "add map inet authnft session_v4 { type ipv4_addr : verdict; }\nadd rule inet authnft egress ip daddr @session_v4 accept",
+    '1:22: the name "session_v4" is taken; choose another.',
+  ],
+  [
+    "add map inet authnft session_cg { type ipv4_addr : verdict; }\nadd rule inet authnft egress ip daddr @session_cg accept",
+    '1:22: the name "session_cg" is taken; choose another.',
+  ],
+  [
+    "add map inet authnft th { type ipv4_addr : verdict; }\nadd rule inet authnft egress ip daddr @th accept",
+    '1:22: the name "th" is taken; choose another.',
+  ],
+  [
+    "add map inet authnft nh { type ipv4_addr : verdict; }\nadd rule inet authnft egress ip daddr @nh accept",
+    '1:22: the name "nh" is taken; choose another.',
+  ],
+  [
+    "add chain inet authnft session_v6\nadd rule inet authnft egress jump session_v6",
+    '1:24: the name "session_v6" is taken; choose another.',
+  ],
+  [
+    "table ip nat {\n  chain postrouting {\n    type nat hook postrouting priority srcnat; policy accept;\n    masquerade\n  }\n}",
+    '3:46: a ";" inside braces; a fragment has no blocks, only commands.',
+  ],
+  [
+    "table ip nat { chain postrouting { masquerade } }",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "table ip nat {"; write commands instead of blocks, and what is for other tables into the host\'s own rules.',
+  ],
+  [
+    "add rule ip nat postrouting meta mark 1 masquerade",
+    '1:1: only "add rule inet authnft filter …", "add rule inet authnft egress …", objects of the fragment\'s own ("add set inet authnft …") and include may stand in a fragment, not "add rule ip nat"; put it into the host\'s own rules, and let them match on a mark that is set here.',
+  ],
+  [
+    "add rule inet authnft egress \\x",
+    "1:30: a backslash may only stand at the very end of a line; take it out.",
   ],
 ];

@@ -11,6 +11,7 @@ import {
   memberElements,
   ownObjectsIn,
   replaceMember,
+  withOwnNames,
 } from "../../../src/ruleset/members.ts";
 import { TABLE } from "../../../src/ruleset/table.ts";
 
@@ -193,4 +194,19 @@ describe("the elements' comment", () => {
       expect(kept.length).toBe(Math.min(127, 19 + length));
     }
   });
+});
+
+test("a complaint names objects as the fragment does", () => {
+  const parts = [
+    { kind: "chain", name: "web_judged", definition: "" },
+    { kind: "set", name: "session_s", definition: "{ type ipv4_addr; }" },
+  ] as const;
+  const said =
+    "No such file or directory; did you mean set ‘session_alice_4711_session_s’ or ‘session_alice_4711_web_judged’ of ‘session_bob_1_x’?";
+  const named =
+    "No such file or directory; did you mean set ‘session_s’ or ‘web_judged’ of ‘session_bob_1_x’?";
+  for (const { lines } of [addMember({ ...MEMBER, parts }), replaceMember({ ...MEMBER, parts }, [])])
+    expect(withOwnNames(said, ["add table inet authnft", ...lines])).toBe(named);
+  const cover = addMember({ ...MEMBER, name: "cover_1000", parts });
+  expect(withOwnNames("‘cover_1000_session_s’", cover.lines)).toBe("‘session_s’");
 });

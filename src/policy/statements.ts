@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What the rules of a fragment may hold. Every statement is listed here; whatever else nftables may know, now or later, is
+// refused.
+//
+// Matches are read by their form and not by a list of fields and values: a match looks at a packet, lets it go on or not, and
+// changes nothing, whatever it asks for. Only its form has to be known, for behind it the next statement begins.
+
+import { Refusal } from "../refusal.ts";
+import { NO_VALUES, Reader, takeLimit, takeRemark } from "./reader.ts";
+import { locate, type Token } from "./tokenise.ts";
+
+/** What a rule may write to. */
+const SETTABLE = [
+  "meta mark",
+  "ct mark",
+  "meta priority",
+  "ip dscp",
+  "ip6 dscp",
+  "tcp option maxseg size",
+] as const;
+
+const SET_TOO = new Set<string>([...SETTABLE, "mark"]);
+
+/** Statements without more to them. */
+const ALONE = ["accept", "drop", "continue", "return", "last"] as const;
+
+const ALLOWED = `besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment's own sets, comment, and what is set: ${SETTABLE.join(", ")}`;
+
+const NAT = ": addresses are translated in the host's own nat table; set a mark here, and match on it there";
+
+/** Why some of what is not allowed is not, and what to write instead. */
+const HINTS: Readonly<Record<string, string>> = {
+  include: "; put it on a line of its own",
+  masquerade: NAT,
+  snat: NAT,
+  dnat: NAT,
+  redirect: NAT,
+  tproxy: NAT,
+  synproxy: NAT,
+  meter:
+    ': nftables makes a set of it that all sessions share; add a set of the fragment\'s own, and write "update @set { … }"',
+};
+
+/** Words that begin a statement for nftables, and never are a value. */
+const STATEMENTS = new Set([
+  ...[
+    "accept",
+    "drop",
+    "continue",
+    "return",
+    "jump",
+    "goto",
+    "reject",
+    "comment",
+    "counter",
+    "log",
+    "limit",
+    "quota",
+  ],
+  ...["dup", "flow", "fwd", "include", "masquerade", "meter", "notrack", "queue", "synproxy", "tproxy", "xt"],
+]);
+
+/** Those that are values as well, and what they are values of. */
+const VALUES_OF: Readonly<Record<string, string>> = {
+  snat: "ct status",
+  dnat: "ct status",
+  redirect: "icmp type",
+};
+
+/**
+ * Checks that a rule holds nothing but matches and statements that are listed.
+ *
+ * @throws {Refusal} `content`
+ */
+export function checkStatements(body: readonly Token[]): void {
+  const reader = new Reader(withVariables(body));
+  while (!reader.done) {
+    const start = reader.peek();
+    const before = reader.taken;
+    if (start === undefined || takeStatement(reader)) continue;
+    const here = reader.peek();
+    if (reader.taken === before || here === undefined) refuse(start);
+    throw new Refusal(
+      "content",
+      `${locate(here.place)}: "${here.text}" is not known to go on what "${start.text}" begins; see nft(8) on how that is written.`,
+    );
+  }
+}
+
+const NEVER = new Set(["include", "masquerade", "meter", "synproxy", "tproxy"]);
+
+/** Refuses a word that no rule may hold, wherever it stands. @throws {Refusal} `content` */
+export function checkWord(token: Token): void {
+  if (NEVER.has(token.text)) refuse(token);
+}
+
+function refuse({ text, place }: Token): never {
+  const hint = Object.hasOwn(HINTS, text) ? HINTS[text] : `; ${ALLOWED}`;
+  throw new Refusal("content", `${locate(place)}: "${text}" has no place in a rule of a fragment${hint}.`);
+}
+
+/** A variable is one value. */
+function withVariables(body: readonly Token[]): Token[] {
+  return body.flatMap((token, index): Token[] => {
+    if (body[index - 1]?.text === "$") return [];
+    return [token.text === "$" ? { ...token, kind: "word", text: `$${body[index + 1]?.text}` } : token];
+  });
+}
+
+/** Takes a statement or a match; where it is none that is known, some of it may be taken, or nothing. */
+function takeStatement(reader: Reader): boolean {
+  switch (reader.peek()?.text) {
+    case "jump":
+    case "goto":
+      reader.next();
+      return takeName(reader);
+    case "comment":
+      return reader.take("comment") && reader.takeValue();
+    case "counter":
+    case "log":
+      return takeRemark(reader);
+    case "limit":
+    case "quota": {
+      const kind = reader.peek()?.text ?? "";
+      return reader.take(kind, "name") ? reader.takeValue() : takeLimit(reader);
+    }
+    case "reject":
+      reader.next();
+      if (!reader.take("with")) return true;
+      if (reader.take("tcp")) return reader.take("reset");
+      if (reader.takeOne("icmp", "icmpv6", "icmpx") === undefined) return false;
+      reader.take("type");
+      return reader.takeValue();
+    case "add":
+    case "update":
+    case "delete":
+      // Which set it is has been looked at; in the braces only counters, limits and the like may stand, and nftables sees to that.
+      if (reader.peek(1)?.text !== "@") return false;
+      reader.next();
+      return reader.take("@") && takeName(reader) && takeBraces(reader);
+  }
+  if (reader.takeOne(...ALONE) !== undefined) return true;
+  if (reader.peek()?.text === "ct" && reader.peek(1)?.text === "count") return takeLimit(reader);
+  return takeMatch(reader);
+}
+
+/** Takes a match, a verdict map, or the setting of something that may be set. */
+function takeMatch(reader: Reader): boolean {
+  const first = reader.peek();
+  const start = reader.taken;
+  if (first === undefined || !takeField(reader) || !takeMore(reader, takeTerm)) return false;
+  const end = reader.taken;
+  const field = (): string => reader.written(start, end);
+  if (reader.take("set")) {
+    const name = field();
+    if (!SET_TOO.has(name)) {
+      const translates = /^ip6? [sd]addr$|^(tcp|udp|th|udplite|sctp|dccp) [sd]port$/.test(name);
+      throw new Refusal(
+        "content",
+        `${locate(first.place)}: "${name} set" has no place in a rule of a fragment${translates ? NAT : `; what may be set is ${SETTABLE.join(", ")}`}.`,
+      );
+    }
+    return takeTerm(reader) && takeMore(reader, takeTerm);
+  }
+  if (reader.take("vmap")) return takeMembers(reader);
+  if (reader.takeOne("eq", "ne", "lt", "gt", "le", "ge") === undefined)
+    while (reader.takeOne("=", "!", "<", ">") !== undefined);
+  // What is missing at the end is told by nftables.
+  if (reader.done || takeMembers(reader)) return true;
+  const takeOne = (): boolean => {
+    const next = reader.peek()?.text ?? "";
+    const known = !Object.hasOwn(VALUES_OF, next) || VALUES_OF[next] === field();
+    return known && takePlain(reader);
+  };
+  return takeOne() && takeMore(reader, takeOne);
+}
+
+/** Takes the values, the braces and the maps that go on an expression. */
+function takeMore(reader: Reader, take: (reader: Reader) => boolean): boolean {
+  for (;;) {
+    if (reader.take("map")) {
+      if (!takeMembers(reader)) return false;
+    } else if (takeJoint(reader)) {
+      if (!take(reader)) return false;
+    } else return true;
+  }
+}
+
+function takeJoint(reader: Reader): boolean {
+  return (
+    reader.take("<", "<") ||
+    reader.take(">", ">") ||
+    reader.takeOne(".", ",", "-", "/", "|", "&", "^", "and", "or", "xor", "lshift", "rshift") !== undefined
+  );
+}
+
+function takeTerm(reader: Reader): boolean {
+  return takeField(reader) || takePlain(reader);
+}
+
+/** Takes a value, or a parenthesis of values. */
+function takePlain(reader: Reader): boolean {
+  if (reader.peek()?.text === "(") return takeField(reader);
+  const value = reader.peek();
+  if (value === undefined || STATEMENTS.has(value.text) || !reader.takeValue()) return false;
+  // An interface's name with a "*" at its end.
+  if (reader.peek()?.text === "*" && !reader.peek()?.spaced) reader.take("*");
+  return true;
+}
+
+/** Takes a set or a map: in braces, or by its name. */
+function takeMembers(reader: Reader): boolean {
+  if (reader.peek()?.text === "{") return takeBraces(reader);
+  return reader.peek()?.text === "@" && reader.take("@") && reader.takeValue();
+}
+
+/** Takes braces and what is in them: values, verdicts and what counts. Chains and sets in there have been looked at. */
+function takeBraces(reader: Reader): boolean {
+  if (!reader.take("{")) return false;
+  for (let depth = 1; depth > 0; ) {
+    const token = reader.peek();
+    if (token === undefined || NOWHERE.has(token.text)) return false;
+    if (token.text === "{") depth++;
+    if (token.text === "}") depth--;
+    reader.next();
+  }
+  return true;
+}
+
+const NOWHERE = new Set(["dup", "flow", "fwd", "notrack", "queue", "set", "xt"]);
+
+/** Takes a word that says what is looked at: neither an operator nor what begins a statement. */
+function takePart(reader: Reader): boolean {
+  return !STATEMENTS.has(reader.peek()?.text ?? "") && takeName(reader);
+}
+
+/** Takes what may be a name. */
+function takeName(reader: Reader): boolean {
+  const token = reader.peek();
+  if (token?.kind !== "word" || NO_VALUES.has(token.text)) return false;
+  reader.next();
+  return true;
+}
+
+const HEADERS = new Set(
+  "ah arp comp dccp esp ether geneve gre gretap icmp icmpv6 igmp ip ip6 sctp tcp th udp udplite vlan vxlan".split(
+    " ",
+  ),
+);
+const TUNNELS = new Set(["geneve", "gre", "gretap", "vxlan"]);
+
+/** What has parts by a name of one word, besides the headers. */
+const ONE_WORD = new Set(["dst", "exthdr", "frag", "hbh", "meta", "mh", "rt0", "rt2", "rt4", "srh"]);
+
+/** What needs no "meta" before it. */
+const BARE = new Set(
+  "cgroup cpu day hour ibrname ibridgename ibrport iif iifgroup iifname iiftype mark obrname obridgename oif oifgroup oifname oiftype pkttype rtclassid skgid skuid time".split(
+    " ",
+  ),
+);
+
+/** Takes what a match looks at: a field of a packet, or what is computed from some. */
+function takeField(reader: Reader): boolean {
+  const first = reader.peek();
+  if (first === undefined || (first.kind !== "word" && first.text !== "@" && first.text !== "("))
+    return false;
+  const { text } = first;
+  if (HEADERS.has(text)) return takeHeader(reader);
+  if (ONE_WORD.has(text)) return reader.take(text) && takePart(reader);
+  if (BARE.has(text)) return reader.take(text);
+  switch (text) {
+    case "@": // raw bits of a header: "@th,16,16"
+      if (!["ih", "ll", "nh", "th"].includes(reader.peek(1)?.text ?? "")) return false;
+      reader.next();
+      return takePart(reader) && takeNumbers(reader);
+    case "(":
+      reader.next();
+      return takeTerm(reader) && takeMore(reader, takeTerm) && reader.take(")");
+    case "ct":
+      reader.next();
+      reader.takeOne("original", "reply");
+      if (reader.peek(1)?.kind === "word") reader.takeOne("ip", "ip6");
+      return takePart(reader);
+    case "rt":
+      reader.next();
+      reader.takeOne("ip", "ip6");
+      return takePart(reader);
+    case "fib":
+      reader.next();
+      do if (!takePart(reader)) return false;
+      while (reader.take("."));
+      return takePart(reader);
+    case "socket":
+      reader.next();
+      return reader.take("cgroupv2") ? reader.take("level") && reader.takeValue() : takePart(reader);
+    case "osf":
+      reader.next();
+      return (!reader.take("ttl") || takePart(reader)) && takePart(reader);
+    case "ipsec":
+      reader.next();
+      if (reader.takeOne("in", "out") === undefined) return false;
+      if (reader.take("spnum") && !reader.takeValue()) return false;
+      reader.takeOne("ip", "ip6");
+      return takePart(reader);
+    case "numgen":
+      reader.next();
+      return reader.takeOne("inc", "random") !== undefined && takeModulus(reader);
+    case "symhash":
+      return reader.take("symhash") && takeModulus(reader);
+    case "jhash":
+      reader.next();
+      return takeTerm(reader) && takeMore(reader, takeTerm) && takeModulus(reader);
+  }
+  return false;
+}
+
+function takeHeader(reader: Reader): boolean {
+  const header = reader.next();
+  if (TUNNELS.has(header) && HEADERS.has(reader.peek()?.text ?? "")) return takeHeader(reader);
+  if (reader.takeOne("option", "chunk") === undefined) {
+    if (!takePart(reader)) return false;
+    if (header === "arp") reader.takeOne("ether", "ip"); // "arp daddr ip"
+    return true;
+  }
+  if (reader.take("@")) return reader.takeValue() && takeNumbers(reader);
+  if (!reader.takeValue()) return false;
+  // What is asked of an option is a part of it, or whether it is there.
+  if (!["exists", "missing"].includes(reader.peek()?.text ?? "")) takePart(reader);
+  return true;
+}
+
+/** Takes the two numbers that say where raw bits are. */
+function takeNumbers(reader: Reader): boolean {
+  return reader.take(",") && reader.takeValue() && reader.take(",") && reader.takeValue();
+}
+
+function takeModulus(reader: Reader): boolean {
+  if (!reader.take("mod") || !reader.takeValue()) return false;
+  if (reader.take("seed") && !reader.takeValue()) return false;
+  return !reader.take("offset") || reader.takeValue();
+}

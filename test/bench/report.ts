@@ -112,8 +112,8 @@ function policyTables({ shares, checks }: PolicyFigures): string[] {
         percent(PARTS.reduce((sum, part) => sum + parts[part].ratio, 0)),
       ]),
     ]),
-    "  read: from disk, checked, tokenised; compile and nftables: for the session and for what runs outside of it;",
-    "  nftables: what the rules add to the transaction, parsed and loaded.",
+    "  read: from disk, checked, tokenised; compile: for the session and for what runs outside of it; nftables: what the",
+    "  rules add to the transaction, parsed and loaded. Each is done by another process than the open's.",
     table("authnft check, ms, its start included", [
       ["", "check", "p10–p90", "min"],
       ...checks.map(({ files, median, p10, p90, min }) => [

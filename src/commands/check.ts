@@ -56,7 +56,9 @@ function print(report: Report, options: CheckOptions): void {
 }
 
 /** Says which fragment holds for a user, why, and what would hold otherwise. */
-export function formatHolding({ user, path, why, others }: Holding): string {
+export function formatHolding({ user, found }: Holding): string {
+  if (found === undefined) return `${oneLine(user)}: no fragment holds; a login is refused.`;
+  const { path, why, others } = found;
   const rest = others.length === 0 ? "" : ` Without it: ${others.map(oneLine).join(", then ")}.`;
   return `${oneLine(user)}: ${oneLine(path)} holds, for ${oneLine(why)}.${rest}`;
 }
@@ -86,7 +88,12 @@ function asJson({ holdings, files, diagnoses, gaps, tried, nameOf }: Report): ob
     ok: errors.length === 0,
     checked: tried ? "nftables" : "syntax",
     gaps,
-    users: holdings.map(({ user, path, why, others }) => ({ user, fragment: path, why, others })),
+    users: holdings.map(({ user, found }) => ({
+      user,
+      fragment: found?.path ?? null,
+      why: found?.why ?? null,
+      others: found?.others ?? [],
+    })),
     files: files.map(nameOf),
     errors,
     warnings: ofLevel("warning"),

@@ -187,7 +187,7 @@ Example:
     .argument("[user or session...]", "whose sessions; a session by its scope")
     .description("Give open sessions the policy as it now stands.")
     .option("--all", "every session that is open")
-    .option("--keep-flows", "let open flows go on without judging them anew")
+    .option("--keep-flows", "let open flows go on without judging them anew, and widen the second lock")
     .addHelpText(
       "after",
       `

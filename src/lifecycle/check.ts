@@ -36,8 +36,8 @@ export type CheckRequest = {
   readonly progress: (done: number, of: number) => void;
 };
 
-/** Which fragment holds for a user. */
-export type Holding = { readonly user: string } & Found;
+/** Which fragment holds for a user; `undefined` where none does. */
+export type Holding = { readonly user: string; readonly found: Found | undefined };
 
 /** What was found. */
 export type Report = {
@@ -83,6 +83,12 @@ type Whole = {
   /** By file, the first place that includes it. */
   readonly includes: ReadonlyMap<string, Place>;
 };
+
+/** Of how many fragments the rules are loaded twice, as a login does. They differ only in the names of their chains. */
+const FEW = 20;
+
+/** A policy with all that it was compiled with. */
+type CompiledTrial = Trial & { readonly options: CompileOptions };
 
 type Tried = Trial & { readonly whole: Whole };
 
@@ -154,8 +160,8 @@ class Desk {
       if (!this.#chooseFile(name)) holdings.push(await this.#holding(name));
     }
     if (user !== undefined && names.length === 0) holdings.push(await this.#holding(user));
-    for (const holding of holdings)
-      this.#targets.push({ path: holding.path, as: "fragment", user: holding.user });
+    for (const { user, found } of holdings)
+      if (found !== undefined) this.#targets.push({ path: found.path, as: "fragment", user });
     return holdings;
   }
 
@@ -208,14 +214,10 @@ class Desk {
         const path = this.#named(join(entry.parentPath, entry.name));
         if (path === undefined || entry.name.startsWith(".")) return [];
         if (kindOf(path) !== "leftover") return [path];
-        this.#add({
+        this.#addWhole({
           level: "warning",
           file: path,
-          line: undefined,
-          column: undefined,
-          message: "this is nobody's fragment, by its name, and was not checked",
-          advice: "remove it, or rename it",
-          included: [],
+          text: "this is nobody's fragment, by its name, and was not checked; remove it, or rename it",
         });
         return [];
       })
@@ -250,7 +252,7 @@ class Desk {
     return true;
   }
 
-  /** Which fragment holds for a user. */
+  /** Which fragment holds for a user. That there is none is what a login would refuse, and noted. */
   async #holding(name: string): Promise<Holding> {
     const { root } = this.#request;
     const exists = (path: string): boolean => isThere(`${root}${path}`);
@@ -268,10 +270,13 @@ class Desk {
     const groups = user === undefined ? [] : groupNames(user, groupFragments(root));
     const seeker = { name: user?.name ?? name, groups };
     try {
-      return { user: seeker.name, ...findFragment(seeker, exists) };
+      return { user: seeker.name, found: findFragment(seeker, exists) };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      throw new UnknownName(error.message);
+      const file = `${FRAGMENT_DIRECTORY}/users/${seeker.name}`;
+      this.#only?.add(file);
+      this.#addWhole({ level: "error", file, text: error.message });
+      return { user: seeker.name, found: undefined };
     }
   }
 
@@ -380,7 +385,27 @@ class Desk {
         ),
       });
     }
-    return untried(sound).map((trial) => ({ ...trial, whole }));
+    return this.#trials(fragment, sound).map((trial) => ({ ...trial, whole }));
+  }
+
+  /**
+   * What a login would load: into the chains of a scope of ours, or of a login session's own, whose cgroup lies a level
+   * deeper, and into those of what the user runs outside of sessions.
+   */
+  #trials(fragment: Fragment, sound: readonly CompiledTrial[]): Trial[] {
+    const [first] = sound;
+    if (first === undefined || !this.#request.tries) return [];
+    const again = (options: CompileOptions): Trial => ({
+      options,
+      policy: compileFragment(fragment, options),
+    });
+    const asksForCgroup = fragment.commands.some((command) => command.some(({ text }) => text === "cgroup"));
+    const deeper = asksForCgroup
+      ? sound.map(({ options }) => again({ ...options, prefix: `${options.prefix}_3`, level: 3 }))
+      : [];
+    const cover =
+      this.#targets.length > FEW ? [] : [again({ ...first.options, prefix: `cover_${++this.#number}` })];
+    return [...untried([...sound, ...deeper]), ...cover];
   }
 
   #subject({ target, fragment }: Whole): { readonly id: number; readonly name: string } {
@@ -509,9 +534,31 @@ class Desk {
     this.#add({
       level,
       ...(place === undefined ? { file, line: undefined, column: undefined } : placed(place)),
-      message: message.replace(/^Cannot (read|use the) fragment .*?: /, ""),
+      message: withoutAct(message),
       advice,
       included: includedBy(file, whole),
+    });
+  }
+
+  /** Adds a sentence about a whole file. */
+  #addWhole({
+    level,
+    file,
+    text,
+  }: {
+    readonly level: Diagnosis["level"];
+    readonly file: string;
+    readonly text: string;
+  }): void {
+    const { message, advice } = parseComplaint(text, []);
+    this.#add({
+      level,
+      file,
+      line: undefined,
+      column: undefined,
+      message: withoutAct(message),
+      advice,
+      included: [],
     });
   }
 
@@ -568,6 +615,11 @@ class Desk {
       nameOf: (file) => (file.startsWith(`${FRAGMENT_DIRECTORY}/`) ? `${this.#request.root}${file}` : file),
     };
   }
+}
+
+/** What is wrong, where the file is named anyway. */
+function withoutAct(message: string): string {
+  return message.replace(/^Cannot (read|use the) fragment .*?: /, "");
 }
 
 function placed({ file, line, column }: Place): Pick<Diagnosis, "file" | "line" | "column"> {

@@ -201,6 +201,8 @@ function reconstruct(unit: ScopeUnit, request: Request): SessionRecord {
     state: "open",
     lingering: lingeringOf(request),
     generation: 0,
+    keeps: 0,
+    sequence: 0,
   };
 }
 

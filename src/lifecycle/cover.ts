@@ -2,7 +2,16 @@
 
 // The cover: what a member runs outside of sessions, through the own service manager. All of it under the lock of the ruleset.
 
-import { type Member, memberChain, memberElements, ownObjectsIn, replaceMember } from "../ruleset/members.ts";
+import {
+  FIRST,
+  type Generation,
+  type Member,
+  memberChain,
+  memberElements,
+  nextGeneration,
+  ownObjectsIn,
+  replaceMember,
+} from "../ruleset/members.ts";
 import { coverSlice, TABLE_NAME } from "../ruleset/table.ts";
 import { addressElement, parseAddress } from "../session/address.ts";
 import type { SessionRecord } from "../session/record.ts";
@@ -22,32 +31,38 @@ export type Opening = { readonly lines: readonly string[]; readonly save: () => 
  *
  * @param parts compiled for the cover's own chains
  * @param open the records of all open sessions of the user
+ * @param reload where the session is reloaded rather than opened: whether open flows go on without being judged anew
  * @returns nothing to do where the user has no slice
  */
 export function openCover(
   { name, uid }: Person,
   parts: Member["parts"],
   open: readonly SessionRecord[],
-  options: { readonly keepsFlows?: boolean } = {},
+  reload?: { readonly keepsFlows: boolean },
 ): Opening {
   const slice = userSlice(uid);
   const id = cgroupId(slice);
   if (id === undefined) return { lines: [], save: () => undefined };
+  const chains = coverName(uid);
+  const before = readPolicy(chains) ?? [];
+  const inForce = chainOf(id, nftables) === memberChain(chains, "out");
+  // What was closed in between keeps no flows, and counts on.
+  const known = inForce
+    ? flowsIn(before)
+    : { ...flowsIn([...(readPolicy(chains, "closed") ?? []), ...before]), keeps: 0 };
+  const flows = reload === undefined ? known : nextGeneration(known, reload);
   const member: Member = {
-    name: coverName(uid),
+    name: chains,
     cgroupPath: slice,
     cgroupId: id,
-    generation: Math.max(...open.map(({ generation }) => generation)),
-    keepsFlows: options.keepsFlows === true,
+    flows,
     addresses: [...new Set(open.flatMap(({ remote_ip }) => parseAddress(remote_ip) ?? []))].map(
       addressElement,
     ),
     comment: `${name} (UID:${uid})`,
     parts,
   };
-  const before = readPolicy(member.name) ?? [];
-  const whole = [coverSlice(slice), ...replaceMember(member, []).lines];
-  const inForce = chainOf(id, nftables) === memberChain(member.name, "out");
+  const whole = [coverSlice(slice), tell(flows), ...replaceMember(member, []).lines];
   const previous = inForce ? ownObjectsIn(before, member.name) : [];
   return {
     // To delete rules makes the kernel wait for their readers: only where they differ.
@@ -60,6 +75,16 @@ export function openCover(
       savePolicy(member.name, whole);
     },
   };
+}
+
+/** A comment among the saved commands: a cover outlives the sessions whose rules it has, and none of their records counts for it. */
+function tell({ generation, keeps }: Generation): string {
+  return `# generation ${generation}, keeps ${keeps}`;
+}
+
+function flowsIn(lines: readonly string[]): Generation {
+  const [, generation, keeps] = /^# generation (\d{1,9}), keeps (\d)$/m.exec(lines.join("\n")) ?? [];
+  return generation === undefined ? FIRST : { generation: Number(generation), keeps: Number(keeps) };
 }
 
 /** What lines bring besides the elements that lead to it. */

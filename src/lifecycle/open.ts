@@ -76,6 +76,8 @@ export async function openSession(request: Request): Promise<Reply> {
     state: "open",
     lingering: "quarantine",
     generation: 0,
+    keeps: 0,
+    sequence: 0,
   };
   // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
   using locks = new DisposableStack();
@@ -168,6 +170,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   savePolicy(unit, lines);
   undo.defer(() => removePolicy(unit));
   const earlier = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
+  draft.sequence = 1 + Math.max(0, ...earlier.map(({ sequence }) => sequence));
   const open = [draft, ...earlier.filter(({ state }) => state === "open")];
   undo.defer(() => {
     try {

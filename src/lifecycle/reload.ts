@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { locate } from "../policy/tokenise.ts";
-import { ownObjectsIn, replaceMember } from "../ruleset/members.ts";
+import { nextGeneration, ownObjectsIn, replaceMember } from "../ruleset/members.ts";
 import { addressElement, parseAddress } from "../session/address.ts";
-import { hasRules, type SessionRecord } from "../session/record.ts";
+import { hasRules, newestOf, type SessionRecord } from "../session/record.ts";
 import { coverName, isLoginScope, sessionName } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { openCover } from "./cover.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
-import { setAddresses } from "./scope.ts";
+import { widenLock } from "./scope.ts";
 import {
   lockRuleset,
   lockSession,
@@ -24,7 +24,7 @@ import { mendTable, run, sessionComment } from "./table.ts";
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
 const PATIENCE = 15_000;
 
-/** How long systemd may take to change the second lock, in milliseconds. */
+/** How long systemd may take for each change of the second lock, in milliseconds. */
 const LOCK_PATIENCE = 3000;
 
 /** The sessions that have rules now, all or a user's. */
@@ -41,8 +41,10 @@ export function liveSessions(user?: string): SessionRecord[] {
  * Gives a live session the policy as it now stands, in one transaction; the user's slice as well, if this is the session
  * that was opened last. Where that fails, what was in force stays.
  *
+ * While rules are replaced the second lock is as wide as the old ones and the new ones need it together.
+ *
  * @param groups those of the user that there are fragments for
- * @param options.keepsFlows whether open flows go on without being judged anew
+ * @param options.keepsFlows whether open flows go on without being judged anew, by rules or the second lock
  * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
  * @throws {Refusal} as a login would
  */
@@ -60,35 +62,24 @@ export async function reloadSession(
   const level = isLoginScope(session.scope_unit) ? 3 : 2;
   const policy = compileFor(person, fragment, { path, chains: name, level, address });
   const unit = session.scope_unit;
-  {
-    using held = await lockSession(unit, deadline);
-    using _ruleset = await lockRuleset(deadline);
-    const record = readRecord(unit);
-    const saved = readPolicy(unit);
-    if (record === undefined) removeFile(held.path); // ours: whoever cleaned up has removed the session's
-    if (record?.cg_id !== session.cg_id || !hasRules(record) || saved === undefined) return undefined;
+  const replaceRules = (record: SessionRecord): void => {
     mendTable();
-    const renewed = {
-      ...record,
-      fragment: path,
-      generation: record.generation + (options.keepsFlows ? 0 : 1),
-    };
+    const flows = nextGeneration(record, options);
+    const renewed = { ...record, ...flows, fragment: path };
     const member = {
       name,
       cgroupPath: record.cg_path,
       cgroupId: BigInt(record.cg_id),
-      generation: renewed.generation,
-      keepsFlows: options.keepsFlows,
+      flows,
       addresses: address === undefined ? [] : [addressElement(address)],
       comment: sessionComment(record),
       parts: policy.parts,
     };
-    const { lines, sources } = replaceMember(member, ownObjectsIn(saved, name));
+    const { lines, sources } = replaceMember(member, ownObjectsIn(readPolicy(unit) ?? [], name));
     const open = readRecords(person).filter(({ state }) => state === "open");
-    const newest = open.toSorted((a, b) => a.opened_at.localeCompare(b.opened_at)).at(-1);
     const chains = coverName(person.uid);
     const cover =
-      newest?.scope_unit === unit
+      newestOf(open)?.scope_unit === unit
         ? openCover(
             person,
             compileFor(person, fragment, { path, chains, level: 2, address }).parts,
@@ -103,8 +94,22 @@ export async function reloadSession(
     cover?.save();
     savePolicy(unit, replaceMember(member, []).lines);
     writeRecord(renewed);
+  };
+  {
+    using held = await lockSession(unit, deadline);
+    const record = readRecord(unit);
+    if (record === undefined) removeFile(held.path); // ours: whoever cleaned up has removed the session's
+    if (record?.cg_id !== session.cg_id || !hasRules(record)) return undefined;
+    const lock = await widenLock(record, lockOf(policy, address), { ...options, patience: LOCK_PATIENCE });
+    try {
+      using _ruleset = await lockRuleset(deadline);
+      replaceRules(record);
+    } catch (error) {
+      await lock.putBack();
+      throw error;
+    }
+    await lock.narrow();
   }
   for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
-  await setAddresses(unit, lockOf(policy, address), performance.now() + LOCK_PATIENCE);
   return path;
 }

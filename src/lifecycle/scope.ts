@@ -3,6 +3,7 @@
 // The cgroup that a session lives in: a scope of ours that is made for it, or the login session's own.
 
 import { Refusal } from "../refusal.ts";
+import type { SessionRecord } from "../session/record.ts";
 import {
   cgroupPath,
   isLoginScope,
@@ -186,15 +187,73 @@ export async function setAddresses(
   addresses: AddressLock | undefined,
   deadline: number,
 ): Promise<void> {
+  await changeLock(unit, deadline, async (systemd) => {
+    if (addresses !== undefined) await systemd.lockAddresses(unit, addresses);
+    // Only where there was a lock: every address is more than an administrator's slice may have.
+    else if (await systemd.hasAddressLists(unit, "Scope")) await systemd.unlockAddresses(unit);
+  });
+}
+
+/** What is left to do for a second lock that was widened, once the rules are replaced, or could not be. */
+export type WidenedLock = {
+  readonly narrow: () => Promise<void>;
+  readonly putBack: () => Promise<void>;
+};
+
+/**
+ * Widens a session's second lock before its rules are replaced: it is to be in the way neither of what the old rules accept
+ * nor of what the new ones do. Best effort, as is what is left to do.
+ *
+ * @param addresses what the new rules may accept; `undefined` where they alone decide
+ * @param options.keepsFlows whether the lock stays as wide: what flows that are open go by is told by the old rules
+ * @param options.patience how long systemd may take for each step, in milliseconds
+ */
+export async function widenLock(
+  { scope_unit: unit, uid }: Pick<SessionRecord, "scope_unit" | "uid">,
+  addresses: AddressLock | undefined,
+  options: { readonly keepsFlows: boolean; readonly patience: number },
+): Promise<WidenedLock> {
+  const done = async (): Promise<void> => undefined;
+  const soon = (): number => performance.now() + options.patience;
+  const nothing: WidenedLock = { narrow: done, putBack: done };
+  const widened = await changeLock(unit, soon(), async (systemd): Promise<WidenedLock> => {
+    const before = await systemd.addressLists(unit, "Scope");
+    const isLocked = before.allow.length + before.deny.length > 0;
+    const slices = isLoginScope(unit) ? [USERS_SLICE, `user-${uid}.slice`] : [SLICE];
+    const lock = await lockBeside(systemd, slices, addresses);
+    if (isLocked) {
+      const allow = [...before.allow, ...(lock?.allow ?? [])];
+      if (lock === undefined || allow.length > WIDEST_LOCK) await systemd.unlockAddresses(unit);
+      else if (lock.allow.length > 0) await systemd.setAddressLists(unit, { ...before, allow });
+    }
+    const change = (act: (systemd: Systemd) => Promise<void>) => async (): Promise<void> =>
+      await changeLock(unit, soon(), act);
+    return {
+      narrow:
+        lock === undefined || options.keepsFlows
+          ? done
+          : change((systemd) => systemd.lockAddresses(unit, lock)),
+      putBack: isLocked ? change((systemd) => systemd.setAddressLists(unit, before)) : done,
+    };
+  });
+  return widened ?? nothing;
+}
+
+/** How many addresses a lock may have that is made for old rules and new ones: twice what each may bring. */
+const WIDEST_LOCK = 2000;
+
+/** Changes a unit's second lock; what goes wrong is logged. */
+async function changeLock<T>(
+  unit: ScopeUnit,
+  deadline: number,
+  act: (systemd: Systemd) => Promise<T>,
+): Promise<T | undefined> {
   const { Systemd } = await import("../system/systemd.ts");
   try {
     using systemd = new Systemd(deadline);
-    const slices = isLoginScope(unit) ? [USERS_SLICE] : [SLICE];
-    const lock = await lockBeside(systemd, slices, addresses);
-    if (lock !== undefined) await systemd.lockAddresses(unit, lock);
-    // Only where there was a lock: every address is more than an administrator's slice may have.
-    else if (await systemd.hasAddressLists(unit, "Scope")) await systemd.unlockAddresses(unit);
+    return await act(systemd);
   } catch (error) {
     complain(`The second lock of ${unit} could not be changed`, refusalOf(error, `reach ${unit}`));
+    return undefined;
   }
 }

@@ -271,6 +271,7 @@ function compiledAnew(record: SessionRecord): readonly string[] | undefined {
       cgroupPath: record.cg_path,
       cgroupId: BigInt(record.cg_id),
       addresses: address === undefined ? [] : [addressElement(address)],
+      flows: record,
       comment: sessionComment(record),
       parts,
     });

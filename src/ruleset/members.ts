@@ -38,16 +38,36 @@ export type Member = {
   readonly cgroupPath: string;
   /** The inode of the cgroup's directory. */
   readonly cgroupId: bigint;
-  /** Counts the times that its rules were replaced and its flows are to be judged anew; 0 when left out. */
-  readonly generation?: number;
-  /** Whether flows that were known before pass without being judged anew. */
-  readonly keepsFlows?: boolean;
+  /** Which flows are known to it: the first generation's when left out. */
+  readonly flows?: Generation;
   readonly addresses: readonly Address[];
   /** What the elements' comment says; without double quotes. */
   readonly comment: string;
   /** In their order; each may name those before it and, of objects, those behind it. */
   readonly parts: readonly Part[];
 };
+
+/** Whose first packet a member's rules have judged, and when: each replacement of the rules begins a generation of flows. */
+export type Generation = {
+  /** Counts the replacements. */
+  readonly generation: number;
+  /** Flows of how many generations before this one pass without being judged. */
+  readonly keeps: number;
+};
+
+/** A member's flows before its rules were ever replaced. */
+export const FIRST: Generation = { generation: 0, keeps: 0 };
+
+/** Flows of how many generations may pass at once: each takes two rules that every packet of the member's meets. */
+export const KEPT_GENERATIONS = 8;
+
+/** The generation that begins when a member's rules are replaced. */
+export function nextGeneration(
+  { generation, keeps }: Generation,
+  { keepsFlows }: { readonly keepsFlows: boolean },
+): Generation {
+  return { generation: generation + 1, keeps: keepsFlows ? Math.min(keeps + 1, KEPT_GENERATIONS) : 0 };
+}
 
 /** The chains of every member, in an order in which they can be deleted: none is named by a later one. */
 export function memberChains(name: string): string[] {
@@ -139,7 +159,10 @@ const MAKING: readonly OwnKind[] = ["chain", "counter", "quota", "limit", "set",
 
 function contents(member: Member): Line[] {
   const { name, parts } = member;
-  const label = flowLabel(member.cgroupId, member.generation).join("|");
+  const { generation, keeps } = member.flows ?? FIRST;
+  const labelOf = (of: number): string => flowLabel(member.cgroupId, of).join("|");
+  const label = labelOf(generation);
+  const kept = Array.from({ length: Math.min(keeps, generation) }, (_, n) => labelOf(generation - 1 - n));
   const judged = judgedChain(name);
   const directions = ["in", "out"] as const;
   const own = (kind: OwnKind | "element", verb: string): Line[] =>
@@ -160,10 +183,13 @@ function contents(member: Member): Line[] {
         `add rule ${TABLE} ${memberChain(name, direction)} ct direction reply ct label & (${label}) == ${label} accept`,
       ],
     ),
-    ...(member.keepsFlows ? directions : []).map(
-      (direction): Line => [
-        `add rule ${TABLE} ${memberChain(name, direction)} ct label & (${label}) == ${label} accept`,
-      ],
+    // Flows of earlier generations never get this one's label: these rules are before all that could give it.
+    ...kept.flatMap((earlier) =>
+      directions.map(
+        (direction): Line => [
+          `add rule ${TABLE} ${memberChain(name, direction)} ct label & (${earlier}) == ${earlier} accept`,
+        ],
+      ),
     ),
     ...parts.flatMap((part, index): Line[] =>
       part.kind === "rule"

@@ -28,8 +28,12 @@ const RecordSchema = v.pipe(
     state: v.picklist(["open", "lingering", "refused"]),
     /** What becomes of processes that outlive the logout. */
     lingering: v.optional(v.picklist(LINGERING), "quarantine"),
-    /** How often its flows were to be judged anew. */
+    /** How often its rules were replaced. */
     generation: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
+    /** Flows that began under how many of those before pass without being judged. */
+    keeps: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
+    /** Orders a user's sessions as they were opened, whatever the clock said; from 1. */
+    sequence: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
     /** What the session sent and received, counted until its rules were removed. */
     traffic: v.optional(v.object({ packets: v.number(), bytes: v.number() })),
   }),
@@ -42,6 +46,11 @@ export type SessionRecord = Readonly<v.InferOutput<typeof RecordSchema>>;
 /** Whether a session's rules are to be in force: while it is open, and after the logout where its processes keep them. */
 export function hasRules({ state, lingering }: SessionRecord): boolean {
   return state === "open" || (state === "lingering" && lingering === "keep");
+}
+
+/** The session that was opened last; `undefined` of none. Those that an earlier release opened have only the clock to tell. */
+export function newestOf(records: readonly SessionRecord[]): SessionRecord | undefined {
+  return records.toSorted((a, b) => a.sequence - b.sequence || a.opened_at.localeCompare(b.opened_at)).at(-1);
 }
 
 /** Writes a record as text. */

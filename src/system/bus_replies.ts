@@ -3,6 +3,10 @@
 // What comes over the bus, checked before it is used: a service may be of another version, or somebody else may have sent it.
 // No input or output.
 
+// sys/socket.h
+const AF_INET = 2;
+const AF_INET6 = 10;
+
 /** A service on the bus, or the bus on the way to it, did not do what it was asked. */
 export class BusError extends Error {
   override readonly name = "BusError";
@@ -60,6 +64,29 @@ export function propertyValue(body: readonly unknown[], property: string): unkno
   const [variant] = body;
   if (typeof variant === "object" && variant !== null && "value" in variant) return variant.value;
   throw new BusError(`the answer about ${property} is no value`, "bus");
+}
+
+/** An entry of a list of addresses, as systemd has it: the family's number, the address, how many bits of it count. */
+type AddressEntry = [family: number, address: Uint8Array, length: number];
+
+/** The entries of the list of addresses that was asked for. @throws {BusError} when it is none */
+export function addressEntries(body: readonly unknown[], property: string): AddressEntry[] {
+  const list = propertyValue(body, property);
+  if (Array.isArray(list) && list.every(isAddressEntry)) return list;
+  throw new BusError(`the answer about ${property} is no list of addresses`, "bus");
+}
+
+function isAddressEntry(entry: unknown): entry is AddressEntry {
+  if (!Array.isArray(entry) || entry.length !== 3) return false;
+  const [family, address, length]: unknown[] = entry;
+  return (
+    (family === AF_INET || family === AF_INET6) &&
+    address instanceof Uint8Array &&
+    address.length === (family === AF_INET ? 4 : 16) &&
+    Number.isInteger(length) &&
+    Number(length) >= 0 &&
+    Number(length) <= 8 * address.length
+  );
 }
 
 /** The properties of an object, by their names. @throws {BusError} when there are none */

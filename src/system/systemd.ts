@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import dbus, { type Variant } from "dbus-next";
 import { type Arguments, Bus, BusError } from "./bus.ts";
-import { JobEnds, objectPath, propertyValue } from "./bus_replies.ts";
+import { addressEntries, JobEnds, objectPath } from "./bus_replies.ts";
 
 export { BusError as SystemdError };
 
@@ -25,6 +25,9 @@ export type Prefix = {
  * of systemd's for each packet, beside any firewall. Without an address in it, nothing passes.
  */
 export type AddressLock = { readonly allow: readonly Prefix[] };
+
+/** A unit's own lists of addresses. One that is allowed wins over one that is denied. */
+export type AddressLists = AddressLock & { readonly deny: readonly Prefix[] };
 
 /** What a transient scope is made from. */
 export type Scope = {
@@ -69,7 +72,7 @@ export class Systemd implements Disposable {
       ["OnSuccess", new dbus.Variant("as", [scope.whenOver])],
       ["OnFailure", new dbus.Variant("as", [scope.whenOver])],
       ["After", new dbus.Variant("as", [...(scope.after ?? [])])],
-      ...(scope.addresses === undefined ? [] : locked(scope.addresses)),
+      ...(scope.addresses === undefined ? [] : listed({ ...scope.addresses, deny: ANY })),
     ];
     await this.#job(scope.unit, "StartTransientUnit", {
       signature: "ssa(sv)a(sa(sv))",
@@ -88,14 +91,37 @@ export class Systemd implements Disposable {
   }
 
   /** Locks a living unit to some addresses, in place of those it was locked to. @throws {BusError} */
-  async lockAddresses(unit: string, lock: AddressLock): Promise<void> {
-    await this.#setProperties(unit, locked(lock));
+  async lockAddresses(unit: string, { allow }: AddressLock): Promise<void> {
+    await this.setAddressLists(unit, { allow, deny: ANY });
   }
 
-  /** Whether a unit has lists of addresses of its own, be it of those that are allowed or of those that are denied. @throws {BusError} */
+  /** Lets a living unit's sockets reach any address again. @throws {BusError} */
+  async unlockAddresses(unit: string): Promise<void> {
+    // systemd 252 and 257 leave their program in the kernel, as it is, once both lists are empty.
+    await this.setAddressLists(unit, { allow: ANY, deny: ANY });
+  }
+
+  /** Replaces a living unit's own lists of addresses; they are in force on return. @throws {BusError} */
+  async setAddressLists(unit: string, lists: AddressLists): Promise<void> {
+    const untilReboot = true;
+    await this.bus.call(
+      { ...SYSTEMD, member: "SetUnitProperties" },
+      { signature: "sba(sv)", body: [unit, untilReboot, listed(lists)] },
+    );
+    // systemd answers first, and tells the kernel before it looks at the next call.
+    await this.addressLists(unit, "Scope");
+  }
+
+  /** Whether a unit has lists of addresses of its own. @throws {BusError} */
   async hasAddressLists(unit: string, kind: "Slice" | "Scope" = "Slice"): Promise<boolean> {
+    const { allow, deny } = await this.addressLists(unit, kind);
+    return allow.length + deny.length > 0;
+  }
+
+  /** A unit's own lists of addresses. @throws {BusError} */
+  async addressLists(unit: string, kind: "Slice" | "Scope"): Promise<AddressLists> {
     const path = `/org/freedesktop/systemd1/unit/${unit.replace(/[^A-Za-z0-9]/g, escaped)}`;
-    for (const property of ["IPAddressAllow", "IPAddressDeny"]) {
+    const list = async (property: string): Promise<Prefix[]> => {
       const answer = await this.bus.call(
         {
           destination: SYSTEMD.destination,
@@ -105,25 +131,14 @@ export class Systemd implements Disposable {
         },
         { signature: "ss", body: [`org.freedesktop.systemd1.${kind}`, property] },
       );
-      const list = propertyValue(answer, property);
-      if (!Array.isArray(list)) throw new BusError(`systemd tells no list in ${property} of ${unit}`, "bus");
-      if (list.length > 0) return true;
-    }
-    return false;
-  }
-
-  /** Lets a living unit's sockets reach any address again. @throws {BusError} */
-  async unlockAddresses(unit: string): Promise<void> {
-    // systemd 252 and 257 leave their program in the kernel, as it is, once both lists are empty.
-    await this.#setProperties(unit, locked({ allow: ANY }));
-  }
-
-  async #setProperties(unit: string, properties: readonly Property[]): Promise<void> {
-    const untilReboot = true;
-    await this.bus.call(
-      { ...SYSTEMD, member: "SetUnitProperties" },
-      { signature: "sba(sv)", body: [unit, untilReboot, properties] },
-    );
+      return addressEntries(answer, property).map(([family, address, length]) => ({
+        family: family === FAMILIES.ip ? "ip" : "ip6",
+        address: Uint8Array.from(address),
+        length,
+      }));
+    };
+    const [allow, deny] = await Promise.all([list("IPAddressAllow"), list("IPAddressDeny")]);
+    return { allow, deny };
   }
 
   /** Makes a call that answers with a job, and waits for the job's end. */
@@ -159,13 +174,13 @@ const ANY: readonly Prefix[] = [
   { family: "ip6", address: new Uint8Array(16), length: 0 },
 ];
 
-/** An address that is allowed wins over one that is denied. An empty list comes first: what is set is added to what was set before. */
-function locked({ allow }: AddressLock): Property[] {
+/** An empty list comes first: what is set is added to what was set before. */
+function listed({ allow, deny }: AddressLists): Property[] {
   return [
     ["IPAddressAllow", addresses([])],
     ["IPAddressAllow", addresses(allow)],
     ["IPAddressDeny", addresses([])],
-    ["IPAddressDeny", addresses(ANY)],
+    ["IPAddressDeny", addresses(deny)],
   ];
 }
 

@@ -12,6 +12,7 @@ import { addMember } from "../../src/ruleset/members.ts";
 import { closeSlices } from "../../src/ruleset/table.ts";
 import { cgroupPath, SLICE, scopeUnit } from "../../src/session/scope_unit.ts";
 import { parseUserName } from "../../src/session/user_name.ts";
+import { piecePath } from "../../src/system/shipped.ts";
 import type { Lab } from "../lab/lab.ts";
 import { withHook } from "../lab/pam.ts";
 import { progress } from "../lab/progress.ts";
@@ -27,7 +28,18 @@ export const OTHER = "dave";
 export const ADDRESS = "10.77.0.2";
 
 /** The policy: one of those that we ship, five rules. */
-const FRAGMENT = readFileSync(join(import.meta.dir, "../../data/examples/web-only"), "utf8");
+export const FRAGMENT = readFileSync(join(import.meta.dir, "../../data/examples/web-only"), "utf8");
+
+/** A policy of that many rules, each of which names its peers: there is a second lock. */
+export function fragmentOf(rules: number): string {
+  const lines = Array.from(
+    { length: rules - 2 },
+    (_, n) => `add rule inet authnft egress ip daddr 192.0.2.${n % 250} tcp dport { 80, ${1000 + n} } accept`,
+  );
+  return [...lines, "add rule inet authnft egress reject", "add rule inet authnft filter drop", ""].join(
+    "\n",
+  );
+}
 
 /** The kinds of sessions: a PAM service each, and the user that goes with it. */
 export const KINDS = {
@@ -64,10 +76,10 @@ export async function installHeaders(): Promise<void> {
     );
 }
 
-/** The C programs by name. */
+/** The programs by name, and what they load. */
 export type Programs = Readonly<Record<string, Uint8Array>>;
 
-/** Builds the C programs. @throws {Error} with what the compiler said */
+/** Builds the programs. @throws {Error} with what the compiler said */
 export async function buildPrograms(): Promise<Programs> {
   const flags = "-std=gnu11 -O2 -Wall -Wextra -Werror -Wshadow -Wconversion".split(" ");
   const sources = {
@@ -85,10 +97,29 @@ export async function buildPrograms(): Promise<Programs> {
       if (exitCode !== 0) throw new Error(`Cannot build ${source}:\n${stderr}`);
       return [name, readFileSync(output)] as const;
     });
-    return Object.fromEntries(await Promise.all(built));
+    return {
+      ...Object.fromEntries(await Promise.all(built)),
+      policy: await buildPolicy(join(scratch, "policy")),
+      "koffi.node": readFileSync(piecePath("koffi.node")),
+    };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** Builds the program that times what a login does with its fragment, like the one that is shipped. */
+async function buildPolicy(outfile: string): Promise<Uint8Array> {
+  const { success, logs } = await Bun.build({
+    entrypoints: [join(import.meta.dir, "policy.ts")],
+    target: "bun",
+    format: "esm",
+    minify: true,
+    bytecode: true,
+    throw: false,
+    compile: { outfile },
+  });
+  if (!success) throw new Error(`Cannot build policy.ts:\n${logs.map(String).join("\n")}`);
+  return readFileSync(outfile);
 }
 
 /** Installs the build and everything that the measurements need. */

@@ -3,7 +3,7 @@
 // What is measured in a guest. What is to be compared is taken in turns, within one run.
 
 import type { Lab } from "../lab/lab.ts";
-import { ADDRESS, addOthers, HOME, KINDS, type Kind, MEMBER } from "./host.ts";
+import { ADDRESS, addOthers, FRAGMENT, fragmentOf, HOME, KINDS, type Kind, MEMBER } from "./host.ts";
 import { ratio, type Spread, spread } from "./statistics.ts";
 
 /** Figures of one kind, and how many times as large they are as those of the kind that it is compared with. */
@@ -160,6 +160,75 @@ export async function measurePackets(
       { datagram: compare(sender, 1, 1), connection: compare(sender, 2, 1000) },
     ]),
   );
+}
+
+/** What an open does with its fragment, in the order in which test/bench/policy.ts tells it. */
+export const PARTS = ["read", "compile", "lock", "nftables"] as const;
+
+/** How much of an open a fragment takes. */
+export interface PolicyShare {
+  readonly rules: number;
+  /** Milliseconds of the whole pam_open_session. */
+  readonly open: Spread;
+  /** Milliseconds of each part; the ratio is to the open. */
+  readonly parts: Readonly<Record<(typeof PARTS)[number], Compared>>;
+}
+
+/** Milliseconds of `authnft check`. */
+export interface CheckTime extends Spread {
+  readonly files: number;
+}
+
+export interface PolicyFigures {
+  readonly shares: readonly PolicyShare[];
+  readonly checks: readonly CheckTime[];
+}
+
+/** Opens sessions under fragments of some lengths, and in the same turns does what they do with these. */
+export async function measurePolicy(lab: Lab, { runs }: { runs: number }): Promise<PolicyFigures> {
+  const uid = await lab.output(`id -u ${MEMBER}`);
+  const turns = async (script: string, count: number): Promise<number[][]> => {
+    const lines = await lab.output(`set -eu; for turn in $(seq ${count + 1}); do ${script}; done`, {
+      timeoutMs: 300_000,
+    });
+    // The first turn finds cold caches.
+    return lines
+      .split("\n")
+      .slice(1)
+      .map((line) => line.split(" ").map(Number));
+  };
+  const shares: PolicyShare[] = [];
+  for (const rules of [5, 100, 1000]) {
+    await lab.fragment(MEMBER, fragmentOf(rules));
+    const times = await turns(
+      `open=$(${HOME}/driver sessions 1 60 ${ADDRESS} ${nameOf("shim")} | cut -d" " -f3)
+       echo $open $(env -i BUN_JSC_useJIT=0 ${HOME}/policy ${MEMBER} ${uid} ${ADDRESS})`,
+      runs,
+    );
+    const column = (number: number): number[] => times.map((line) => (line[number] ?? Number.NaN) / 1000);
+    const part = (index: number): Compared => ({
+      ...spread(column(index + 1)),
+      ratio: ratio(column(index + 1), column(0)),
+    });
+    const parts = { read: part(0), compile: part(1), lock: part(2), nftables: part(3) };
+    shares.push({ rules, open: spread(column(0)), parts });
+  }
+  const checks: CheckTime[] = [];
+  await lab.fragment(MEMBER, fragmentOf(5));
+  for (const files of [1, 1000]) {
+    await lab.output(
+      `for n in $(seq ${files - 1}); do cp /etc/authnft/users/${MEMBER} /etc/authnft/users/u$n; done`,
+    );
+    const times = await turns(
+      "from=$EPOCHREALTIME; authnft check >/dev/null; echo $from $EPOCHREALTIME",
+      files === 1 ? runs : Math.max(2, Math.round(runs / 3)),
+    );
+    const ms = times.map(([from = Number.NaN, to = Number.NaN]) => (to - from) * 1000);
+    checks.push({ files, ...spread(ms) });
+  }
+  await lab.output("rm /etc/authnft/users/u*");
+  await lab.fragment(MEMBER, FRAGMENT);
+  return { shares, checks };
 }
 
 export interface Crowd {

@@ -1,68 +1,64 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// `bun test/bench/policy.ts`: what reading and compiling a fragment costs a login. Each turn is a process of its own without
-// a compiler for the runtime's code, as the helper is; the first time in it is what a login pays.
+// What a login does with its fragment, done once and timed, part by part: a program of its own in the guest, built and run
+// like the helper, so that the first time in it is what a login pays.
+//
+//   policy USER UID ADDRESS     prints microseconds: PARTS in their order
 
-import { addressLock } from "../../src/policy/address_lock.ts";
-import { compileFragment } from "../../src/policy/compile.ts";
-import { readFragment } from "../../src/policy/read.ts";
+import { compileFor, lockOf, readWhole } from "../../src/lifecycle/policy.ts";
+import { FRAGMENT_DIRECTORY } from "../../src/policy/read.ts";
 import { addMember } from "../../src/ruleset/members.ts";
-import { spread } from "./statistics.ts";
+import { baseTable } from "../../src/ruleset/table.ts";
+import { addressElement, parseAddress } from "../../src/session/address.ts";
+import { coverName, SLICE } from "../../src/session/scope_unit.ts";
+import { inPrivateNetwork } from "../../src/system/namespace.ts";
+import { runTransaction } from "../../src/system/nftables.ts";
 
-const TURNS = 15;
-const SIZES = [5, 100, 1000];
+const [name = "", uid = "", said = ""] = process.argv.slice(2);
+const person = { name, uid: Number(uid) };
+const address = parseAddress(said);
+const path = `${FRAGMENT_DIRECTORY}/users/${name}`;
 
-function fragment(rules: number): string {
-  const lines = Array.from(
-    { length: rules - 2 },
-    (_, n) => `add rule inet authnft egress ip daddr 192.0.2.${n % 250} tcp dport { 80, ${1000 + n} } accept`,
-  );
-  return [...lines, "add rule inet authnft egress reject", "add rule inet authnft filter drop"].join("\n");
-}
-
-/** What a login does with a fragment once it is read: for the session, and for what the user runs outside of it. */
-function compileOnce(text: string): void {
-  const path = "/etc/authnft/users/alice";
-  const read = readFragment(path, () => Buffer.from(text));
-  const address = { family: "ip", text: "192.0.2.7" } as const;
-  for (const prefix of ["session_alice_4711", "cover_1000"]) {
-    const policy = compileFragment(read, {
-      path,
-      prefix,
-      level: 2,
-      subject: { id: 1000, name: "alice", address },
-    });
-    if (prefix !== "cover_1000") addressLock(policy, address);
-    addMember({
-      name: prefix,
-      cgroupPath: "x",
-      cgroupId: 1n,
-      addresses: [address],
-      comment: "",
-      parts: policy.parts,
-    });
-  }
-}
-
-const [size] = process.argv.slice(2);
-if (size !== undefined) {
-  const text = fragment(Number(size));
+const times: number[] = [];
+function timed<T>(act: () => T): T {
   const start = performance.now();
-  compileOnce(text);
-  console.log(performance.now() - start);
-} else {
-  console.log("policy, ms of a login: read, compiled twice, lock derived, commands made");
-  for (const rules of SIZES) {
-    const times: number[] = [];
-    for (let turn = 0; turn < TURNS; turn++) {
-      const child = Bun.spawnSync([process.execPath, import.meta.path, String(rules)], {
-        env: { ...process.env, BUN_JSC_useJIT: "0" },
-      });
-      times.push(Number(child.stdout.toString()));
-    }
-    const { median, p10, p90 } = spread(times);
-    console.log(
-      `  ${String(rules).padStart(5)} rules: ${median.toFixed(1)} (${p10.toFixed(1)}–${p90.toFixed(1)})`,
-    );
-  }
+  const result = act();
+  times.push((performance.now() - start) * 1000);
+  return result;
 }
+
+const fragment = timed(() => readWhole(path));
+const members = timed(() =>
+  // For the session, and for what the user runs outside of it.
+  [`session_${name}_1`, coverName(person.uid)].map((chains) => {
+    const policy = compileFor(person, fragment, { path, chains, level: 2, address });
+    const member = {
+      name: chains,
+      cgroupPath: SLICE,
+      cgroupId: 1n,
+      addresses: address === undefined ? [] : [addressElement(address)],
+      comment: name,
+      parts: policy.parts,
+    };
+    return { policy, member, lines: addMember(member).lines };
+  }),
+);
+const [session] = members;
+timed(() => session && lockOf(session.policy, address));
+
+/** Loads commands behind the base table. @returns microseconds */
+function load(lines: readonly string[]): number {
+  return inPrivateNetwork(() => {
+    runTransaction(baseTable({ closed: SLICE, users: undefined }));
+    const start = performance.now();
+    runTransaction(lines);
+    return (performance.now() - start) * 1000;
+  });
+}
+
+// What nftables takes for the rules is what a session's transaction takes more with them than without. Those who have no
+// slice of their own, as in the sessions that this is compared with, have no more.
+load([]); // the first time costs more
+const without = load(session === undefined ? [] : addMember({ ...session.member, parts: [] }).lines);
+times.push(load(session?.lines ?? []) - without);
+console.log(times.map((time) => time.toFixed(0)).join(" "));

@@ -2,14 +2,30 @@
 
 // The figures as text for people.
 
-import type { Compared, Crowd, Memory, Packets, Sender, Sessions } from "./measure.ts";
+import {
+  type Compared,
+  type Crowd,
+  type Memory,
+  PARTS,
+  type Packets,
+  type PolicyFigures,
+  type Sender,
+  type Sessions,
+} from "./measure.ts";
 import type { Lines } from "./size.ts";
 
-/** Everything that is measured on one release. */
-export interface ReleaseFigures {
+/** What is measured on one release, where only policies are of interest. */
+export interface PolicyRelease {
   readonly release: string;
   /** The programs that the figures depend on, and their versions. */
   readonly versions: Readonly<Record<string, string>>;
+  readonly policy: PolicyFigures;
+  /** How many processes wanted a processor in the last minute, ours among them: some 0.5. */
+  readonly load: number;
+}
+
+/** Everything that is measured on one release. */
+export interface ReleaseFigures extends PolicyRelease {
   /** Milliseconds, compared with the floor. */
   readonly sessions: Sessions;
   /** Milliseconds, with logind, compared with the same login without us. */
@@ -20,8 +36,6 @@ export interface ReleaseFigures {
   /** Before the first session, which makes the kernel track connections. */
   readonly idlePackets: Readonly<Partial<Record<Sender, Packets>>>;
   readonly crowds: readonly Crowd[];
-  /** How many processes wanted a processor in the last minute, ours among them: some 0.5. */
-  readonly load: number;
 }
 
 export interface SizeFigures {
@@ -47,12 +61,8 @@ const SENDERS: Readonly<Record<Sender, string>> = {
 
 /** Writes the figures of one release as tables. */
 export function formatRelease(figures: ReleaseFigures): string {
-  const versions = Object.entries(figures.versions).map(([name, version]) => `${name} ${version}`);
   return [
-    `\n${figures.release}: ${versions.join(", ")}, load ${figure(figures.load)}`,
-    ...(figures.load > BUSY
-      ? ["  Others kept this machine busy: look at the least values and the ratios."]
-      : []),
+    head(figures),
     sessionTable(
       "Sessions, ms; × is the ratio to the floor, of means without the outer tenths",
       figures.sessions,
@@ -71,7 +81,49 @@ export function formatRelease(figures: ReleaseFigures): string {
     ]),
     packetTable(figures),
     crowdTable(figures.crowds),
+    ...policyTables(figures.policy),
   ].join("\n");
+}
+
+/** Writes what is known of policies on one release. */
+export function formatPolicy(figures: PolicyRelease): string {
+  return [head(figures), ...policyTables(figures.policy)].join("\n");
+}
+
+function head(figures: PolicyRelease): string {
+  const versions = Object.entries(figures.versions).map(([name, version]) => `${name} ${version}`);
+  return [
+    `\n${figures.release}: ${versions.join(", ")}, load ${figure(figures.load)}`,
+    ...(figures.load > BUSY
+      ? ["  Others kept this machine busy: look at the least values and the ratios."]
+      : []),
+  ].join("\n");
+}
+
+function policyTables({ shares, checks }: PolicyFigures): string[] {
+  const percent = (share: number): string => `${(share * 100).toFixed(1)}%`;
+  return [
+    table("What an open does with its fragment, ms, and its share of the whole open in the same turns", [
+      ["", "open", ...PARTS.flatMap((part) => [part, "share"]), "together"],
+      ...shares.map(({ rules, open, parts }) => [
+        `${count(rules)} rules`,
+        figure(open.median),
+        ...PARTS.flatMap((part) => [figure(parts[part].median), percent(parts[part].ratio)]),
+        percent(PARTS.reduce((sum, part) => sum + parts[part].ratio, 0)),
+      ]),
+    ]),
+    "  read: from disk, checked, tokenised; compile: for the session and for what runs outside of it; nftables: what the",
+    "  rules add to the transaction, parsed and loaded. Each is done by another process than the open's.",
+    table("authnft check, ms, its start included", [
+      ["", "check", "p10–p90", "min"],
+      ...checks.map(({ files, median, p10, p90, min }) => [
+        `${count(files)} ${files === 1 ? "file" : "files"} of 5 rules`,
+        figure(median),
+        `${figure(p10)}–${figure(p90)}`,
+        figure(min),
+      ]),
+    ]),
+  ];
 }
 
 /** Writes what is shipped, and what it is made from. */

@@ -5,6 +5,7 @@
 //   npm run bench                              both releases: a minute, two on a busy machine
 //   npm run bench -- --release trixie          one of them
 //   npm run bench -- --runs 100                more turns, for smaller differences
+//   npm run bench -- --only policy             what an open does with its fragment, and how long a check takes
 //   npm run bench -- --json                    figures for machines
 
 import { loadavg } from "node:os";
@@ -17,9 +18,16 @@ import {
   measureMemory,
   measurePackets,
   measurePamtester,
+  measurePolicy,
   measureSessions,
 } from "./measure.ts";
-import { formatRelease, formatSize, type ReleaseFigures } from "./report.ts";
+import {
+  formatPolicy,
+  formatRelease,
+  formatSize,
+  type PolicyRelease,
+  type ReleaseFigures,
+} from "./report.ts";
 import { productLines, shippedBytes } from "./size.ts";
 
 const { values } = parseArgs({
@@ -27,12 +35,15 @@ const { values } = parseArgs({
   options: {
     release: { type: "string" },
     runs: { type: "string", default: "15" },
+    only: { type: "string" },
     json: { type: "boolean", default: false },
   },
 });
 const runs = Number(values.runs);
 if (!Number.isInteger(runs) || runs < 2)
   fail(`Cannot make ${values.runs} runs: a whole number from 2 on is needed.`);
+if (values.only !== undefined && values.only !== "policy")
+  fail(`There is no part ${values.only}; the one that can be had alone is "policy".`);
 const wanted = releases.filter((release) => values.release === undefined || values.release === release);
 if (wanted.length === 0) fail(`There is no lab of ${values.release}; there are ${releases.join(" and ")}.`);
 
@@ -43,12 +54,26 @@ const size = {
   bytes: shippedBytes(),
   lines: { C: productLines("C"), TypeScript: productLines("TypeScript") },
 };
-const figures: ReleaseFigures[] = [];
 // One after the other: side by side they would measure each other.
-for (const release of wanted) figures.push(await measure(release, programs));
-if (values.json) console.log(JSON.stringify({ size, releases: figures }, null, 2));
-else console.log([formatSize(size), ...figures.map(formatRelease)].join("\n"));
+if (values.only === "policy") {
+  const figures: PolicyRelease[] = [];
+  for (const release of wanted) figures.push(await measurePolicyOf(release, programs));
+  if (values.json) console.log(JSON.stringify({ releases: figures }, null, 2));
+  else console.log(figures.map(formatPolicy).join("\n"));
+} else {
+  const figures: ReleaseFigures[] = [];
+  for (const release of wanted) figures.push(await measure(release, programs));
+  if (values.json) console.log(JSON.stringify({ size, releases: figures }, null, 2));
+  else console.log([formatSize(size), ...figures.map(formatRelease)].join("\n"));
+}
 progress(`bench: done in ${elapsed(start)}`);
+
+async function measurePolicyOf(release: Release, programs: Programs): Promise<PolicyRelease> {
+  await using lab = await up({ release });
+  await prepare(lab, programs);
+  const policy = await measurePolicy(lab, { runs });
+  return { release, versions: await versions(lab), policy, load: loadavg()[0] ?? 0 };
+}
 
 async function measure(release: Release, programs: Programs): Promise<ReleaseFigures> {
   const part = async <T>(what: string, work: Promise<T>): Promise<T> => {
@@ -84,6 +109,7 @@ async function measure(release: Release, programs: Programs): Promise<ReleaseFig
       await part("memory", measureMemory(lab, { helpers: 1 })),
       await part("memory", measureMemory(lab, { helpers: 10 })),
     ],
+    policy: await part("policy", measurePolicy(lab, { runs: fewer })),
     crowds: await part("crowds", measureCrowds(lab, { runs: fewer, packetRuns: runs })),
     load: loadavg()[0] ?? 0,
   };

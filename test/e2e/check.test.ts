@@ -17,7 +17,7 @@ type Report = {
   ok: boolean;
   checked: string;
   gaps: string[];
-  users: { user: string; fragment: string; why: string; others: string[] }[];
+  users: { user: string; fragment: string | null; why: string | null; others: string[] }[];
   files: string[];
   errors: Told[];
   warnings: Told[];
@@ -168,7 +168,29 @@ ${CLOSED}`,
     expect((await check("/etc/authnft/groups/dev")).code).toBe(0);
     expect((await lab.run("authnft check --user nonesuch")).code).toBe(2);
     await lab.output("rm /etc/authnft/groups/* /etc/authnft/default");
-    expect((await lab.run("authnft check --user alice")).code).toBe(2);
+    // What a login would refuse is a mistake like any other.
+    const none = await check("--user alice");
+    expect({ code: none.code, ok: none.ok, users: none.users, files: none.files }).toEqual({
+      code: 1,
+      ok: false,
+      users: [{ user: "alice", fragment: null, why: null, others: [] }],
+      files: [],
+    });
+    expect(none.errors).toEqual([
+      {
+        file: "/etc/authnft/users/alice",
+        line: null,
+        column: null,
+        message:
+          "there is none, nor one in /etc/authnft/groups for a group of alice's, nor /etc/authnft/default",
+        advice: "write one, or take the user out of group authnft",
+        includedBy: [],
+      },
+    ]);
+    expect((await lab.run("authnft check alice")).stdout).toStartWith(
+      "alice: no fragment holds; a login is refused.\n\n/etc/authnft/users/alice: error: there is none, ",
+    );
+    expect((await lab.ssh("alice", "true")).code).toBe(254);
   });
 
   test("warns of what the host's firewall drops, and of grants to everybody", async () => {

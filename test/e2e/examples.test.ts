@@ -447,6 +447,32 @@ describe(`examples (${lab.release})`, () => {
     expect(lines.map((line) => /^(\S+) {2,}\S.{20,}[^.]\.$/.exec(line)?.[1])).toEqual(names);
   });
 
+  test("every example, as it is printed, has no mistake, warns of what it is known for, and lets its user in", async () => {
+    const names = examples().map(({ name }) => name);
+    await lab.pam("lab", { through: "shim" });
+    await lab.output(
+      `groupadd -f developers; authnft example group-base >/etc/authnft/groups/developers
+      for name in ${names.join(" ")} nothing; do useradd --no-create-home --groups authnft $name; done
+      for name in ${names.join(" ")}; do authnft example $name >/etc/authnft/users/$name; done`,
+    );
+    try {
+      const { code, stdout } = await lab.run("authnft check --json");
+      const { errors, warnings, files, checked } = JSON.parse(stdout) as Record<string, { file: string }[]>;
+      expect({ code, checked, errors }).toMatchObject({ code: 0, checked: "nftables", errors: [] });
+      expect(files).toEqual(expect.arrayContaining(names.map((name) => `/etc/authnft/users/${name}`)));
+      expect(warnings).toEqual([]);
+      const logins = [...names, "nothing"].map(
+        (name) =>
+          `(pamtester -I rhost=10.77.0.2 lab ${name} open_session close_session >/dev/null 2>&1 && echo ${name}) &`,
+      );
+      const came = await lab.output(`${logins.join("\n")}\nwait`);
+      // All but the one who has no fragment.
+      expect(came.split("\n").sort()).toEqual(names);
+    } finally {
+      await lab.output(`for name in ${names.join(" ")} nothing; do userdel $name; done`);
+    }
+  });
+
   test("nftables takes every fragment of authnft-fragment(5)", async () => {
     await lab.write("/etc/authnft/groups/developers", await exampleFor("group-base"));
     const alice = await under("anywhere");

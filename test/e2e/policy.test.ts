@@ -3,8 +3,9 @@
 // Policies: which one holds, what a fragment may have of its own, and what a change does to open sessions.
 
 import { afterEach, beforeAll, expect, test } from "bun:test";
-import { type Running, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads } from "./rig.ts";
+import type { Running } from "../lab/lab.ts";
+import { installHand, logIn, logInAndLeave } from "./hand.ts";
+import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onOneRoad } from "./rig.ts";
 
 const ONLY_SECOND = `
 add rule inet authnft egress ip daddr 10.88.0.3 accept
@@ -24,6 +25,22 @@ async function stay(user: string): Promise<Running> {
   const session = lab.sshStart(user, ASK);
   await session.expect(/^ready$/m);
   return session;
+}
+
+/** A fragment under which these addresses can be reached and no others, by the rules and by the second lock. */
+function lockedTo(...addresses: string[]): string {
+  return [
+    ...addresses.map(
+      (address) =>
+        `add rule inet authnft egress ${address.includes(":") ? "ip6" : "ip"} daddr ${address} accept\n`,
+    ),
+    "add rule inet authnft egress reject\nadd rule inet authnft filter drop\n",
+  ].join("");
+}
+
+async function addressesOf(scope: string): Promise<string[]> {
+  const shown = await lab.output(`systemctl show --value --property=IPAddressAllow ${scope}`);
+  return shown.split(" ").sort();
 }
 
 async function view(user: string): Promise<string> {
@@ -120,6 +137,17 @@ add rule inet authnft web drop
     await nothingLeft();
     expect(await lab.ruleset()).not.toMatch(/session_alice|cover_1000/);
   });
+});
+
+onOneRoad("policies that change", (road) => {
+  beforeAll(async () => {
+    await lab.reset();
+    await lab.pam("sshd", { through: road });
+    await installHand();
+  });
+  afterEach(async () => {
+    await nothingLeft();
+  });
 
   test("a reload gives open sessions the policy as it stands, their flows and their user's manager included", async () => {
     await lab.fragment("alice", ONLY_FIRST);
@@ -141,15 +169,26 @@ add rule inet authnft web drop
     });
     expect([await asked(one), await asked(other)]).toEqual(["refused ok", "refused ok"]);
     expect((await lab.run(manager)).stdout.trim()).toBe("ok");
-    // Once more, with other objects of its own, for one session only.
+    // Once more, with other objects of its own, for one session each. The user's manager follows the one that was opened
+    // last, also where the clock was set back in between.
     await lab.fragment(
       "alice",
       `add set inet authnft s { type ipv4_addr; elements = { 10.88.0.2 } }
 add rule inet authnft egress ip daddr @s accept
 add rule inet authnft egress reject\n`,
     );
-    expect((await lab.run(["authnft", "reload", units[0] ?? ""])).code).toBe(0);
-    expect([await asked(one), await asked(other)].sort()).toEqual(["ok refused", "refused ok"]);
+    const [older, newest] = (await lab.sessions())
+      .toSorted((a, b) => Number(a["sequence"]) - Number(b["sequence"]))
+      .map(({ scope_unit }) => scope_unit);
+    await lab.output(
+      `sed -i 's/"opened_at":"[^"]*/"opened_at":"1999-12-31T23:59:59.000Z/' /run/authnft/sessions/${newest}.json`,
+    );
+    await lab.output(`authnft reload ${older}`);
+    expect([await asked(one), await asked(other)]).toEqual(["ok refused", "refused ok"]);
+    expect((await lab.run(manager)).stdout.trim()).toBe("ok");
+    await lab.output(`authnft reload ${newest}`);
+    expect(await asked(other)).toBe("ok refused");
+    expect((await lab.run(manager)).stdout.trim()).toBe("refused");
 
     // A fragment with a mistake leaves everything as it is, whichever way the mistake is found.
     for (const [mistake, complaint] of [
@@ -166,7 +205,7 @@ add rule inet authnft egress reject\n`,
     }
     // What was reloaded is what is brought back.
     await lab.output("nft flush ruleset; authnft restore");
-    expect([await asked(one), await asked(other)].sort()).toEqual(["ok refused", "refused ok"]);
+    expect([await asked(one), await asked(other)]).toEqual(["ok refused", "ok refused"]);
     for (const session of [one, other]) {
       session.end();
       await session.exited;
@@ -176,60 +215,110 @@ add rule inet authnft egress reject\n`,
     expect((await lab.run("authnft reload")).code).toBe(2);
   });
 
-  test("a reload judges open flows anew, unless they are to be kept", async () => {
-    const flow = `
-exec 3<>/dev/tcp/10.88.0.2/7001; read -r -t 2 -u 3 _ || true; echo ready
-while read -r _; do echo hello >&3 && read -r -t 2 -u 3 answer && echo "answered" || echo "silent"; done`;
-    for (const [option, expected] of [
-      ["--keep-flows", "answered"],
-      ["", "silent"],
-    ] as const) {
-      await lab.fragment("alice", ONLY_FIRST);
-      await using session = lab.sshStart("alice", `bash -c '${flow}'`);
-      await session.expect(/^ready$/m);
-      session.write("\n");
-      await session.expect(/^answered$/m);
-      await lab.fragment("alice", "add rule inet authnft egress drop\nadd rule inet authnft filter drop\n");
-      await lab.output(`authnft reload alice ${option}`);
-      // The second lock, which follows from the fragment, knows nothing of flows.
-      if (option !== "")
-        await lab.output(
-          `systemctl set-property --runtime 'authnft-alice-*.scope' IPAddressAllow=any IPAddressDeny=any`,
-        );
-      session.write("\n");
-      await session.expect(new RegExp(`^${expected}$`, "m"));
-      await session.kill();
-      await waitFor(async () => (await lab.sessions()).length === 0);
-    }
+  test("a reload judges open flows anew, unless they are to be kept, and what comes later in any case", async () => {
+    await lab.fragment("alice", lockedTo("10.88.0.2"));
+    const { hands, logOut } = await logInAndLeave("alice", ["outside"], { by: "systemd-run --user --quiet" });
+    const newest = await logIn("alice");
+    const [manager] = hands;
+    if (manager === undefined) throw new Error("The user's manager started nothing.");
+    // Reloads of another session count for that one alone.
+    const older = (await lab.sessions()).find(({ scope_unit }) => scope_unit !== newest.scope)?.scope_unit;
+    await lab.output(`authnft reload ${older}; authnft reload --keep-flows ${older}`);
+    const both = [newest, manager];
+    const each = async (...command: unknown[]): Promise<unknown[]> =>
+      await Promise.all(both.map((hand) => hand.tell(...command)));
+    /** Whether what is sent on a connection comes back. */
+    const goesOn = async (name: string, text: string): Promise<unknown[]> => {
+      await each("send", name, text);
+      return await each("receive", name, 1);
+    };
+    /** Sends a kilobyte, five times, as datagrams of one flow. */
+    const send = async (name: string): Promise<unknown[]> => {
+      const answers: unknown[][] = [];
+      for (let turn = 0; turn < 5; turn++)
+        answers.push(await each("send", name, "x".repeat(1000), "10.88.0.3", 7001));
+      return both.map((_, index) => answers.map((answer) => answer[index]).join(" "));
+    };
+    const [all, some] = ["sent sent sent sent sent", "sent sent EPERM EPERM EPERM"];
+    for (const name of ["second", "third", "fourth"]) await each("bind", name, "0.0.0.0", 0);
+    expect(await each("connect", "first", "10.88.0.2", 7001)).toEqual(["connected", "connected"]);
+    await each("receive", "first");
+
+    await lab.fragment(
+      "alice",
+      `add quota inet authnft q { over 3000 bytes }
+add rule inet authnft egress quota name q reject
+${lockedTo("10.88.0.3")}`,
+    );
+    await lab.output("authnft reload --keep-flows alice");
+    expect(await goesOn("first", "kept")).toEqual(["kept", "kept"]);
+    expect(await each("connect", "again", "10.88.0.2", 7001, 1)).not.toContain("connected");
+    // Every packet of a later flow is judged, not its first alone.
+    expect(await send("second")).toEqual([some, some]);
+    expect(await goesOn("first", "though others have used it up")).toEqual(
+      Array(2).fill("though others have used it up"),
+    );
+    // The second lock is as wide as the flows that are kept.
+    expect(await addressesOf(newest.scope)).toEqual(["10.88.0.2/32", "10.88.0.3/32"]);
+
+    await lab.output("authnft reload --keep-flows alice");
+    expect(await goesOn("first", "kept twice")).toEqual(["kept twice", "kept twice"]);
+    expect(await send("second")).toEqual([all, all]);
+    expect(await send("third")).toEqual([some, some]);
+
+    await lab.output("authnft reload alice");
+    expect(await goesOn("first", "judged")).not.toContain("judged");
+    expect(await send("second")).toEqual([some, some]);
+    expect(await addressesOf(newest.scope)).toEqual(["10.88.0.3/32"]);
+    await newest.end();
+    await lab.output("pkill -KILL -u alice python3");
+    await logOut();
   });
 
-  test("no packet slips through while rules are replaced", async () => {
+  test("while rules are replaced each packet is judged by the old ones or by the new ones, whatever the second lock", async () => {
     const versions = [
-      "add rule inet authnft egress udp dport 7010 reject\nadd rule inet authnft egress accept\n",
-      "add set inet authnft s { type inet_service; elements = { 7010 } }\nadd rule inet authnft egress udp dport @s reject\nadd rule inet authnft egress accept\n",
+      `add rule inet authnft egress udp dport 7010 reject
+${lockedTo("10.88.0.2", "10.88.0.3")}`,
+      `add set inet authnft s { type inet_service; elements = { 7010 } }
+add rule inet authnft egress udp dport @s reject
+${lockedTo("10.88.0.2", "fd88::2")}`,
     ];
     await lab.fragment("alice", versions[0] ?? "");
+    // Of the two that only one version lets pass, each packet tells which version has judged it.
     const send = `
-import socket, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-print("sending", flush=True)
-end = time.time() + 4
-while time.time() < end:
-    for port in (7009, 7010):
-        try: s.sendto(b"x", ("10.88.0.2", port))
-        except OSError: pass
-    time.sleep(0.0002)`;
-    const listen = (port: number) => lab.start(`probe listen udp ${port} --seconds 8`, { netns: "world" });
+import select, socket, time
+v4, v6 = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+def passes(s, *to):
+    try: return bool(s.sendto(b"x", to))
+    except PermissionError: return False
+count, wrong, last = 0, 0, None
+while not select.select([0], [], [], 0)[0]:
+    for said in (0 if passes(v4, "10.88.0.3", 7009) else 1, 1 if passes(v6, "fd88::2", 7009) else 0):
+        if said != last: print("version", said, flush=True)
+        last = said
+    if not passes(v4, "10.88.0.2", 7009): wrong += 1
+    if passes(v4, "10.88.0.2", 7010): wrong += 1
+    count += 1
+    time.sleep(0.0001)
+print("wrong", wrong, "of", count > 1000, flush=True)`;
+    const listen = (port: number) => lab.start(`probe listen udp ${port} --seconds 20`, { netns: "world" });
     await using allowed = listen(7009);
     await using forbidden = listen(7010);
     await Promise.all([allowed, forbidden].map((one) => one.expect(/listening/)));
     await using session = lab.sshStart("alice", `python3 -c '${send}'`);
-    await session.expect(/sending/);
-    for (let turn = 1; turn <= 12; turn++) {
+    await session.expect(/^version 0$/m);
+    const turns = 8;
+    for (let turn = 1; turn <= turns; turn++) {
       await lab.fragment("alice", versions[turn % 2] ?? "");
       await lab.output("authnft reload alice");
+      await session.expect(new RegExp(`^version ${turn % 2}$`, "m"));
     }
+    session.write("\n");
     await session.exited;
+    const [last, ...told] = session.stdout.trim().split("\n").toReversed();
+    expect(last).toBe("wrong 0 of True");
+    // No version comes back between the reloads that bring it.
+    expect(told.toReversed()).toEqual(Array.from({ length: turns + 1 }, (_, turn) => `version ${turn % 2}`));
     expect(allowed.stdout).toContain("peer");
     expect(forbidden.stdout).not.toContain("peer");
     // The same packet passes where no rule is against it.

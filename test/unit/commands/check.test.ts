@@ -171,6 +171,20 @@ test("which fragment holds for a user who has one, and what would hold without i
   );
 });
 
+test("a user whom no fragment holds for is a mistake beside the others, the name of nobody wrong usage", () => {
+  write({ "users/alice": "flush ruleset\n" });
+  const { stdout, exitCode } = check("--root", ".", "--json", "root", "etc/authnft/users/alice");
+  expect(exitCode).toBe(1);
+  expect(JSON.parse(stdout)).toMatchObject({
+    ok: false,
+    users: [{ user: "root", fragment: null, why: null, others: [] }],
+    errors: [
+      { file: "./etc/authnft/users/alice", line: 1 },
+      { file: "./etc/authnft/users/root", line: null, message: expect.stringContaining("there is none") },
+    ],
+  });
+});
+
 test.each([[["nobody-else"]], [["./none"]], [["--user", "nobody-else"]], [["/"]], [["--root", "none"]]])(
   "%j is wrong usage",
   (args) => {

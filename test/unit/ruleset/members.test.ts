@@ -4,11 +4,14 @@ import { flowLabel } from "../../../src/ruleset/flow_label.ts";
 import {
   addMember,
   closeMember,
+  FIRST,
   judgedChain,
+  KEPT_GENERATIONS,
   type Member,
   memberChain,
   memberChains,
   memberElements,
+  nextGeneration,
   ownObjectsIn,
   replaceMember,
   withOwnNames,
@@ -133,6 +136,46 @@ test("what was a member's own goes before the new comes, and nothing goes before
     `delete counter ${TABLE} session_alice_4711_hits`,
   ]);
   expect(lines.slice(11)).toEqual(addMember({ ...MEMBER, parts: OWN }).lines.slice(3));
+});
+
+test("flows of kept generations pass whole, those of this one get a label of their own", () => {
+  const labelOf = (generation: number): string => flowLabel(27711n, generation).join("|");
+  const reloads = [true, true, false, true] as const;
+  const seen = [FIRST];
+  for (const keepsFlows of reloads) seen.push(nextGeneration(seen.at(-1) ?? FIRST, { keepsFlows }));
+  expect(seen.map(({ generation, keeps }) => [generation, keeps])).toEqual([
+    [0, 0],
+    [1, 1],
+    [2, 2],
+    [3, 0],
+    [4, 1],
+  ]);
+  for (const flows of seen) {
+    const { lines } = addMember({ ...MEMBER, flows });
+    const { generation, keeps } = flows;
+    expect(lines.filter((line) => line.includes("ct label set"))).toEqual([
+      `add rule ${TABLE} session_alice_4711_judged ct direction original ct label set ${labelOf(generation)}`,
+    ]);
+    // Of this generation's flows the replies pass, and nothing else without being judged.
+    const passing = lines.filter((line) => line.includes("== "));
+    expect(passing.filter((line) => line.includes(labelOf(generation)))).toEqual(
+      passing.filter((line) => line.includes("ct direction reply")),
+    );
+    expect(passing.filter((line) => !line.includes("ct direction reply"))).toEqual(
+      [...Array(keeps).keys()].flatMap((age) =>
+        ["in", "out"].map((direction) => {
+          const label = labelOf(generation - 1 - age);
+          return `add rule ${TABLE} session_alice_4711_${direction} ct label & (${label}) == ${label} accept`;
+        }),
+      ),
+    );
+  }
+  // However often they are kept, there are some rules in front and not many.
+  let flows = FIRST;
+  for (let turn = 0; turn < 20; turn++) flows = nextGeneration(flows, { keepsFlows: true });
+  expect(flows).toEqual({ generation: 20, keeps: KEPT_GENERATIONS });
+  // A record that was changed by hand names none that never was.
+  expect(() => addMember({ ...MEMBER, flows: { generation: 1, keeps: 7 } })).not.toThrow();
 });
 
 test("chains are listed so that each can be deleted when it comes", () => {

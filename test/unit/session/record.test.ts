@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { formatRecord, hasRules, parseRecord, type SessionRecord } from "../../../src/session/record.ts";
+import {
+  formatRecord,
+  hasRules,
+  newestOf,
+  parseRecord,
+  type SessionRecord,
+} from "../../../src/session/record.ts";
 import type { ScopeUnit } from "../../../src/session/scope_unit.ts";
 
 const RECORD: SessionRecord = {
@@ -21,6 +27,8 @@ const RECORD: SessionRecord = {
   state: "open",
   lingering: "quarantine",
   generation: 0,
+  keeps: 0,
+  sequence: 0,
 };
 
 test("what is written is read", () => {
@@ -40,7 +48,7 @@ test("a login session's scope is in its user's slice", () => {
 });
 
 test("a record of an earlier release says quarantine, and no reload", () => {
-  const { lingering: _, generation: __, ...older } = RECORD;
+  const { lingering: _, generation: __, keeps: ___, sequence: ____, ...older } = RECORD;
   expect(parseRecord(JSON.stringify(older))).toEqual(RECORD);
 });
 
@@ -55,6 +63,18 @@ test.each<[SessionRecord["state"], SessionRecord["lingering"], boolean]>([
   expect(hasRules({ ...RECORD, state, lingering })).toBe(expected);
 });
 
+test("the newest session is the one that was opened last, whatever the clock said then", () => {
+  const opened = (sequence: number, opened_at: string): SessionRecord => ({ ...RECORD, sequence, opened_at });
+  const before = opened(0, "2025-11-22T01:38:00Z");
+  const between = opened(0, "2025-11-22T02:38:00Z");
+  const first = opened(1, "2025-11-23T01:38:00Z");
+  const second = opened(2, "1970-01-01T00:00:07Z");
+  expect(newestOf([second, first, before])).toBe(second);
+  expect(newestOf([first, between, before])).toBe(first);
+  expect(newestOf([between, before])).toBe(between);
+  expect(newestOf([])).toBeUndefined();
+});
+
 test("a record is one line", () => {
   const text = formatRecord({ ...RECORD, tty: "a\nb", service: "\u2028\x1b" });
   expect(text.indexOf("\n")).toBe(text.length - 1);
@@ -66,7 +86,7 @@ test("what a later release adds is passed over", () => {
 });
 
 /** Fields that records of earlier releases do not have. */
-const LATER = new Set(["lingering", "generation"]);
+const LATER = new Set(["lingering", "generation", "keeps", "sequence"]);
 
 describe("no record of ours", () => {
   test("however much of the end is missing", () => {
@@ -96,6 +116,8 @@ describe("no record of ours", () => {
     ["lingering", "for ever"],
     ["generation", -1],
     ["generation", "1"],
+    ["keeps", -1],
+    ["sequence", 1.5],
     ["scope_unit", "../../etc/passwd"],
     ["scope_unit", "authnft-alice-4711.scope/../x"],
     ["scope_unit", ""],

@@ -38,6 +38,8 @@ const RECORD: SessionRecord = {
   state: "open",
   lingering: "quarantine",
   generation: 0,
+  keeps: 0,
+  sequence: 0,
 };
 
 /** 27711 in 8 bytes, as a little-endian machine has it. */

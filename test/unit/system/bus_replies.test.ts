@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { BusError, isSignal, JobEnds, objectPath, propertyValue } from "../../../src/system/bus_replies.ts";
+import {
+  addressEntries,
+  BusError,
+  isSignal,
+  JobEnds,
+  objectPath,
+  propertyValue,
+} from "../../../src/system/bus_replies.ts";
 
 const SIGNAL = {
   destination: "org.freedesktop.systemd1",
@@ -92,5 +99,31 @@ describe("JobEnds", () => {
     const end = ends.of(JOB);
     ends.removed(body);
     expect(await result(end)).toBe("waiting");
+  });
+});
+
+describe("a list of addresses", () => {
+  const V4 = [2, new Uint8Array([192, 0, 2, 0]), 24];
+  const V6 = [10, new Uint8Array(16), 0];
+  const of = (value: unknown) => () => addressEntries([{ value }], "IPAddressDeny");
+
+  test("is taken as it is", () => {
+    expect<unknown>(of([])()).toEqual([]);
+    expect<unknown>(of([V4, V6])()).toEqual([V4, V6]);
+  });
+
+  test.each<unknown>([
+    "any",
+    [V4, null],
+    [[2, [192, 0, 2, 0], 24]],
+    [[3, new Uint8Array(4), 24]],
+    [[2, new Uint8Array(16), 24]],
+    [[10, new Uint8Array(4), 24]],
+    [[2, new Uint8Array(4), 33]],
+    [[2, new Uint8Array(4), -1]],
+    [[2, new Uint8Array(4), 1.5]],
+    [[2, new Uint8Array(4)]],
+  ])("is not believed: %j", (value) => {
+    expect(of(value)).toThrow("the answer about IPAddressDeny is no list of addresses");
   });
 });

@@ -152,41 +152,7 @@ function isSame(one: Subject, other: Subject): boolean {
 async function verifyOne(subject: Subject, networks: Networks, tools: Tools, budget: Budget): Promise<Row[]> {
   await using held = new AsyncDisposableStack();
   await loadModel(subject, networks);
-  const cgroup = subject.below ? held.use(new ThrowAwayCgroup(subject.cgroup)).path : subject.cgroup;
-  const twinCgroup = placeOfTwin(subject, held);
-  const enter = async ({ network }: Side, place: string): Promise<Hand> =>
-    held.use(await Hand.start(tools.probe, { network, cgroup: place, user: subject.user }));
-  const stageIn = async (side: Side): Promise<Stage> => {
-    const starting = [
-      enter(side, cgroup),
-      // What else the user has may end at any time.
-      twinCgroup === undefined ? undefined : enter(side, twinCgroup).catch(() => undefined),
-    ] as const;
-    // All have come or failed before anything is taken down again.
-    await Promise.allSettled(starting);
-    const [member, twin] = await Promise.all(starting);
-    const { outside } = side;
-    const { outsideCgroup } = networks;
-    return {
-      member,
-      twin,
-      outside,
-      outsideCgroup,
-      orphans: undefined,
-      silence: SILENCE,
-      uid: subject.user.uid,
-    };
-  };
-  const starting = [stageIn(networks.live), stageIn(networks.model)] as const;
-  await Promise.allSettled(starting);
-  const [live, model] = await Promise.all(starting);
-  const { free } = networks;
-  const stages: Stages = {
-    live: { ...live, orphans: await makeOrphans(subject, networks, networks.live, tools, held) },
-    model: { ...model, orphans: await makeOrphans(subject, networks, networks.model, tools, held) },
-    // To share and to outlive is nothing that a policy would have to allow.
-    control: { ...model, member: free, twin: free, orphans: await socketsOf(free, held) },
-  };
+  const stages = await setStages(subject, networks, tools, held);
   const attempts = attemptsOn(subject);
   const rows = await tryEach(attempts, subject, stages, budget);
   // What is not as it should be is tried again, and more patiently: a busy machine must not be able to make a leak.
@@ -219,12 +185,56 @@ async function verifyOne(subject: Subject, networks: Networks, tools: Tools, bud
     }
   }
   const [inForce, loaded] = await Promise.all(
-    [live, model].map(async ({ outside }) => chainsOf(await outside.do("list", { table: TABLE }))),
+    [networks.live, networks.model].map(async ({ outside }) =>
+      chainsOf(await outside.do("list", { table: TABLE })),
+    ),
   );
   const names = subject.cgroup === SLICE ? Object.keys(BASE_CHAINS) : chainsOfSubject(subject);
   if (names.length > 0 && inForce !== undefined && loaded !== undefined)
     judged.push(compareChains("the rules in force", names, loaded, inForce));
   return [...judged, compareDispatch(subject)];
+}
+
+/** Has the processes and sockets made that attempts on a subject are made with. They are gone when what holds them is. */
+async function setStages(
+  subject: Subject,
+  networks: Networks,
+  tools: Tools,
+  held: AsyncDisposableStack,
+): Promise<Stages> {
+  const { outsideCgroup, free } = networks;
+  const { user, below } = subject;
+  const cgroup = below ? held.use(new ThrowAwayCgroup(subject.cgroup)).path : subject.cgroup;
+  const twinCgroup = placeOfTwin(subject, held);
+  const enter = async ({ network }: Side, place: string): Promise<Hand> =>
+    held.use(await Hand.start(tools.probe, { network, cgroup: place, user }));
+  const starting = [networks.live, networks.model].flatMap((side) => [
+    enter(side, cgroup),
+    // What else the user has may end at any time.
+    twinCgroup === undefined ? undefined : enter(side, twinCgroup).catch(() => undefined),
+  ]);
+  // All have come or failed before anything is taken down again.
+  await Promise.allSettled(starting);
+  const [live, liveTwin, model, modelTwin] = await Promise.all(starting);
+  if (live === undefined || model === undefined) throw new Error(`Nobody has entered ${cgroup}.`);
+  const stageIn = async (side: Side, member: Hand, twin: Hand | undefined): Promise<Stage> => ({
+    member,
+    twin,
+    orphans: await makeOrphans(subject, networks, side, tools, held),
+    outside: side.outside,
+    outsideCgroup,
+    silence: SILENCE,
+    uid: user.uid,
+  });
+  // One after the other: both would have the same cgroup.
+  const inLive = await stageIn(networks.live, live, liveTwin);
+  const inModel = await stageIn(networks.model, model, modelTwin);
+  return {
+    live: inLive,
+    model: inModel,
+    // To share and to outlive is nothing that a policy would have to allow.
+    control: { ...inModel, member: free, twin: free, orphans: await socketsOf(free, held) },
+  };
 }
 
 /** What is tried on a subject. */

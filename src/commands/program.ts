@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { version } from "../../package.json" with { type: "json" };
 
 /** Where the program writes, as far as it matters how. */
@@ -31,6 +31,17 @@ Examples:
   journalctl -t pam_authnft      what happened to sessions, and why one was refused
 
 See pam_authnft(8) for the PAM line and its arguments, and authnft-fragment(5) for what a policy may say.`;
+
+/** How long `verify` tries unless it is told, in seconds: some hundred sessions take no longer. */
+const VERIFY_SECONDS = 120;
+
+/** A number of seconds, a day at most. */
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!/^[1-9][0-9]{0,4}$/.test(text) || seconds > 86_400)
+    throw new InvalidArgumentError("It is to be a whole number of seconds, from 1 to 86400.");
+  return seconds;
+}
 
 /**
  * Runs an administrator's verb.
@@ -229,6 +240,12 @@ Example:
     .argument("[session|user]", "a session's scope, or a user with all of theirs; everything when left out")
     .description("Try to get past the policies of live sessions, and say what got through.")
     .option("--json", "print the table as JSON")
+    .option(
+      "--seconds <number>",
+      "stop trying after this long; what was not tried is said to be untried",
+      parseSeconds,
+      VERIFY_SECONDS,
+    )
     .addHelpText(
       "after",
       `
@@ -244,16 +261,17 @@ process of no session: authnft verify authnft.slice.
   unknown    it could not be found out
   lost       the policy lets it through, but it did not get through
   outside    belongs to another, whose freedom it has
-  untried    this host does not have what it takes
+  untried    it could not be tried here, or there was no time
 
 Examples:
   sudo authnft verify
   sudo authnft verify alice
   sudo authnft verify authnft-alice-4711.scope --json | jq '.findings[].rows[] | select(.verdict != "ok")'`,
     )
-    .action(async (name: string | undefined, options: { json?: true }) => {
+    .action(async (name: string | undefined, options: { json?: true; seconds: number }) => {
       code = await (await import("./verify.ts")).runVerify(name, {
         json: options.json === true,
+        seconds: options.seconds,
         ...terminal,
       });
     });

@@ -18,7 +18,7 @@ const SOON = 1000;
  */
 export async function runVerify(
   name: string | undefined,
-  options: Terminal & { readonly json: boolean },
+  options: Terminal & { readonly json: boolean; readonly seconds: number },
 ): Promise<number> {
   if (process.geteuid?.() !== 0) {
     console.error("Cannot verify sessions: only root can enter them; run it with sudo.");
@@ -53,7 +53,12 @@ export async function runVerify(
       probe: [...ownCommand(), "verify-probe"],
       progress,
       signal: stopping.signal,
+      seconds: options.seconds,
     });
+    if (performance.now() - began > options.seconds * 1000)
+      console.error(
+        `After ${options.seconds} s there was no time for the rest, which is untried; give it more with --seconds.`,
+      );
     return print(findings, options);
   } catch (error) {
     console.error(

@@ -20,6 +20,10 @@ export type Stage = {
   readonly silence: number;
   /** The user whom the attempt is made as. */
   readonly uid: number;
+  /** The same user's, where another policy of theirs holds; `undefined` where there is none. */
+  readonly twin: Hand | undefined;
+  /** Sockets that outlived the scope that they were made in, and the process that has them; `undefined` where none were made. */
+  readonly orphans: Readonly<Record<"TCP" | "UDP", { readonly hand: Hand; readonly fd: number }>> | undefined;
 };
 
 /** Something that is tried. */

@@ -3,11 +3,12 @@
 // What is tried on a session, as data. Each attempt makes its own sockets, and leaves none.
 
 import type { Attempt, Outcome, Stage } from "./attempt.ts";
+import { bytesOf } from "./destinations.ts";
 import { Failure, type Hand } from "./hand.ts";
 import type { Answer, Option, Target } from "./operation.ts";
 
 const AF_UNIX = 1;
-const AF_INET = 2;
+export const AF_INET = 2;
 const AF_INET6 = 10;
 const AF_PACKET = 17;
 const SOCK_STREAM = 1;
@@ -40,14 +41,14 @@ type Protocol = { readonly name: string; readonly type: number; readonly number:
 const TCP: Protocol = { name: "TCP", type: SOCK_STREAM, number: 0 };
 const MPTCP: Protocol = { name: "MPTCP", type: SOCK_STREAM, number: IPPROTO_MPTCP };
 const SCTP: Protocol = { name: "SCTP", type: SOCK_STREAM, number: IPPROTO_SCTP };
-const UDP: Protocol = { name: "UDP", type: SOCK_DGRAM, number: 0 };
+export const UDP: Protocol = { name: "UDP", type: SOCK_DGRAM, number: 0 };
 const UDPLITE: Protocol = { name: "UDP-Lite", type: SOCK_DGRAM, number: IPPROTO_UDPLITE };
 
 /** The two ends of an attempt: addresses, and the families of the sockets that use them. */
 type Ends = { readonly name: string; readonly member: End; readonly outside: End };
 type End = { readonly family: number; readonly own: string; readonly peer: string };
 
-const FOUR: End = { family: AF_INET, own: "127.0.0.1", peer: "127.0.0.1" };
+export const FOUR: End = { family: AF_INET, own: "127.0.0.1", peer: "127.0.0.1" };
 const SIX: End = { family: AF_INET6, own: "::1", peer: "::1" };
 const IPV4: Ends = { name: "IPv4", member: FOUR, outside: FOUR };
 const IPV6: Ends = { name: "IPv6", member: SIX, outside: SIX };
@@ -58,7 +59,7 @@ const MAPPED: Ends = {
 };
 
 /** Sockets of an attempt that are closed when it is over. */
-class Sockets implements AsyncDisposable {
+export class Sockets implements AsyncDisposable {
   readonly #open: [hand: Hand, fd: number][] = [];
 
   async make(hand: Hand, family: number, protocol: Protocol, ...options: Option[]): Promise<number> {
@@ -80,7 +81,7 @@ class Sockets implements AsyncDisposable {
 const PASSES: Outcome = { passed: true, how: "" };
 
 /** A word that one side sends and the other looks for. Nobody can guess it, so that nobody can bring about what is looked for. */
-function word(): string {
+export function word(): string {
   return crypto.randomUUID();
 }
 
@@ -95,7 +96,7 @@ async function wait(stage: Stage, look: () => Promise<Outcome | undefined>): Pro
   }
 }
 
-function nothing(how: string): Outcome {
+export function nothing(how: string): Outcome {
   return { passed: false, how };
 }
 
@@ -104,7 +105,7 @@ function errorOf(answer: Answer): string | undefined {
 }
 
 /** Waits for a word, or what else is expected, on a socket. `sender` is asked for an error meanwhile. */
-async function hear(
+export async function hear(
   stage: Stage,
   expected: string | ((heard: string) => boolean),
   at: readonly [hand: Hand, fd: number],
@@ -129,7 +130,7 @@ async function hear(
 }
 
 /** A connection, or a datagram, from one process to another. */
-async function reach(
+export async function reach(
   stage: Stage,
   protocol: Protocol,
   from: readonly [hand: Hand, end: End],
@@ -287,20 +288,31 @@ export function elsewhere(protocol: "TCP" | "UDP", ip: string, port: number): At
  * receiver that does not answer sends nothing there.
  */
 export function fromElsewhere(ip: string): Attempt {
+  const { name, member } = ip.includes(":") ? IPV6 : IPV4;
   return {
-    name: `UDP, IPv4, in from ${ip}`,
+    name: `UDP, ${name}, in from ${ip}`,
     judged: "in",
     async run(stage) {
       await using sockets = new Sockets();
-      const receiver = await sockets.make(stage.member, AF_INET, UDP);
-      const port = await stage.member.do("bind", { fd: receiver, to: { ip: "127.0.0.1", port: 0 } });
+      const receiver = await sockets.make(stage.member, member.family, UDP);
+      const port = await stage.member.do("bind", { fd: receiver, to: { ip: member.own, port: 0 } });
       const text = word();
-      const udp = [...pair(UNNAMED_PORT), ...pair(port), ...pair(8 + text.length), ...pair(0)];
-      return await inject(
-        stage,
-        sockets,
-        { protocol: 17, from: ip, payload: [...udp, ...Buffer.from(text)] },
-        () => hear(stage, text, [stage.member, receiver]),
+      const udp = [
+        ...pair(UNNAMED_PORT),
+        ...pair(port),
+        ...pair(8 + text.length),
+        0,
+        0,
+        ...Buffer.from(text),
+      ];
+      const from = bytesOf(ip);
+      udp.splice(
+        6,
+        2,
+        ...pair(checksum([...from, ...bytesOf(member.own), 0, 17, ...pair(udp.length), ...udp])),
+      );
+      return await inject(stage, sockets, { protocol: 17, from, payload: udp }, () =>
+        hear(stage, text, [stage.member, receiver]),
       );
     },
   };
@@ -322,7 +334,7 @@ const STRAY_SEGMENT: Attempt = {
     const segment = [...pair(UNNAMED_PORT), ...pair(port), ...acknowledgement, 0, 0, 0, 0];
     const sum = checksum([127, 71, 35, 1, 127, 0, 0, 1, 0, 6, 0, segment.length, ...segment]);
     segment.splice(16, 2, ...pair(sum));
-    return await inject(stage, sockets, { protocol: 6, from, payload: segment }, () =>
+    return await inject(stage, sockets, { protocol: 6, from: bytesOf(from), payload: segment }, () =>
       wait(stage, async () => {
         const seen = await stage.outside.try("receive", { fd: watch });
         if ("error" in seen) return undefined;
@@ -335,38 +347,28 @@ const STRAY_SEGMENT: Attempt = {
 /** A port that no service is known to have. */
 const UNNAMED_PORT = 47_011;
 
-type Forged = { readonly protocol: number; readonly from: string; readonly payload: readonly number[] };
+type Forged = {
+  readonly protocol: number;
+  readonly from: readonly number[];
+  readonly payload: readonly number[];
+};
 
-/** Sends a packet with an address of our choice to 127.0.0.1. */
+/** Sends a packet with an address of our choice to the loopback's own of the same family. */
 async function inject(
   stage: Stage,
   sockets: Sockets,
   { protocol, from, payload }: Forged,
   arrived: () => Promise<Outcome>,
 ): Promise<Outcome> {
-  // IPPROTO_RAW: with a header of ours, in which the kernel fills in length and checksum.
-  const raw = await sockets.make(stage.outside, AF_INET, { name: "raw", type: SOCK_RAW, number: 255 });
-  const header = [
-    0x45,
-    0,
-    0,
-    0,
-    0,
-    0,
-    0,
-    0,
-    64,
-    protocol,
-    0,
-    0,
-    ...from.split(".").map(Number),
-    127,
-    0,
-    0,
-    1,
-  ];
+  const { family, own } = from.length === 4 ? FOUR : SIX;
+  // IPPROTO_RAW: with a header of ours. That of IPv4 gets its length and checksum from the kernel.
+  const raw = await sockets.make(stage.outside, family, { name: "raw", type: SOCK_RAW, number: 255 });
+  const header =
+    family === AF_INET
+      ? [0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, ...from, ...bytesOf(own)]
+      : [0x60, 0, 0, 0, ...pair(payload.length), protocol, 64, ...from, ...bytesOf(own)];
   const data = Buffer.from([...header, ...payload]).toString("latin1");
-  await stage.outside.do("send", { fd: raw, data, to: { ip: "127.0.0.1", port: 0 } });
+  await stage.outside.do("send", { fd: raw, data, to: { ip: own, port: 0 } });
   return await arrived();
 }
 
@@ -465,23 +467,27 @@ async function handOver(
 
 /** A socket that one process made and another uses. */
 function passedOn(
-  name: string,
+  protocol: Protocol,
+  how: string,
   attempt: Pick<Attempt, "judged" | "law">,
   maker: "member" | "outside",
 ): Attempt {
   return {
-    name,
+    name: `${protocol.name}, by a socket made ${how}`,
     ...attempt,
     async run(stage) {
       await using sockets = new Sockets();
       const user = maker === "member" ? "outside" : "member";
-      const receiver = await sockets.make(stage.outside, AF_INET, UDP);
+      const receiver = await sockets.make(stage.outside, AF_INET, protocol);
       const port = await stage.outside.do("bind", { fd: receiver, to: { ip: "127.0.0.1", port: 0 } });
-      const made = await sockets.make(stage[maker], AF_INET, UDP);
+      const made = await sockets.make(stage[maker], AF_INET, protocol);
       const ends = await handOver(stage, sockets);
       await stage[maker].do("give", { over: ends[maker], fd: made });
       const fd = sockets.keep(stage[user], await stage[user].do("take", { over: ends[user] }));
-      return await post(stage, [stage[user], fd, { ip: "127.0.0.1", port }], [stage.outside, receiver]);
+      const to = { ip: "127.0.0.1", port };
+      return protocol.type === SOCK_STREAM
+        ? await join(stage, sockets, [stage[user], fd, to], [stage.outside, receiver])
+        : await post(stage, [stage[user], fd, to], [stage.outside, receiver]);
     },
   };
 }
@@ -504,48 +510,40 @@ function portTaken(protocol: Protocol): Attempt {
   };
 }
 
-/** Sends a datagram without our program, which may not be to be had where it is run. */
-const DATAGRAM = 'printf %s "$1" >"/dev/udp/127.0.0.1/$2"';
+/** How many senders or callers a shared port has: that the kernel gives none of them to a listener is one case in 2^16. */
+const CALLERS = 16;
 
-/** A process that the member's process starts in some way sends a datagram. */
-async function byProcess(
-  stage: Stage,
-  start: readonly string[],
-  options: { readonly before?: string; readonly env?: Readonly<Record<string, string>> } = {},
-): Promise<Outcome> {
-  await using sockets = new Sockets();
-  const receiver = await sockets.make(stage.outside, AF_INET, UDP);
-  const port = await stage.outside.do("bind", { fd: receiver, to: { ip: "127.0.0.1", port: 0 } });
-  const text = word();
-  const script = `${options.before ?? ":"}; ${DATAGRAM}`;
-  const { code, said } = await stage.member.do("run", {
-    argv: [...start, "bash", "-c", script, "bash", text, String(port)],
-    env: options.env ?? {},
-  });
-  const heard = await hear(stage, text, [stage.outside, receiver]);
-  if (heard.passed === true || code === 0) return heard;
-  // What bash says is an answer of the network; that the process could not be started is none.
-  return said.startsWith("bash: ") ? nothing(lastWords(said)) : { passed: "untried", how: lastWords(said) };
-}
-
-/** What a tool complained of, without saying of what. */
-function lastWords(said: string): string {
-  return /[^:\n]*$/.exec(said)?.[0].trim() ?? "";
-}
-
-/** A member's process that moves itself elsewhere. */
-function moveAway(name: string, cgroup: (stage: Stage) => string): Attempt {
+/** A member shares a port with another session of the same user: what the kernel deals to it is judged as its own. */
+export function sharedPort(protocol: "TCP" | "UDP"): Attempt {
+  const kind = protocol === "TCP" ? TCP : UDP;
   return {
-    name,
-    judged: undefined,
-    law: "nothing",
+    name: `${protocol}, IPv4, in on a port of another session of the user's by SO_REUSEPORT`,
+    judged: "in",
     async run(stage) {
-      // By a process of its own: were it to succeed, the others would be tried from the wrong place.
-      const procs = `/sys/fs/cgroup/${cgroup(stage)}/cgroup.procs`;
-      const { code, said } = await stage.member.do("run", {
-        argv: ["bash", "-c", 'echo 0 >"$1"', "bash", procs],
+      const { twin, member, outside } = stage;
+      if (twin === undefined) return { passed: "untried", how: "there is none" };
+      await using sockets = new Sockets();
+      const theirs = await sockets.make(twin, AF_INET, kind, REUSE_PORT);
+      const port = await twin.do("bind", { fd: theirs, to: { ip: "127.0.0.1", port: 0 } });
+      const own = await sockets.make(member, AF_INET, kind, REUSE_PORT);
+      const to = { ip: "127.0.0.1", port };
+      await member.do("bind", { fd: own, to });
+      if (kind === TCP) {
+        await twin.do("listen", { fd: theirs });
+        await member.do("listen", { fd: own });
+      }
+      const data = word();
+      for (let caller = 0; caller < CALLERS; caller++) {
+        const fd = await sockets.make(outside, AF_INET, kind);
+        await (kind === TCP ? outside.try("connect", { fd, to }) : outside.try("send", { fd, data, to }));
+      }
+      if (kind === UDP) return await hear(stage, data, [member, own]);
+      return await wait(stage, async () => {
+        const accepted = await member.try("accept", { fd: own });
+        if ("error" in accepted) return undefined;
+        sockets.keep(member, accepted.value);
+        return PASSES;
       });
-      return code === 0 ? { passed: true, how: "the process moved" } : nothing(lastWords(said));
     },
   };
 }
@@ -587,61 +585,23 @@ export const ATTEMPTS: readonly Attempt[] = [
     await stage.outside.do("send", { fd: before, data: word(), to: at });
     await stage.outside.do("send", { fd: peer, data: word(), to: own });
   }),
-  passedOn("UDP, by a socket made outside and passed in", { judged: undefined, law: "maker" }, "outside"),
-  passedOn("UDP, by a socket made in the session and passed out", { judged: "out" }, "member"),
+  ...[UDP, TCP].flatMap((protocol) => [
+    passedOn(protocol, "outside and passed in", { judged: undefined, law: "maker" }, "outside"),
+    passedOn(protocol, "in the session and passed out", { judged: "out" }, "member"),
+  ]),
   portTaken(TCP),
   portTaken(UDP),
-  {
-    name: "UDP, by a process that forked twice and began a session of its own",
-    judged: "out",
-    run: (stage) => byProcess(stage, ["setsid", "--fork", "--wait"]),
-    model: (stage) => reach(stage, UDP, [stage.member, FOUR], [stage.outside, FOUR]),
-  },
-  {
-    name: "UDP, from a network of the user's own making",
-    judged: undefined,
-    law: "nothing",
-    run: (stage) =>
-      byProcess(stage, ["unshare", "--user", "--map-root-user", "--net"], { before: "ip link set lo up" }),
-  },
-  moveAway("move to a cgroup outside", ({ outsideCgroup }) => outsideCgroup),
-  moveAway(
-    "move to the user's own service manager",
-    ({ uid }) => `user.slice/user-${uid}.slice/user@${uid}.service/app.slice`,
-  ),
 ];
 
-/** What is tried besides where what a user runs outside of sessions is meant, and the user's service manager runs. */
-export const BY_MANAGER: readonly Attempt[] = [
-  byManager("UDP, by a service of the user's manager (systemd-run --user)", "--wait", "--collect", "--pipe"),
-  byManager("UDP, by a process that the user's manager took over (systemd-run --user --scope)", "--scope"),
-];
-
-function byManager(name: string, ...how: readonly string[]): Attempt {
-  return {
-    name,
-    judged: "out",
-    run: (stage) =>
-      byProcess(stage, ["systemd-run", "--user", "--quiet", ...how, "--"], {
-        env: { XDG_RUNTIME_DIR: `/run/user/${stage.uid}` },
-      }),
-    // The manager is in the host's network.
-    model: (stage) => reach(stage, UDP, [stage.member, FOUR], [stage.outside, FOUR]),
-  };
-}
-
-/** A socket that outlived the scope that it was made in, and the process that has it. */
-export type Orphan = { readonly hand: Hand; readonly fd: number };
-
-/** What a socket of a scope that is gone can do. */
-export function orphaned(protocol: "TCP" | "UDP", orphan: (stage: Stage) => Orphan): Attempt {
+/** What a socket of a scope that is gone can do: nothing, or what whatever the scope was in may do. */
+export function orphaned(protocol: "TCP" | "UDP", attempt: Pick<Attempt, "judged" | "law">): Attempt {
   return {
     name: `${protocol}, by a socket of a scope that is gone`,
-    judged: undefined,
-    law: "nothing",
+    ...attempt,
     async run(stage) {
+      if (stage.orphans === undefined) return { passed: "untried", how: "there is none" };
       await using sockets = new Sockets();
-      const { hand, fd } = orphan(stage);
+      const { hand, fd } = stage.orphans[protocol];
       const kind = protocol === "TCP" ? TCP : UDP;
       const receiver = await sockets.make(stage.outside, AF_INET, kind);
       const port = await stage.outside.do("bind", { fd: receiver, to: { ip: "127.0.0.1", port: 0 } });
@@ -653,10 +613,21 @@ export function orphaned(protocol: "TCP" | "UDP", orphan: (stage: Stage) => Orph
   };
 }
 
-/** Runs an attempt. What the kernel does not have, or the host forbids, cannot be tried. */
-export async function attempt(act: (stage: Stage) => Promise<Outcome>, stage: Stage): Promise<Outcome> {
+/** Something that is not tried, and why. */
+export function leftOut(name: string, why: string): Attempt {
+  return { name, judged: undefined, law: "nothing", run: async () => ({ passed: "untried", how: why }) };
+}
+
+/**
+ * Runs an attempt. What the kernel does not have, or the host forbids, cannot be tried; nor what takes longer than there is time.
+ */
+export async function attempt(
+  act: (stage: Stage) => Promise<Outcome>,
+  stage: Stage,
+  timeout: Promise<Outcome>,
+): Promise<Outcome> {
   try {
-    return await act(stage);
+    return await Promise.race([act(stage), timeout]);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return { passed: "untried", how: `${error.op}: ${error.code}` };

@@ -126,6 +126,19 @@ function closedDefault(): Subject {
   };
 }
 
+/** Where another policy of the user's holds: in another session of theirs, or below their slice; `undefined` without one. */
+export function cgroupOfTwin({ user, cgroup }: Subject): { cgroup: string; below: boolean } | undefined {
+  const session = readRecords().find(
+    ({ uid, cg_path, cg_id }) =>
+      uid === user.uid && cg_path !== cgroup && cgroupId(cg_path) === BigInt(cg_id),
+  );
+  if (session !== undefined) return { cgroup: session.cg_path, below: false };
+  const slice = userSlice(user.uid);
+  return cgroup === slice || cgroup === SLICE || cgroupId(slice) === undefined
+    ? undefined
+    : { cgroup: slice, below: true };
+}
+
 /** The chains of a subject's own. */
 export function chainsOfSubject({ name }: Subject): string[] {
   return name === undefined ? [] : memberChains(name);

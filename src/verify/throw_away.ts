@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
-import { CGROUP_ROOT } from "../system/cgroup.ts";
+import { CGROUP_ROOT, killCgroup } from "../system/cgroup.ts";
 
 const NAME = /^authnft-verify-([0-9]+)(-[a-z]+)?$/;
 
-/** A process that was killed is still there for a moment; then its cgroup can go. Milliseconds. */
+/** A process that was killed is still there for a moment, and what it had started for longer. Milliseconds. */
 const PATIENCE = 2000;
 
 /** A cgroup of ours for as long as it is held (`await using`); no unit of systemd's. */
@@ -19,17 +19,24 @@ export class ThrowAwayCgroup implements AsyncDisposable {
     mkdirSync(`${CGROUP_ROOT}/${this.path}`);
   }
 
-  /** Removes it, when no process is in it any more. @throws {Error} of node:fs, `EBUSY` when one stays */
+  /** Removes it, when no process is in it any more; one that stays is killed. @throws {Error} of node:fs, `EBUSY` when even so */
   async [Symbol.asyncDispose](): Promise<void> {
-    const end = performance.now() + PATIENCE;
-    while (existsSync(`${CGROUP_ROOT}/${this.path}`)) {
+    if (await this.#isRemoved(PATIENCE)) return;
+    // What a probing process had started takes away what it made, if it is let.
+    killCgroup(this.path);
+    if (!(await this.#isRemoved(PATIENCE))) rmdirSync(`${CGROUP_ROOT}/${this.path}`);
+  }
+
+  async #isRemoved(patience: number): Promise<boolean> {
+    for (const end = performance.now() + patience; performance.now() < end; await Bun.sleep(5)) {
       try {
         rmdirSync(`${CGROUP_ROOT}/${this.path}`);
-      } catch (error) {
-        if (performance.now() > end) throw error;
-        await Bun.sleep(5);
+        return true;
+      } catch {
+        if (!existsSync(`${CGROUP_ROOT}/${this.path}`)) return true;
       }
     }
+    return false;
   }
 }
 

@@ -4,20 +4,13 @@ import type { Direction } from "../ruleset/members.ts";
 import { BASE_CHAINS, baseTable, TABLE } from "../ruleset/table.ts";
 import { SLICE } from "../session/scope_unit.ts";
 import type { User } from "../system/users.ts";
-import type { Attempt, Stage } from "./attempt.ts";
-import {
-  ATTEMPTS,
-  attempt,
-  BY_MANAGER,
-  elsewhere,
-  fromElsewhere,
-  type Orphan,
-  orphaned,
-} from "./attempts.ts";
-import { destinations } from "./destinations.ts";
+import type { Attempt, Outcome, Stage } from "./attempt.ts";
+import { ATTEMPTS, attempt, elsewhere, fromElsewhere, leftOut, orphaned, sharedPort } from "./attempts.ts";
+import { addresses6, destinations } from "./destinations.ts";
+import { BY_MANAGER, BY_PROCESS, NO_MANAGER } from "./detours.ts";
 import { compareDispatch, ownElement } from "./dispatch.ts";
 import { Hand } from "./hand.ts";
-import { chainsOfSubject, NOBODY, refresh, type Subject } from "./targets.ts";
+import { cgroupOfTwin, chainsOfSubject, NOBODY, refresh, type Subject } from "./targets.ts";
 import { ThrowAwayCgroup } from "./throw_away.ts";
 import { chainsOf, compareChains, isBad, judge, type Row, remembers, type Trial } from "./verdict.ts";
 
@@ -38,7 +31,32 @@ export type Tools = {
   readonly progress: (title: string) => void;
   /** Stops everything when it fires. */
   readonly signal: AbortSignal;
+  /** How long all of it may take, in seconds; what is not tried by then is not tried. */
+  readonly seconds: number;
 };
+
+/** The time that all of it has. */
+class Budget implements Disposable {
+  readonly #timer: ReturnType<typeof setTimeout>;
+  /** What becomes of attempts that the time was too short for. */
+  readonly over: Promise<Outcome>;
+  isOver = false;
+
+  constructor(seconds: number) {
+    const { promise, resolve } = Promise.withResolvers<Outcome>();
+    this.over = promise;
+    this.#timer = setTimeout(() => {
+      this.isOver = true;
+      resolve(TOO_LATE);
+    }, seconds * 1000);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+const TOO_LATE: Outcome = { passed: "untried", how: "there was no time left, see --seconds" };
 
 /** The two networks that everything is tried in: the host's, and a private one with the rules as they were loaded. */
 type Networks = {
@@ -56,6 +74,7 @@ type Side = { readonly outside: Hand; readonly network: number | undefined };
  * @throws {Error} when the trying itself does not work
  */
 export async function verify(subjects: readonly Subject[], tools: Tools): Promise<Finding[]> {
+  using budget = new Budget(tools.seconds);
   await using held = new AsyncDisposableStack();
   const outsideCgroup = held.use(new ThrowAwayCgroup("")).path;
   const start = async (network: number | "new" | undefined, user?: User): Promise<Hand> =>
@@ -78,12 +97,9 @@ export async function verify(subjects: readonly Subject[], tools: Tools): Promis
   try {
     for (const subject of subjects) {
       tools.signal.throwIfAborted();
-      tools.progress(subject.title);
-      findings.push({
-        subject: subject.title,
-        cgroup: subject.cgroup,
-        rows: await verifyPatiently(subject, networks, tools),
-      });
+      if (!budget.isOver) tools.progress(subject.title);
+      const rows = budget.isOver ? [tooLate] : await verifyPatiently(subject, networks, tools, budget);
+      findings.push({ subject: subject.title, cgroup: subject.cgroup, rows });
     }
   } catch (error) {
     tools.signal.throwIfAborted();
@@ -93,21 +109,35 @@ export async function verify(subjects: readonly Subject[], tools: Tools): Promis
 }
 
 /** Sessions begin, end and get other rules while they are looked at. */
-async function verifyPatiently(subject: Subject, networks: Networks, tools: Tools): Promise<Row[]> {
+async function verifyPatiently(
+  subject: Subject,
+  networks: Networks,
+  tools: Tools,
+  budget: Budget,
+): Promise<Row[]> {
   let current = subject;
   for (let round = 1; ; round++) {
-    const rows = await verifyOne(current, networks, tools).catch((error: Error): Row[] => [unknown(error)]);
+    const rows = await verifyOne(current, networks, tools, budget).catch((error: Error): Row[] => [
+      unknown(error),
+    ]);
     tools.signal.throwIfAborted();
     if (!rows.some(isBad)) return rows;
     const now = refresh(current);
     if (now === undefined) return [over];
-    if (round === ROUNDS || isSame(current, now)) return rows;
+    if (round === ROUNDS || budget.isOver || isSame(current, now)) return rows;
     current = now;
   }
 }
 
 /** How often a subject is tried whose rules change meanwhile. */
 const ROUNDS = 3;
+
+const tooLate: Row = {
+  tried: "everything",
+  expected: "",
+  seen: `untried (${TOO_LATE.how})`,
+  verdict: "untried",
+};
 
 const over: Row = { tried: "everything", expected: "", seen: "it ended meanwhile", verdict: "untried" };
 
@@ -119,57 +149,153 @@ function isSame(one: Subject, other: Subject): boolean {
   return one.name === other.name && one.lines.join("\n") === other.lines.join("\n");
 }
 
-async function verifyOne(subject: Subject, networks: Networks, tools: Tools): Promise<Row[]> {
+async function verifyOne(subject: Subject, networks: Networks, tools: Tools, budget: Budget): Promise<Row[]> {
   await using held = new AsyncDisposableStack();
   await loadModel(subject, networks);
-  const cgroup = subject.below ? held.use(new ThrowAwayCgroup(subject.cgroup)).path : subject.cgroup;
-  const stageIn = async ({ outside, network }: Side): Promise<Stage> => ({
-    member: held.use(await Hand.start(tools.probe, { network, cgroup, user: subject.user })),
-    outside,
-    outsideCgroup: networks.outsideCgroup,
-    silence: SILENCE,
-    uid: subject.user.uid,
+  const stages = await setStages(subject, networks, tools, held);
+  const attempts = attemptsOn(subject);
+  const rows = await tryEach(attempts, subject, stages, budget);
+  // What is not as it should be is tried again, and more patiently: a busy machine must not be able to make a leak.
+  const bad = attempts.filter((_, index) => {
+    const row = rows[index];
+    return row === undefined || isBad(row) || row.verdict === "lost";
   });
-  const starting = [stageIn(networks.live), stageIn(networks.model)] as const;
-  // Both have come or failed before anything is taken down again.
-  await Promise.allSettled(starting);
-  const [live, model] = await Promise.all(starting);
-  const stages = { live, model, control: { ...model, member: networks.free } };
-  const named = destinations(subject.lines);
-  const attempts = [
-    ...ATTEMPTS,
-    ...named.flatMap(({ ip, port }) => [elsewhere("TCP", ip, port), elsewhere("UDP", ip, port)]),
-    ...new Set(named.map(({ ip }) => ip)).values().map(fromElsewhere),
-    ...(subject.managed ? BY_MANAGER : []),
-    ...(subject.cgroup === SLICE ? await makeOrphans(stages, tools, held) : []),
-  ];
-  const rows = await tryEach(attempts, subject, stages);
-  // What is bad is tried again, and more patiently: a busy machine must not be able to make a leak.
-  const bad = attempts.filter((_, index) => rows[index] === undefined || isBad(rows[index]));
-  const again = await tryEach(bad, subject, {
+  const patient: Stages = {
     ...stages,
-    live: { ...live, silence: LONG_SILENCE },
-    model: { ...model, silence: LONG_SILENCE },
+    live: { ...stages.live, silence: LONG_SILENCE },
+    model: { ...stages.model, silence: LONG_SILENCE },
+  };
+  // A leak that there was no time to look at again remains one.
+  const again = budget.isOver ? [] : await tryEach(bad, subject, patient, budget);
+  const judged = attempts.flatMap((each, index) => {
+    const second = again[bad.indexOf(each)];
+    return second !== undefined && !budget.isOver ? second : (rows[index] ?? second ?? []);
   });
-  const judged = attempts.flatMap((each, index) => again[bad.indexOf(each)] ?? rows[index] ?? []);
   if (remembers(subject.lines)) {
     for (const [index, each] of attempts.entries()) {
+      if (budget.isOver) break;
       const row = judged[index];
-      if (row === undefined || each.law !== undefined || (row.verdict === "ok" && row.seen === "passes"))
-        continue;
+      if (row === undefined || each.law !== undefined) continue;
+      // What a process meets that was started in some way is no more than the member's own datagrams show.
+      if (row.verdict === "ok" && (row.seen === "passes" || each.model !== undefined)) continue;
       // By itself, and with nothing used up yet in the private network: more than this the policy never lets through.
       await loadModel(subject, networks);
-      const [settled] = await tryEach([each], subject, stages);
-      if (settled !== undefined) judged[index] = settled;
+      const [settled] = await tryEach([each], subject, stages, budget);
+      if (settled !== undefined && !budget.isOver) judged[index] = settled;
     }
   }
   const [inForce, loaded] = await Promise.all(
-    [live, model].map(async ({ outside }) => chainsOf(await outside.do("list", { table: TABLE }))),
+    [networks.live, networks.model].map(async ({ outside }) =>
+      chainsOf(await outside.do("list", { table: TABLE })),
+    ),
   );
   const names = subject.cgroup === SLICE ? Object.keys(BASE_CHAINS) : chainsOfSubject(subject);
   if (names.length > 0 && inForce !== undefined && loaded !== undefined)
     judged.push(compareChains("the rules in force", names, loaded, inForce));
   return [...judged, compareDispatch(subject)];
+}
+
+/** Has the processes and sockets made that attempts on a subject are made with. They are gone when what holds them is. */
+async function setStages(
+  subject: Subject,
+  networks: Networks,
+  tools: Tools,
+  held: AsyncDisposableStack,
+): Promise<Stages> {
+  const { outsideCgroup, free } = networks;
+  const { user, below } = subject;
+  const cgroup = below ? held.use(new ThrowAwayCgroup(subject.cgroup)).path : subject.cgroup;
+  const twinCgroup = placeOfTwin(subject, held);
+  const enter = async ({ network }: Side, place: string): Promise<Hand> =>
+    held.use(await Hand.start(tools.probe, { network, cgroup: place, user }));
+  const starting = [networks.live, networks.model].flatMap((side) => [
+    enter(side, cgroup),
+    // What else the user has may end at any time.
+    twinCgroup === undefined ? undefined : enter(side, twinCgroup).catch(() => undefined),
+  ]);
+  // All have come or failed before anything is taken down again.
+  await Promise.allSettled(starting);
+  const [live, liveTwin, model, modelTwin] = await Promise.all(starting);
+  if (live === undefined || model === undefined) throw new Error(`Nobody has entered ${cgroup}.`);
+  const stageIn = async (side: Side, member: Hand, twin: Hand | undefined): Promise<Stage> => ({
+    member,
+    twin,
+    orphans: await makeOrphans(subject, networks, side, tools, held),
+    outside: side.outside,
+    outsideCgroup,
+    silence: SILENCE,
+    uid: user.uid,
+  });
+  // One after the other: both would have the same cgroup.
+  const inLive = await stageIn(networks.live, live, liveTwin);
+  const inModel = await stageIn(networks.model, model, modelTwin);
+  return {
+    live: inLive,
+    model: inModel,
+    // To share and to outlive is nothing that a policy would have to allow.
+    control: { ...inModel, member: free, twin: free, orphans: await socketsOf(free, held) },
+  };
+}
+
+/** What is tried on a subject. */
+function attemptsOn(subject: Subject): Attempt[] {
+  const named = destinations(subject.lines);
+  const isClosedSlice = subject.cgroup === SLICE;
+  return [
+    ...ATTEMPTS,
+    ...named.flatMap(({ ip, port }) => [elsewhere("TCP", ip, port), elsewhere("UDP", ip, port)]),
+    leftOut(
+      "TCP and UDP, IPv6, out to other hosts",
+      "no route leads there over the loopback; the rules are compared",
+    ),
+    ...new Set(named.map(({ ip }) => ip)).values().map(fromElsewhere),
+    ...addresses6(subject.lines).map(fromElsewhere),
+    ...(isClosedSlice ? [] : [sharedPort("TCP"), sharedPort("UDP")]),
+    ...BY_PROCESS,
+    ...(!subject.below || isClosedSlice ? [] : subject.managed ? BY_MANAGER : [NO_MANAGER]),
+    ...orphansOf(subject),
+    ...(isClosedSlice
+      ? [
+          leftOut(
+            "TCP and UDP, by sockets of a user's slice that is gone",
+            "a slice would have to be put into the table for it; the dispatch is compared",
+          ),
+        ]
+      : []),
+  ];
+}
+
+/** What is tried with sockets of a scope that is gone: closed in our slice, and in a user's slice judged as its cover says. */
+function orphansOf(subject: Subject): Attempt[] {
+  switch (parentOfOrphans(subject)) {
+    case undefined:
+      return [];
+    case SLICE:
+      return [
+        orphaned("TCP", { judged: undefined, law: "nothing" }),
+        orphaned("UDP", { judged: undefined, law: "nothing" }),
+      ];
+    default:
+      // A socket that has been connected once cannot be tried again.
+      return [orphaned("UDP", { judged: "out" })];
+  }
+}
+
+/** Where a scope that is gone would have been; `undefined` where that is another subject's, a cover's. */
+function parentOfOrphans({ cgroup, below }: Subject): string | undefined {
+  if (below) return cgroup;
+  return cgroup.startsWith(`${SLICE}/`) ? SLICE : undefined;
+}
+
+/** Where another policy of the same user's holds; a cgroup is made for it where what runs outside of sessions is all there is. */
+function placeOfTwin(subject: Subject, held: AsyncDisposableStack): string | undefined {
+  const twin = cgroupOfTwin(subject);
+  if (twin === undefined || !twin.below) return twin?.cgroup;
+  try {
+    return held.use(new ThrowAwayCgroup(twin.cgroup, "-twin")).path;
+  } catch {
+    return undefined; // it has just gone
+  }
 }
 
 /** Loads a subject's rules into the private network, as if for the first time. */
@@ -180,18 +306,26 @@ async function loadModel(subject: Subject, { model }: Networks): Promise<void> {
 }
 
 /** Tries all of it at once, and then what got through once more, by itself: two at once would count for each other. */
-async function tryEach(attempts: readonly Attempt[], subject: Subject, stages: Stages): Promise<Row[]> {
+async function tryEach(
+  attempts: readonly Attempt[],
+  subject: Subject,
+  stages: Stages,
+  budget: Budget,
+): Promise<Row[]> {
   const closed = subject.name === undefined;
-  const found = await Promise.all(attempts.map((each) => tryAll(each, subject, stages)));
+  const found = await Promise.all(attempts.map((each) => tryAll(each, subject, stages, budget)));
   const rows: Row[] = [];
   for (const [index, trial] of found.entries()) {
     const each = attempts[index];
     if (each === undefined) continue;
     const counted =
       trial.seen.passed === true && each.judged !== undefined && !closed
-        ? await isCounted(each, each.judged, subject, stages.live)
+        ? await isCounted(each, each.judged, subject, stages.live, budget)
         : undefined;
-    rows.push(judge({ attempt: each, closed, ...trial, counted }));
+    const seen = trial.model === TOO_LATE || counted === "too late" ? TOO_LATE : trial.seen;
+    rows.push(
+      judge({ attempt: each, closed, ...trial, seen, counted: counted === "too late" ? undefined : counted }),
+    );
   }
   return rows;
 }
@@ -200,12 +334,12 @@ type Found = Pick<Trial, "control" | "model" | "seen">;
 type Stages = { readonly live: Stage; readonly model: Stage; readonly control: Stage };
 
 /** Tries something everywhere at once; only in the host's network where the outcome does not depend on a policy. */
-async function tryAll(each: Attempt, subject: Subject, stages: Stages): Promise<Found> {
+async function tryAll(each: Attempt, subject: Subject, stages: Stages, { over }: Budget): Promise<Found> {
   const settled = each.law !== undefined || (subject.name === undefined && each.judged !== undefined);
   const [seen, model, control] = await Promise.all([
-    attempt(each.run, stages.live),
-    settled ? undefined : attempt(each.model ?? each.run, stages.model),
-    each.law === "nothing" ? undefined : attempt(each.model ?? each.run, stages.control),
+    attempt(each.run, stages.live, over),
+    settled ? undefined : attempt(each.model ?? each.run, stages.model, over),
+    each.law === "nothing" ? undefined : attempt(each.model ?? each.run, stages.control, over),
   ]);
   return { control, seen, model };
 }
@@ -216,37 +350,39 @@ async function isCounted(
   direction: Direction,
   subject: Subject,
   stage: Stage,
-): Promise<boolean> {
+  budget: Budget,
+): Promise<boolean | "too late"> {
   const before = ownElement(subject, direction)?.counter;
   if (before === undefined) return false;
-  await attempt(each.run, stage);
+  await attempt(each.run, stage, budget.over);
+  if (budget.isOver) return "too late";
   const after = ownElement(subject, direction)?.counter;
   return after !== undefined && after.packets > before.packets;
 }
 
-/** Makes sockets in a cgroup below the closed slice that is gone afterwards. */
+/** Makes sockets in a cgroup that is gone afterwards, where one of the subject's could have been. */
 async function makeOrphans(
-  stages: { readonly live: Stage; readonly model: Stage },
+  subject: Subject,
+  { outsideCgroup }: Networks,
+  { network }: Side,
   tools: Tools,
   held: AsyncDisposableStack,
-): Promise<Attempt[]> {
-  const orphans = new Map<Hand, { readonly TCP: Orphan; readonly UDP: Orphan }>();
-  {
-    await using gone = new ThrowAwayCgroup(SLICE, "-gone");
-    for (const { outside, outsideCgroup } of [stages.live, stages.model]) {
-      const network = outside === stages.live.outside ? undefined : outside.pid;
-      const hand = held.use(await Hand.start(tools.probe, { network, cgroup: gone.path, user: undefined }));
-      const TCP = { hand, fd: await hand.do("socket", { family: 2, type: 1, protocol: 0 }) };
-      const UDP = { hand, fd: await hand.do("socket", { family: 2, type: 2, protocol: 0 }) };
-      await hand.do("move", { cgroup: outsideCgroup });
-      orphans.set(outside, { TCP, UDP });
-    }
-  }
-  return (["TCP", "UDP"] as const).map((protocol) =>
-    orphaned(protocol, ({ outside }) => {
-      const found = orphans.get(outside);
-      if (found === undefined) throw new Error("There is no socket of a scope that is gone.");
-      return found[protocol];
-    }),
-  );
+): Promise<Stage["orphans"]> {
+  const parent = parentOfOrphans(subject);
+  if (parent === undefined) return undefined;
+  await using gone = new ThrowAwayCgroup(parent, "-gone");
+  const hand = held.use(await Hand.start(tools.probe, { network, cgroup: gone.path, user: undefined }));
+  const orphans = await socketsOf(hand, held);
+  await hand.do("move", { cgroup: outsideCgroup });
+  return orphans;
+}
+
+/** A socket of each kind, which a process has until everything is over. */
+async function socketsOf(hand: Hand, held: AsyncDisposableStack): Promise<NonNullable<Stage["orphans"]>> {
+  const make = async (type: number): Promise<{ hand: Hand; fd: number }> => {
+    const fd = await hand.do("socket", { family: 2, type, protocol: 0 });
+    held.defer(async () => void (await hand.try("close", { fd }).catch(() => undefined)));
+    return { hand, fd };
+  };
+  return { TCP: await make(1), UDP: await make(2) };
 }

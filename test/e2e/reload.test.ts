@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Lab, type Running, up, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
+import { expectNoLeak, lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
 
 /** Sends to both of world's hosts without pause; see the file. */
 const STREAM = "/usr/local/lib/stream.py";
@@ -16,23 +16,23 @@ const SINK = "/usr/local/lib/sink.py";
 /** How often each stream sends to each host, in microseconds: often enough to see a gap of a transaction's length. */
 const PERIOD_US = {
   session: 100,
+  login: 1000,
   cover: 500,
-  bystander: 500,
-  left: 500,
-  recordless: 500,
-  waiting: 500,
+  bystander: 1000,
+  left: 1000,
+  recordless: 1000,
+  waiting: 1000,
 } as const;
 type Stream = keyof typeof PERIOD_US;
 const STREAMS = Object.keys(PERIOD_US) as Stream[];
 
 /** Streams that have a policy, and may reach the first host; the others may reach nothing. */
-const JUDGED: readonly Stream[] = ["session", "cover", "bystander"];
+const JUDGED: readonly Stream[] = ["session", "login", "cover", "bystander"];
 
-/**
- * What is no gap for a machine that does nothing else is some milliseconds; on one that is busy a process that is
- * about to close the gap may wait for its turn.
- */
-const LONGEST_GAP_MS = 500;
+/** A run of datagrams without a missing one: number and time of the first, number and time of the last. */
+type Run = [number, number, number, number];
+/** How many may be missing, as in sink.py. */
+const LOST = 3;
 
 interface Count {
   packets: number;
@@ -40,14 +40,15 @@ interface Count {
   last: number;
   silence: number;
   blind: number;
+  runs: Run[];
 }
 
 /** What became of the streams in some time: what leaked, and how long what may pass did not. */
 interface Seen {
   /** Datagrams that no policy let out, by stream; only those that there were. */
   leaked: Record<string, number>;
-  /** From the first of a stream's to its last, in microseconds: of those with a policy, and of those without network. */
-  gapUs: { judged: number; closed: number };
+  /** How long each time, in microseconds: of the streams with a policy, and of those without network. */
+  gapsUs: { judged: number[]; closed: number[] };
   /** The longest time in which nothing of a stream with a policy came through, in milliseconds. */
   silenceMs: number;
   /** The longest time in which the session's stream did not try. */
@@ -64,7 +65,7 @@ async function installStreams(guest: Lab): Promise<void> {
     await guest.write(to, await Bun.file(join(import.meta.dir, "fixtures/reload", from)).text());
 }
 
-const stream = (name: Stream, seconds = 300) => `python3 ${STREAM} ${name} ${PERIOD_US[name]} ${seconds}`;
+const stream = (name: Stream, seconds = 600) => `python3 ${STREAM} ${name} ${PERIOD_US[name]} ${seconds}`;
 /** The unit under which a user's manager runs a stream. */
 const unitOf = (name: Stream) => `systemd-run --user --quiet --collect --unit=stream-${name} ${stream(name)}`;
 
@@ -92,6 +93,7 @@ class Sink {
         last: count.last,
         silence: Math.max(was.silence, count.silence, count.first - was.last),
         blind: count.blind,
+        runs: joined(this.#total[key]?.runs ?? [], count.runs),
       };
     }
     return streams;
@@ -128,21 +130,31 @@ class Sink {
   }
 }
 
+/** Runs, and those that were told later: the first of these may go on with the last of those. */
+function joined(runs: readonly Run[], later: readonly Run[]): Run[] {
+  const [next, ...rest] = later;
+  const last = runs.at(-1);
+  if (next === undefined || last === undefined || next[0] - last[2] > LOST) return [...runs, ...later];
+  return [...runs.slice(0, -1), [last[0], last[1], next[2], next[3]], ...rest];
+}
+
 function summed(streams: Record<string, Count>): Seen {
   const leaks = Object.entries(streams).filter(
     ([key]) => key.endsWith(" second") || !JUDGED.some((name) => key.startsWith(`${name} `)),
   );
   const passed = Object.entries(streams).filter(([key]) => JUDGED.some((name) => key === `${name} first`));
-  const longest = (judged: boolean) =>
-    Math.max(
-      0,
-      ...leaks
-        .filter(([key]) => JUDGED.some((name) => key.startsWith(`${name} `)) === judged)
-        .map(([, { first, last }]) => last - first),
-    );
+  // The times of whichever stream got out for longest.
+  const gaps = (judged: boolean): number[] => {
+    const sum = (times: number[]) => times.reduce((all, each) => all + each, 0);
+    const [longest = []] = leaks
+      .filter(([key]) => JUDGED.some((name) => key.startsWith(`${name} `)) === judged)
+      .map(([, { runs }]) => runs.map(([, first, , last]) => last - first))
+      .sort((one, other) => sum(other) - sum(one));
+    return longest;
+  };
   return {
     leaked: Object.fromEntries(leaks.map(([key, { packets }]) => [key, packets])),
-    gapUs: { judged: longest(true), closed: longest(false) },
+    gapsUs: { judged: gaps(true), closed: gaps(false) },
     silenceMs: Math.max(0, ...passed.map(([, { silence }]) => silence)) / 1000,
     blindMs: (streams["session first"]?.blind ?? 0) / 1000,
     passed: passed.map(([key]) => key.replace(/ .*/, "")).sort(),
@@ -150,12 +162,14 @@ function summed(streams: Record<string, Count>): Seen {
 }
 
 /** Prints the figures of a scenario. */
-function report(what: string, { leaked, gapUs, silenceMs, blindMs }: Seen): void {
+function report(what: string, { leaked, gapsUs, silenceMs, blindMs }: Seen): void {
   const each = Object.entries(leaked).map(([key, count]) => `${key} ${count}`);
+  const rate = STREAMS.map((name) => `${name} ${1e6 / PERIOD_US[name]}`).join(", ");
+  const times = (gaps: number[]) => (gaps.length === 0 ? "0" : gaps.join(" + "));
   console.log(
-    `${lab.release}: ${what}: sessions unjudged for ${gapUs.judged} us, those without network for ${gapUs.closed} us` +
-      `${each.length ? ` (packets: ${each.join(", ")})` : ""}; nothing let through for ${silenceMs.toFixed(1)} ms;` +
-      ` a stream's longest pause so far ${blindMs.toFixed(1)} ms`,
+    `${lab.release}: ${what}: sessions unjudged for ${times(gapsUs.judged)} us, those without network for ${times(gapsUs.closed)} us` +
+      `${each.length ? ` (packets: ${each.join(", ")}; sent to each host a second: ${rate})` : ""};` +
+      ` nothing let through for ${silenceMs.toFixed(1)} ms; a stream's longest pause so far ${blindMs.toFixed(1)} ms`,
   );
 }
 
@@ -163,21 +177,21 @@ function report(what: string, { leaked, gapUs, silenceMs, blindMs }: Seen): void
 interface Operation {
   command: string;
   gap: boolean;
-  /** How many of them there are between the first packet that gets out and the last. Default: one. */
-  gaps?: number;
+  /** Whom `authnft verify` is asked about then. */
+  verified?: string;
   /** What must be there before it, and is taken away after it. */
   before?: string;
   after?: string;
 }
 
 const OPERATIONS: readonly Operation[] = [
-  { command: "nft flush ruleset; authnft restore", gap: true },
+  { command: "nft flush ruleset; authnft restore", gap: true, verified: "m3" },
   { command: "nft delete table inet authnft; authnft restore", gap: true },
   { command: "nft -f /etc/nftables.conf; authnft restore", gap: true },
   { command: "systemctl start nftables", gap: true, before: "systemctl stop nftables" },
   { command: "systemctl reload nftables", gap: true },
   // A stop and a start, each with a gap of its own.
-  { command: "systemctl restart nftables", gap: true, gaps: 2 },
+  { command: "systemctl restart nftables", gap: true },
   { command: "systemctl stop nftables", gap: true },
   // Ours, and what leaves ours alone.
   { command: "authnft restore", gap: false },
@@ -191,13 +205,13 @@ const OPERATIONS: readonly Operation[] = [
   { command: "systemctl restart authnft", gap: false },
   { command: "systemctl stop authnft; systemctl start authnft", gap: false },
   { command: "systemctl daemon-reload", gap: false },
-  { command: "systemctl daemon-reexec", gap: false },
+  { command: "systemctl daemon-reexec", gap: false, verified: "authnft.slice" },
   { command: "ufw allow ssh; ufw --force enable", gap: false },
   { command: "ufw reload", gap: false },
   { command: "systemctl restart ufw", gap: false },
   { command: "ufw --force reset", gap: false },
   { command: "systemctl start firewalld; firewall-cmd --state", gap: false },
-  { command: "firewall-cmd --reload", gap: false },
+  { command: "firewall-cmd --reload", gap: false, verified: "alice" },
   { command: "firewall-cmd --complete-reload", gap: false },
   { command: "systemctl restart firewalld", gap: false },
   { command: "systemctl stop firewalld", gap: false },
@@ -249,7 +263,7 @@ onThisRelease("the firewall is reloaded", () => {
     await lab.reset();
     await lab.pam("sshd", { through: "shim" });
     await installStreams(lab);
-    for (const user of ["alice", "bob", "m0", "m1", "m2"]) await lab.fragment(user, ONLY_FIRST);
+    for (const user of ["alice", "bob", "m0", "m1", "m2", "m3"]) await lab.fragment(user, ONLY_FIRST);
     sink = await Sink.start();
     // Of m2 there is the manager only.
     const units = "/home/m2/.config/systemd/user";
@@ -261,6 +275,9 @@ onThisRelease("the firewall is reloaded", () => {
       loginctl enable-linger m2`);
     await logIn("alice", `${unitOf("cover")}; ${stream("session")} </dev/null >/dev/null 2>&1 &`);
     await logIn("bob", `${stream("bystander")} </dev/null >/dev/null 2>&1 &`);
+    await lab.pam("sshd", { through: "shim", args: ["scope=session"] });
+    await logIn("m3", `${stream("login")} </dev/null >/dev/null 2>&1 &`);
+    await lab.pam("sshd", { through: "shim" });
     // Or the slice would go in the middle of a test, and its place in the table with it.
     await lab.output("loginctl enable-linger m0");
     const m0 = await logIn("m0", `setsid ${stream("left")} </dev/null >/dev/null 2>&1 &`);
@@ -306,26 +323,45 @@ onThisRelease("the firewall is reloaded", () => {
     expect((await sink.now()).leaked).toEqual({});
   });
 
-  for (const { command, gap, gaps = 1, before, after } of OPERATIONS)
+  /** How long a restoration takes that nobody waits for, in milliseconds: what is to be expected of this machine now. */
+  async function yardstick(): Promise<number> {
+    const start = performance.now();
+    expect((await restore()).code).toBe(0);
+    return performance.now() - start;
+  }
+
+  for (const { command, gap, verified, before, after } of OPERATIONS)
     test(`by ${command.replace(/\s+/g, " ").slice(0, 100)}: ${gap ? "the gap is short" : "there is no gap"}, and everybody is under their policy again`, async () => {
       if (before) await lab.output(before);
       await sink.settled();
       const whole = await table();
+      const restoration = gap ? [await yardstick()] : [];
       await sink.seen();
       const { code, stderr, stdout } = await lab.run(command);
-      if (gap) await sink.settled();
+      if (gap) {
+        await sink.settled();
+        restoration.push(await yardstick());
+      }
       const seen = await sink.seen();
       report(command.replace(/\s+/g, " ").slice(0, 60), seen);
       expect([code, code === 0 ? "" : stdout + stderr]).toEqual([0, ""]);
-      if (gap)
-        expect(Math.max(seen.gapUs.judged, seen.gapUs.closed) / 1000).toBeLessThan(gaps * LONGEST_GAP_MS);
-      else expect(seen.leaked).toEqual({});
+      if (gap) {
+        // Some 50 ms on a machine that does nothing else; on a busy one, what starts has to wait for its turn.
+        const bound = 100 + 2 * Math.max(...restoration);
+        expect(Math.max(0, ...seen.gapsUs.judged) / 1000).toBeLessThan(bound);
+        // A second transaction, once the sessions have their rules.
+        expect(Math.max(0, ...seen.gapsUs.closed) / 1000).toBeLessThan(2 * bound);
+      } else expect(seen.leaked).toEqual({});
       await sink.settled();
       expect(await table()).toBe(whole);
+      if (verified) await expectNoLeak(verified);
       if (after) await lab.output(after);
     });
 
-  /** What happens to the files of a session; $record and $policy are its own, $other's record is that of another. */
+  /**
+   * What happens to the files of a session, one with a scope of ours and one with a login session's; $record and $policy are
+   * its own, $other's record is that of another.
+   */
   const DAMAGE: Record<string, { by: string; closed?: true; kept?: true }> = {
     "the record removed": { by: 'rm "$record"', closed: true },
     "the record emptied": { by: ': >"$record"' },
@@ -337,7 +373,7 @@ onThisRelease("the firewall is reloaded", () => {
     "a record without a state": { by: `sed -i 's/"state":"open"/"state":"ajar"/' "$record"` },
     "a record with another cgroup's id": { by: `sed -i 's/"cg_id":[0-9]*/"cg_id":1/' "$record"` },
     "a record with another session's cgroup": {
-      by: `sed -i "s#authnft.slice/authnft-alice-[0-9]*.scope#authnft.slice/$(basename "$other" .json)#" "$record"`,
+      by: `sed -i 's#"cg_path":"[^"]*"#"cg_path":"authnft.slice/'"$(basename "$other" .json)"'"#' "$record"`,
     },
     "a record with no cgroup of ours": {
       by: `sed -i 's#"cg_path":"[^"]*"#"cg_path":"../../user.slice"#' "$record"`,
@@ -366,11 +402,14 @@ onThisRelease("the firewall is reloaded", () => {
   for (const [what, { by, closed, kept }] of Object.entries(DAMAGE))
     test(`with ${what}, nobody gets out, others lose nothing, and it is as before once that is mended`, async () => {
       await sink.settled();
-      const unit = (await sessionOf("alice")).scope_unit;
-      const files = `record=${recordFile(unit)} policy=/run/authnft/policy/${unit}.nft other=${recordFile((await sessionOf("bob")).scope_unit)}`;
+      const [other, ...units] = await Promise.all(
+        ["bob", "alice", "m3"].map(async (user) => (await sessionOf(user)).scope_unit),
+      );
+      const filesOf = (unit: string) =>
+        `record=${recordFile(unit)} policy=/run/authnft/policy/${unit}.nft other=${recordFile(String(other))}`;
       await lab.output("rm -rf /root/run && cp -a /run/authnft /root/run");
       try {
-        await lab.output(`${files}; ${by}`);
+        for (const unit of units) await lab.output(`${filesOf(unit)}; ${by}`);
         for (const reload of [
           "authnft restore",
           "nft flush ruleset; authnft restore",
@@ -382,7 +421,7 @@ onThisRelease("the firewall is reloaded", () => {
           expect([reload, leaked]).toEqual([reload, {}]);
           expect(passed).toContain("bystander");
           if (closed) expect(passed).not.toContain("session");
-          if (kept) expect(passed).toContain("session");
+          if (kept) expect(passed).toEqual(expect.arrayContaining(["session", "login"]));
         }
       } finally {
         await lab.output(
@@ -418,10 +457,12 @@ onThisRelease("the firewall is reloaded", () => {
     test(`with ${what}${leaks ? ", packets get out, until" : ","} a restore makes the table what it was`, async () => {
       await sink.settled();
       const whole = await table();
-      const { cg_path: cgroup, scope_unit: unit } = await sessionOf("alice");
-      const chain = unit.replace(/^authnft-(.*)-(\d+)\.scope$/, "session_$1_$2_out");
+      const sessions = await Promise.all(["alice", "m3"].map(sessionOf));
+      // What is for each of them is done for each, the rest once.
+      const concerned = /\$(cgroup|chain)/.test(by) ? sessions : sessions.slice(0, 1);
       try {
-        await lab.output(`cgroup=${cgroup} chain=${chain}; ${by}`);
+        for (const { cg_path: cgroup, user, pid } of concerned)
+          await lab.output(`cgroup=${cgroup} chain=session_${user}_${pid}_out; ${by}`);
         const { leaked } = await sink.now();
         expect(Object.keys(leaked).length > 0).toBe(leaks);
       } finally {
@@ -473,6 +514,18 @@ onThisRelease("the firewall is reloaded", () => {
     const { stdout } = await lab.ssh("alice", `${unitOf("cover")}; probe udp 10.88.0.3 7001`);
     expect(stdout).toBe("eperm\n");
     await sink.settled();
+  });
+
+  test("the end of a login session's own scope is noticed although systemd was re-executed", async () => {
+    const { scope_unit: unit } = await sessionOf("m3");
+    await lab.output(`systemctl daemon-reexec; systemctl kill --signal=KILL ${unit}`);
+    await waitFor(
+      async () =>
+        !(await lab.sessions()).some(({ scope_unit }) => scope_unit === unit) &&
+        !(await lab.ruleset()).includes("session_m3_"),
+      { what: "every trace of it gone" },
+    );
+    expect((await sink.now()).leaked).toEqual({});
   });
 
   test("authnft.slice stopped under live sessions ends them, and the next login finds everything as it should be", async () => {

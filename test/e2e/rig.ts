@@ -2,7 +2,7 @@
 
 // What the end-to-end tests share: one guest, with the build installed, and both roads into it.
 
-import { describe } from "bun:test";
+import { describe, expect } from "bun:test";
 import { type Lab, type PamHook, type Release, releases, up, waitFor } from "../lab/lab.ts";
 
 export type Road = PamHook["through"];
@@ -64,6 +64,21 @@ export async function nothingLeft(): Promise<void> {
   }).catch(async (error) => {
     throw new Error(`${error.message} Left: ${await leftovers()}`);
   });
+}
+
+type Verified = { findings: { subject: string; rows: { tried: string; verdict: string }[] }[] };
+
+/** Has `authnft verify` try to get past a session's policies, or a user's, and expects that it cannot. */
+export async function expectNoLeak(subject: string): Promise<void> {
+  const { code, stdout, stderr } = await lab.run(["authnft", "verify", "--json", subject]);
+  const { findings } = JSON.parse(stdout) as Verified;
+  const bad = findings.flatMap(({ subject: of, rows }) =>
+    rows
+      .filter(({ verdict }) => !["ok", "outside", "untried", "lost"].includes(verdict))
+      .map((row) => ({ of, ...row })),
+  );
+  expect({ bad, code, stderr }).toEqual({ bad: [], code: 0, stderr: "" });
+  expect(findings.length).toBeGreaterThan(0);
 }
 
 async function leftovers(): Promise<string> {

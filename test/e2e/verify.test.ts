@@ -4,10 +4,26 @@
 
 import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { type Running, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onOneRoad, onThisRelease } from "./rig.ts";
 
 type Row = { tried: string; expected: string; seen: string; verdict: string };
 type Finding = { subject: string; cgroup: string; rows: Row[] };
+
+/** What the user's manager does in some way or other. */
+const MANAGER = /systemd-run --user|user's manager|was given|D-Bus/;
+
+/** Prints how many rows the table has, by verdict. */
+function reportRows(what: string, rows: readonly Row[]): void {
+  const count = (is: (row: Row) => boolean) => rows.filter(is).length;
+  const bad = count(({ verdict }) => !["ok", "outside", "untried"].includes(verdict));
+  console.log(
+    `${lab.release}, ${what}: ${rows.length} rows:` +
+      ` ${count(({ verdict, seen }) => verdict === "ok" && !seen.startsWith("passes"))} held or as loaded,` +
+      ` ${count(({ verdict, seen }) => verdict === "ok" && seen.startsWith("passes"))} allowed as expected,` +
+      ` ${count(({ verdict }) => verdict === "outside")} outside,` +
+      ` ${count(({ verdict }) => verdict === "untried")} untried, ${bad} bad`,
+  );
+}
 
 /** A fragment that closes all but one port of world's first address. */
 const ONE_PORT = `
@@ -70,7 +86,8 @@ async function scopeOf(user: string): Promise<{ unit: string; path: string; chai
 async function traces(): Promise<string> {
   return await lab.output(`
     nft --stateless list ruleset
-    find /sys/fs/cgroup -name 'authnft-verify*'
+    find /sys/fs/cgroup -name 'authnft*verify*'
+    find /run/user -name 'authnft*'; find /tmp -mindepth 1 -name 'tmp.*'
     pgrep --full verify-prob[e]
     ls /run/authnft/sessions /run/authnft/policy
     ip address; ip route show table all; lsns --type net --noheadings --output NS
@@ -90,7 +107,7 @@ function dispatchTo(path: string, verdict: string): string {
   return `nft 'delete element inet authnft session_out { "${path}" }; add element inet authnft session_out { "${path}" : ${verdict} }'`;
 }
 
-onBothRoads("verify, of sessions that are well", (road) => {
+onOneRoad("verify, of sessions that are well", (road) => {
   beforeAll(async () => {
     await lab.reset();
     await lab.pam("sshd", { through: road });
@@ -102,9 +119,12 @@ onBothRoads("verify, of sessions that are well", (road) => {
     // As systemd sets it on hosts that are no containers.
     await lab.output("sysctl --quiet -w net.ipv4.ping_group_range='0 2147483647'");
     await logIn("alice");
+    await lab.pam("sshd", { through: road, args: ["scope=session"] });
     await logIn("bob");
+    await lab.pam("sshd", { through: road });
     const before = await traces();
     const { code, findings, rows } = await verify();
+    reportRows(road, rows);
     expect(complaints(rows)).toEqual([]);
     expect(code).toBe(0);
     expect(await traces()).toBe(before);
@@ -133,23 +153,34 @@ onBothRoads("verify, of sessions that are well", (road) => {
       });
       expect({ tried, ...rowOf(nobody, tried) }).toMatchObject({ expected: "nothing", verdict: "ok" });
     }
+    expect(bob?.cgroup).toStartWith("user.slice/");
     expect(rowOf(alice, "UDP, IPv4, out to 10.88.0.2 port 47011")).toEqual(passes);
     expect(rowOf(alice, "UDP, IPv4, out to 10.88.0.254 port 47011").seen).toBe("nothing (EPERM)");
     expect(rowOf(bob, "TCP, IPv4, out to 10.88.0.2 port 7001")).toEqual(passes);
     expect(rowOf(bob, "UDP, IPv4, out to 10.88.0.2 port 7001").seen).toBe("nothing (EPERM)");
     expect(rowOf(nobody, "UDP, by a socket of a scope that is gone").seen).toBe("nothing (EPERM)");
     const uid = async (user: string): Promise<string> => await lab.output(`id -u ${user}`);
-    for (const manager of [
-      "UDP, by a service of the user's manager (systemd-run --user)",
-      "UDP, by a process that the user's manager took over (systemd-run --user --scope)",
-    ]) {
-      expect(rowOf(cover(await uid("alice")), manager)).toEqual(passes);
-      expect(rowOf(cover(await uid("bob")), manager).seen).toBe("nothing (Operation not permitted)");
+    const byManager = cover(await uid("alice"))?.rows.filter(({ tried }) => MANAGER.test(tried)) ?? [];
+    expect(byManager.length).toBe(9);
+    for (const { tried } of byManager) {
+      expect({ tried, ...rowOf(cover(await uid("alice")), tried) }).toEqual({ tried, ...passes });
+      expect({ tried, ...rowOf(cover(await uid("bob")), tried) }).toMatchObject({
+        seen: expect.stringMatching(/^nothing/),
+        verdict: "ok",
+      });
     }
-    // Only what the lab's kernels do not have may be left out.
-    expect(
-      rows.filter(({ verdict }) => verdict === "untried").filter(({ tried }) => !tried.startsWith("SCTP")),
-    ).toEqual([]);
+    for (const tried of ["nohup", "setsid", "tmux", "forked twice", "user namespace", "cgroup namespace"]) {
+      const row = alice?.rows.find((each) => each.tried.includes(tried));
+      expect({ tried, seen: row?.seen }).toEqual({ tried, seen: "passes" });
+    }
+    // Only what the lab's kernels do not have may be left out, and what cannot be had without harm.
+    const untried = rows.filter(({ verdict }) => verdict === "untried").map(({ tried }) => tried);
+    expect(new Set(untried.filter((tried) => !tried.startsWith("SCTP")))).toEqual(
+      new Set([
+        "TCP and UDP, IPv6, out to other hosts",
+        "TCP and UDP, by sockets of a user's slice that is gone",
+      ]),
+    );
     await logOut();
   });
 });
@@ -169,13 +200,12 @@ onThisRelease("verify", () => {
 
   afterEach(logOut);
 
-  /** Makes a leak, expects rows of it, and that they are gone when the table is restored. */
+  /** Makes a leak, expects rows of it, and that all is well when the table is restored. */
   async function expectLeak(
     attack: string,
     subject: string,
     expected: Record<string, [verdict: string, seen: string]>,
   ): Promise<Finding> {
-    expect(complaints((await verify(subject)).rows)).toEqual([]);
     await lab.output(attack);
     const { code, findings } = await verify(subject);
     const [finding] = findings;
@@ -231,6 +261,36 @@ onThisRelease("verify", () => {
     });
   });
 
+  test("finds a user's slice that is not covered: whatever the user's manager starts gets out", async () => {
+    const slice = `user.slice/user-${await lab.output("id -u bob")}.slice`;
+    await lab.output(`nft delete element inet authnft covered_slices '{ "${slice}" }'`);
+    const { code, findings } = await verify("bob");
+    expect(code).toBe(1);
+    const [cover, session] = findings;
+    expect(cover?.cgroup).toBe(slice);
+    for (const { tried, verdict, seen } of cover?.rows ?? [])
+      if (MANAGER.test(tried))
+        expect({ tried, verdict, seen }).toEqual({ tried, verdict: "leak", seen: "passes" });
+    expect(rowOf(cover, "UDP, by a socket of a scope that is gone").verdict).toBe("leak");
+    expect(complaints(session?.rows ?? [])).toEqual([]);
+    await lab.output("authnft restore");
+  });
+
+  test("ends when its time is over, and says what it has not tried", async () => {
+    const before = await traces();
+    const start = performance.now();
+    const { code, stdout, stderr } = await lab.run("authnft verify --json --seconds 1");
+    // Where it is, it ends within what one process may take to begin, and to end.
+    expect(performance.now() - start).toBeLessThan(11_000);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining("--seconds") });
+    const { findings } = JSON.parse(stdout) as { findings: Finding[] };
+    expect(findings.length).toBe(5);
+    expect(findings.at(-1)?.rows).toEqual([
+      { tried: "everything", expected: "", seen: expect.stringContaining("--seconds"), verdict: "untried" },
+    ]);
+    expect(await traces()).toBe(before);
+  });
+
   test("takes no limit for a leak, whose state it shares with the session", async () => {
     await lab.fragment(
       "carol",
@@ -275,6 +335,15 @@ onThisRelease("verify", () => {
       "TCP, IPv4, in, a segment of no connection": ["leak", "passes, unjudged"],
       "UDP, by a socket made in the session and passed out": ["leak", "passes, unjudged"],
       "UDP, by a socket made outside and passed in": ["outside", "passes"],
+      "TCP, by a socket made in the session and passed out": ["leak", "passes, unjudged"],
+      "TCP, IPv4, in on a port of another session of the user's by SO_REUSEPORT": [
+        "leak",
+        "passes, unjudged",
+      ],
+      "UDP, IPv6, in from 2001:db8::1": ["leak", "passes, unjudged"],
+      "UDP, from a terminal multiplexer (tmux)": ["leak", "passes, unjudged"],
+      "UDP, from a user namespace of its own": ["leak", "passes, unjudged"],
+      "UDP, by a socket of a scope that is gone": ["leak", "passes"],
     });
   });
 
@@ -357,7 +426,7 @@ onThisRelease("verify", () => {
     await lab.output("kill -KILL $(pgrep --full 'authnft verif[y]$')");
     await running.exited;
     await waitFor(async () => (await lab.output("pgrep --full --count verify-prob[e]; :")) === "0");
-    expect((await verify()).code).toBe(0);
+    expect((await verify("authnft.slice")).code).toBe(0);
     expect(await traces()).toBe(before);
   });
 

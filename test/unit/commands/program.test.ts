@@ -51,6 +51,8 @@ describe("wrong usage exits with 2, says what was wrong and where to look", () =
     [["example", "busines-hour"], "no example", "Did you mean business-hours?"],
     [["example", "zzz"], 'no example "zzz". "authnft example" lists them', "lists"],
     [["example", "quota", "extra"], "too many arguments", "authnft example --help"],
+    [["verify", "--seconds", "0"], "a whole number of seconds", "authnft verify --help"],
+    [["verify", "--seconds", "1e9"], "a whole number of seconds", "authnft verify --help"],
     [["end"], "Usage: authnft end <scope unit>", "unit"],
     [["end", "a", "b"], "Usage: authnft end <scope unit>", "unit"],
     [["cover", "1", "2"], "Usage: authnft cover", "unit"],

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import {
+  closeSync,
+  constants,
   type Dirent,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmdirSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 
 /** Where cgroup v2 is mounted on a host with unified cgroups; libnftables has the same path built in. */
@@ -67,8 +71,14 @@ export function isPopulated(path: string, { root = CGROUP_ROOT }: At = {}): bool
  */
 export function killCgroup(path: string, { root = CGROUP_ROOT }: At = {}): void {
   try {
-    // Not "w": in a cgroup file system a file that is not there cannot be created, and the error would be another.
-    writeFileSync(`${root}/${path}/cgroup.kill`, "1", { flag: "r+" });
+    // Not "w": in a cgroup file system a file that is not there cannot be created, and the error would be another. Nor "r+":
+    // nobody may read it, and root without the capability to override that is nobody.
+    const fd = openSync(`${root}/${path}/cgroup.kill`, constants.O_WRONLY);
+    try {
+      writeSync(fd, "1");
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
     if (existsSync(`${root}/${path}`) && !isGone(error)) throw error;
   }

@@ -258,6 +258,20 @@ Examples:
       });
     });
 
+  program
+    .command("trace", { hidden: true })
+    .option("--user <name>", "whose sessions are opened; the first member who has a fragment when left out")
+    .option("--diff", "how the shipped list differs from what was seen")
+    .option("--json", "as JSON")
+    .action(async (options: { user?: string; diff?: true; json?: true }) => {
+      code = await (await import("./trace.ts")).runTrace({
+        user: options.user,
+        diff: options.diff === true,
+        json: options.json === true,
+        ...terminal,
+      });
+    });
+
   // Verbs inherit neither of these from the program.
   for (const verb of program.commands) {
     verb.helpOption("-h, --help", "print help").exitOverride();
@@ -270,7 +284,9 @@ Examples:
     return 2;
   }
   try {
-    await program.parseAsync(args, { from: "user" });
+    // "--trace" is the verb's other name.
+    const words = args[0] === "--trace" ? ["trace", ...args.slice(1)] : args;
+    await program.parseAsync(words, { from: "user" });
     return code;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;

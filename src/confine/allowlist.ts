@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-import type { Gate } from "../system/libseccomp.ts";
+import type { Rule } from "./rule.ts";
 
 // sys/socket.h, errno.h
 const AF_UNIX = 1;
@@ -133,10 +133,18 @@ export const ALLOWED: readonly string[] = [
 /** Calls that answer "not implemented": their callers fall back on one that is allowed above. */
 export const ABSENT: readonly string[] = ["clone3", "io_uring_setup", "close_range"];
 
-/**
- * Sockets to programs of this host and to the kernel only. An internet socket is not there: libnftables would ask a name
- * server for a host name in a rule, and a login would wait for the answer.
- */
-export const GATED: readonly Gate[] = [
-  { name: "socket", allowed: [AF_UNIX, AF_NETLINK], refused: [AF_INET, AF_INET6], errno: EAFNOSUPPORT },
+export const RULES: readonly Rule[] = [
+  ...ALLOWED.map((call): Rule => ({ call, when: [] })),
+  ...ABSENT.map((call): Rule => ({ call, when: [], errno: 38 })),
+  ...[AF_UNIX, AF_NETLINK].map(
+    (value): Rule => ({ call: "socket", when: [{ argument: 0, value }], named: String(value) }),
+  ),
+  ...[AF_INET, AF_INET6].map(
+    (value): Rule => ({
+      call: "socket",
+      when: [{ argument: 0, value }],
+      named: String(value),
+      errno: EAFNOSUPPORT,
+    }),
+  ),
 ];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { Refusal } from "../refusal.ts";
-import { SystemError } from "../system/libc.ts";
+import { SystemError, setNotDumpable } from "../system/libc.ts";
 import { loadFilter } from "../system/libseccomp.ts";
 import { RULES } from "./allowlist.ts";
 
@@ -18,6 +18,8 @@ export function confineBy(means: () => void): void {
  */
 export function confine(): void {
   try {
+    // Nobody but root may look into this process from now on, whoever it seems to be.
+    setNotDumpable();
     load();
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;

@@ -51,11 +51,10 @@ export class StandIn implements AsyncDisposable {
 
   /** Has the entry run, and decides about each system call that its program makes once it is confined. */
   async help(
-    command: readonly string[],
-    input: string,
+    order: { readonly command: readonly string[]; readonly input: string; readonly terminal?: boolean },
     decide: (call: Call, self: number) => Decision,
   ): Promise<Done> {
-    const { pid } = await this.tell({ do: "help", command, input });
+    const { pid } = await this.tell({ do: "help", ...order });
     if (pid === undefined) throw new Error("the stand-in does not say what it has started");
     using supervisor = await Supervisor.of(pid, performance.now() + STEP);
     if (supervisor?.watch((call) => decide(call, pid), STEP) === "stuck") process.kill(pid, "SIGKILL");

@@ -11,7 +11,13 @@ import { openPamSession } from "../system/pam.ts";
 /** What a stand-in may be told. */
 export type Order =
   /** Starts the entry, in systemd's own cgroup, as the PAM module does. Two answers: when it has been started, and at its end. */
-  | { readonly do: "help"; readonly command: readonly string[]; readonly input: string }
+  | {
+      readonly do: "help";
+      readonly command: readonly string[];
+      readonly input: string;
+      /** It reads and writes a terminal. */
+      readonly terminal?: boolean;
+    }
   /** Opens a login session of logind's. */
   | { readonly do: "log in"; readonly directory: string; readonly service: string; readonly user: string }
   | { readonly do: "log out" }
@@ -40,20 +46,8 @@ export async function runStandIn(): Promise<number> {
   const obey = async (order: Order): Promise<Report> => {
     switch (order.do) {
       case "help": {
-        const helper = Bun.spawn(["/bin/sh", "-c", ENTER_INIT, "sh", ...order.command], {
-          env: ENV,
-          cwd: "/",
-          stdin: Buffer.from(order.input),
-          stdout: "pipe",
-          stderr: "pipe",
-        });
-        say({ pid: helper.pid });
-        const [code, output, errors] = await Promise.all([
-          helper.exited,
-          new Response(helper.stdout).text(),
-          new Response(helper.stderr).text(),
-        ]);
-        return { code, output: output + errors };
+        const command = ["/bin/sh", "-c", ENTER_INIT, "sh", ...order.command];
+        return order.terminal ? await onTerminal(command) : await onPipes(command, order.input);
       }
       case "log in":
         logOut = openPamSession(order);
@@ -83,6 +77,35 @@ export async function runStandIn(): Promise<number> {
     }
   }
   return 0;
+}
+
+async function onPipes(command: readonly string[], input: string): Promise<Report> {
+  const helper = Bun.spawn([...command], {
+    env: ENV,
+    cwd: "/",
+    stdin: Buffer.from(input),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  say({ pid: helper.pid });
+  const [code, output, errors] = await Promise.all([
+    helper.exited,
+    new Response(helper.stdout).text(),
+    new Response(helper.stderr).text(),
+  ]);
+  return { code, output: output + errors };
+}
+
+async function onTerminal(command: readonly string[]): Promise<Report> {
+  let output = "";
+  await using terminal = new Bun.Terminal({
+    data: (_, bytes) => {
+      output += Buffer.from(bytes).toString();
+    },
+  });
+  const helper = Bun.spawn([...command], { env: ENV, cwd: "/", terminal });
+  say({ pid: helper.pid });
+  return { code: await helper.exited, output };
 }
 
 function say(report: Report): void {

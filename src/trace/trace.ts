@@ -100,6 +100,7 @@ class Tracer implements Trace {
       const order = { keepsFlows: false, groups: { [session.unit]: this.#groups } };
       await session.verb("reload", ["reload-sessions"], JSON.stringify(order));
       await session.verb("restore", ["restore"]);
+      await session.verb("restore, on a terminal", ["restore"]);
       await session.verb("cover", ["cover-users", String(this.#user.uid)]);
       await session.close();
       await session.end();
@@ -244,7 +245,8 @@ class Tracer implements Trace {
       const rule = this.evidence.record(RULES, name, { call: callName(number), args, self }, memory);
       return rule?.errno === undefined ? "continue" : { errno: rule.errno };
     };
-    const done = await standIn.help([ENTRY, TRACED, ...words], input, decide);
+    const command = [ENTRY, TRACED, ...words];
+    const done = await standIn.help({ command, input, terminal: name.includes("terminal") }, decide);
     const failed = isRight(done) ? {} : { failed: done.output.trim() || `exit code ${done.code}` };
     this.runs.push({ name, calls, ...failed });
     return done;

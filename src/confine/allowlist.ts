@@ -75,8 +75,8 @@ function options(
 
 const FUTEX_COMMAND = 0x7f; // what is not FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME
 
-/** The system calls that the helper may make once it is confined. */
-export const RULES: readonly Rule[] = [
+/** The system calls that the helper may make once it is confined, on all machines. */
+const LIST: readonly Rule[] = [
   // memory: never executable, so that what is written is never run
   ...any("brk", "munmap"),
   { call: "mmap", when: [{ argument: 2, value: 0, mask: PROT_EXEC }], named: "not executable" },
@@ -136,7 +136,9 @@ export const RULES: readonly Rule[] = [
   ...any("access", "mkdir", "rename", "rmdir", "unlinkat", "ftruncate"),
   ...seldom("What newfstatat is to newer libraries.", "fstat"),
   ...seldom("Newer dynamic linkers, to find where a library is.", "readlink"),
-  ...seldom(ARM, "faccessat", "mkdirat", "readlinkat", "renameat"),
+  ...seldom(ARM, "faccessat", "mkdirat", "readlinkat", "renameat").map(
+    (rule): Rule => ({ ...rule, machine: "arm64" }),
+  ),
   ...seldom(LIBRARY, "pread64"),
   ...each("flock", 1, { "LOCK_EX|LOCK_NB": 6 }),
   ...each("fcntl", 1, { F_SETFL: 4 }),
@@ -176,7 +178,8 @@ export const RULES: readonly Rule[] = [
       reason: NAMES,
     }),
   ),
-  ...any("bind", "connect", "getsockname", "recvfrom", "recvmsg", "sendmsg", "sendto", "shutdown"),
+  ...any("bind", "connect", "getsockname", "recvfrom", "recvmsg", "sendmsg", "sendto"),
+  ...seldom("Where the bus has closed the connection first.", "shutdown"),
   ...options("setsockopt", SOL_SOCKET, { SO_RCVTIMEO: 20, SO_SNDTIMEO: 21, SO_SNDBUFFORCE: 32 }),
   ...options("setsockopt", SOL_SOCKET, { SO_SNDBUF: 7, SO_RCVBUF: 8, SO_RCVBUFFORCE: 33 }, LARGE),
   ...options("setsockopt", SOL_TCP, { TCP_NODELAY: 1, TCP_CORK: 3 }),
@@ -187,3 +190,8 @@ export const RULES: readonly Rule[] = [
   // the claims key
   ...each("keyctl", 0, { KEYCTL_DESCRIBE: 6, KEYCTL_READ: 11 }),
 ];
+
+/** The system calls that the helper may make once it is confined, on this machine. */
+export const RULES: readonly Rule[] = LIST.filter(
+  ({ machine }) => machine === undefined || machine === process.arch,
+);

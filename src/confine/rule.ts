@@ -19,6 +19,8 @@ export type Rule = {
   readonly named?: string;
   /** The errno that such a call fails with, in place of being carried out. */
   readonly errno?: number;
+  /** The only machine that it is meant for: there it is another call's stand-in. */
+  readonly machine?: "arm64";
   /** Why it is on the list, where a trace need not show it. */
   readonly reason?: string;
 };

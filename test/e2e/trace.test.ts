@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What the helper calls once it is confined, and what the filter lets through: the one is seen, the other compared.
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { stress } from "../stress/stress.ts";
+import { lab, nothingLeft, onThisRelease } from "./rig.ts";
+
+/** A fragment that leads libnftables to names of users, services and interfaces. */
+const NAMES = `
+add set inet authnft dbs { type ipv4_addr; elements = { 192.0.2.10, 192.0.2.11 } }
+add rule inet authnft egress ip daddr @dbs tcp dport { ssh, https } accept
+add rule inet authnft egress meta skuid root accept
+add rule inet authnft egress ip daddr $user_ip tcp dport 631 accept
+add rule inet authnft egress reject
+add rule inet authnft filter iif lo accept
+add rule inet authnft filter drop
+`;
+
+onThisRelease("authnft --trace", () => {
+  beforeAll(() => lab.fragment("alice", NAMES));
+  afterAll(() => lab.reset());
+
+  test("sees no call that the filter does not know, and the filter knows none that is not seen or has a reason", async () => {
+    const rules = await lab.ruleset();
+    const { code, stdout, stderr } = await lab.run(["authnft", "--trace", "--diff", "--json"], {
+      timeoutMs: 90_000,
+    });
+    const { ok, runs, leftOut, diff } = JSON.parse(stdout) as {
+      ok: boolean;
+      runs: { name: string; calls: number; failed?: string }[];
+      leftOut: string[];
+      diff: { missing: string[]; unused: string[]; wide: string[] };
+    };
+    expect({ ok, code, stderr, leftOut, ...diff }).toMatchObject({
+      ok: true,
+      code: 0,
+      stderr: "",
+      leftOut: [],
+      missing: [],
+      unused: [],
+      wide: [],
+    });
+    // Everything was run, and watched: a session needs hundreds of calls.
+    const names = runs.map(({ name }) => name);
+    for (const name of ["open", "reload", "restore", "cover", "close", "end", "open, scope=session"])
+      expect(names).toContain(name);
+    expect(runs.filter(({ calls }) => calls < 100)).toEqual([]);
+    // And undone.
+    await nothingLeft();
+    expect((await lab.ruleset()).includes("session_alice")).toBe(rules.includes("session_alice"));
+    expect(await lab.output("ls /etc/authnft/users /run/systemd/system; id -u alice")).not.toContain(
+      "authnft-trace",
+    );
+  });
+
+  test("sessions under the filter, many at once, short of memory and collecting garbage: none is killed", async () => {
+    const outcomes = await stress(lab, 60, () => undefined);
+    expect(outcomes.map(({ counts }) => Object.keys(counts))).toEqual(outcomes.map(() => ["ok"]));
+    expect(outcomes.map(({ counts }) => counts["ok"])).toEqual([30, 12, 18]);
+    await nothingLeft();
+  });
+});

@@ -107,35 +107,45 @@ export class Supervisor implements Disposable {
    * @throws what `decide` throws
    */
   watch(decide: (call: Call) => Decision, patience: number): Outcome {
-    const waiting = Buffer.alloc(8); // struct pollfd
-    const notification = Buffer.alloc(80); // struct seccomp_notif
-    const answer = Buffer.alloc(24); // struct seccomp_notif_resp
     for (;;) {
-      waiting.writeInt32LE(this.#listener, 0);
-      waiting.writeInt16LE(POLLIN, 4);
-      waiting.writeInt16LE(0, 6);
-      const ready = c.poll(waiting, 1, patience);
-      if (ready === 0) return "stuck";
-      if (ready < 0) {
-        if (koffi.errno() === EINTR) continue;
-        throw new SystemError("poll", errnoName(koffi.errno()));
-      }
-      if ((waiting.readInt16LE(6) & POLLIN) === 0) return "ended";
-      notification.fill(0);
-      // A call that was given up, since a signal came or the process was killed, is no call.
-      if (c.ioctl(this.#listener, NOTIF_RECV, notification) !== 0) continue;
-      const id = notification.readBigUInt64LE(0);
-      const decision = decide(this.#call(notification, id));
-      if (decision === "end") {
-        process.kill(this.#pid, "SIGKILL");
-        continue;
-      }
-      answer.fill(0);
-      answer.writeBigUInt64LE(id, 0);
-      if (decision === "continue") answer.writeUInt32LE(USER_NOTIF_CONTINUE, 20);
-      else answer.writeInt32LE(-decision.errno, 16);
-      c.ioctl(this.#listener, NOTIF_SEND, answer);
+      const outcome = this.answer(decide, patience);
+      if (outcome === "ended") return "ended";
+      if (outcome === "idle") return "stuck";
     }
+  }
+
+  /**
+   * Decides about one call.
+   *
+   * @param patience how long it may take to come, in milliseconds
+   * @throws {SystemError}, and what `decide` throws
+   */
+  answer(decide: (call: Call) => Decision, patience: number): "answered" | "idle" | "ended" {
+    const waiting = Buffer.alloc(8); // struct pollfd
+    waiting.writeInt32LE(this.#listener, 0);
+    waiting.writeInt16LE(POLLIN, 4);
+    const ready = c.poll(waiting, 1, patience);
+    if (ready === 0) return "idle";
+    if (ready < 0) {
+      if (koffi.errno() === EINTR) return "answered";
+      throw new SystemError("poll", errnoName(koffi.errno()));
+    }
+    if ((waiting.readInt16LE(6) & POLLIN) === 0) return "ended";
+    const notification = Buffer.alloc(80); // struct seccomp_notif
+    // A call that was given up, since a signal came or the process was killed, is no call.
+    if (c.ioctl(this.#listener, NOTIF_RECV, notification) !== 0) return "answered";
+    const id = notification.readBigUInt64LE(0);
+    const decision = decide(this.#call(notification, id));
+    if (decision === "end") {
+      process.kill(this.#pid, "SIGKILL");
+      return "answered";
+    }
+    const answer = Buffer.alloc(24); // struct seccomp_notif_resp
+    answer.writeBigUInt64LE(id, 0);
+    if (decision === "continue") answer.writeUInt32LE(USER_NOTIF_CONTINUE, 20);
+    else answer.writeInt32LE(-decision.errno, 16);
+    c.ioctl(this.#listener, NOTIF_SEND, answer);
+    return "answered";
   }
 
   #call(notification: Buffer, id: bigint): Call {

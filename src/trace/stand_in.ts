@@ -21,7 +21,7 @@ export type Order =
   /** Opens a login session of logind's. */
   | { readonly do: "log in"; readonly directory: string; readonly service: string; readonly user: string }
   | { readonly do: "log out" }
-  /** Has a TCP connection, to itself. */
+  /** Has a TCP connection, to itself, or where the policy does not let it, a listener. */
   | { readonly do: "connect" }
   /** Leaves a process behind that does nothing. */
   | { readonly do: "leave" };
@@ -59,7 +59,13 @@ export async function runStandIn(): Promise<number> {
         const socket = { data: () => undefined };
         const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket });
         held.push(listener);
-        held.push(await Bun.connect({ hostname: "127.0.0.1", port: listener.port, socket }));
+        const connected = Bun.connect({ hostname: "127.0.0.1", port: listener.port, socket });
+        held.push(
+          ...(await connected.then(
+            (connection) => [connection],
+            () => [],
+          )),
+        );
         return {};
       }
       case "leave": {

@@ -20,7 +20,7 @@ ENV = {
     "LANG": "C",
     "TMPDIR": "/run/authnft",
     "BUN_JSC_useJIT": "0",
-    "BUN_JSC_slowPathAllocsBetweenGCs": "20",
+    "BUN_JSC_slowPathAllocsBetweenGCs": "100",
     "BUN_JSC_numberOfGCMarkers": "4",
     "BUN_JSC_scribbleFreeCells": "1",
     "BUN_JSC_forceRAMSize": "67108864",

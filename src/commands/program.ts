@@ -259,10 +259,24 @@ Examples:
     });
 
   program
-    .command("trace", { hidden: true })
+    .command("trace")
+    .description("Print which system calls the helper makes once it is confined; also as --trace.")
     .option("--user <name>", "whose sessions are opened; the first member who has a fragment when left out")
-    .option("--diff", "how the shipped list differs from what was seen")
-    .option("--json", "as JSON")
+    .option("--diff", "print how the list that the filter is made of differs from them")
+    .option("--json", "print them, or the difference, as JSON")
+    .addHelpText(
+      "after",
+      `
+Opens and closes sessions for real, and does what else the helper does, with a process of its own in place of a login's and
+a supervisor in the filter's place. What it makes is gone afterwards; the log and the audit trail keep what they were told,
+and counters and quotas of sessions that are open begin anew, as with "authnft restore". Exits with 1 if a call is missing
+from the list, or something did not work.
+
+Examples:
+  sudo authnft --trace
+  sudo authnft --trace --diff
+  sudo authnft --trace --user alice --json | jq '.calls[] | select(.call == "openat") | .what'`,
+    )
     .action(async (options: { user?: string; diff?: true; json?: true }) => {
       code = await (await import("./trace.ts")).runTrace({
         user: options.user,

@@ -3,8 +3,12 @@
 // What the helper calls once it is confined, and what the filter lets through: the one is seen, the other compared.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { inject } from "../faults/faults.ts";
 import { stress } from "../stress/stress.ts";
 import { lab, nothingLeft, onThisRelease } from "./rig.ts";
+
+/** How many of the calls of an open and a close are tried here; test/faults/run.ts tries all. */
+const FAULTS = 40;
 
 /** A fragment that leads libnftables to names of users, services and interfaces. */
 const NAMES = `
@@ -58,6 +62,22 @@ onThisRelease("authnft --trace", () => {
     const outcomes = await stress(lab, 60, () => undefined);
     expect(outcomes.map(({ counts }) => Object.keys(counts))).toEqual(outcomes.map(() => ["ok"]));
     expect(outcomes.map(({ counts }) => counts["ok"])).toEqual([36, 18, 6]);
+    await nothingLeft();
+  });
+
+  test("the helper is killed or fails at a system call: a session is whole or is not, and the next login works", async () => {
+    let all = 0;
+    const outcomes = await inject(lab, ["alice", "bob", "m0", "m1"], (points) => {
+      all = points.length;
+      // Other points in each release, spread over all.
+      const first = lab.release === "bookworm" ? 0 : Math.floor(all / FAULTS / 2);
+      return points.filter((_, index) => index % Math.ceil(all / FAULTS) === first);
+    });
+    expect(outcomes.filter(({ violations }) => violations.length > 0)).toEqual([]);
+    // The control: they did meet their faults, and not all came to the same.
+    expect(all).toBeGreaterThan(500);
+    expect(outcomes.filter(({ call }) => call !== undefined).length).toBeGreaterThan(FAULTS / 2);
+    expect(new Set(outcomes.map(({ end }) => end)).size).toBeGreaterThan(1);
     await nothingLeft();
   });
 });

@@ -73,7 +73,8 @@ def by_program(user):
             # Where the module starts it: not in the session.
             preexec_fn=lambda: open("/sys/fs/cgroup/init.scope/cgroup.procs", "w").write("0"),
         )
-        said.append("ok" if b"result=ok" in done.stdout else f"{kind} ended with {done.returncode}")
+        ended = f"killed by signal {-done.returncode}" if done.returncode < 0 else "refused"
+        said.append("ok" if b"result=ok" in done.stdout else f"{kind} {ended}")
     return "ok" if said == ["ok", "ok"] else "; ".join(said)
 
 

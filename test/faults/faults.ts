@@ -11,10 +11,10 @@ import { type Lab, type Running, waitFor } from "../lab/lab.ts";
 const DRIVER = "/usr/local/lib/faults-driver.py";
 const ENTRY = "/usr/libexec/authnft";
 const REAL = "/usr/libexec/authnft-real";
-/** A file that has the next helper wait for a supervisor. */
-const ARMED = "/run/faults-armed";
+/** A file that has the next helper of a PAM process wait for a supervisor: this, and the process's number. */
+const ARMED = "/run/faults-armed-";
 const WRAPPER = `#!/bin/sh
-if [ "$1" = session ] && rm ${ARMED} 2>/dev/null; then exec ${REAL} traced "$@"; fi
+if [ "$1" = session ] && rm "${ARMED}$PPID" 2>/dev/null; then exec ${REAL} traced "$@"; fi
 exec ${REAL} "$@"
 `;
 const FRAGMENT = `add rule inet authnft egress ip daddr 10.88.0.2 accept
@@ -190,18 +190,11 @@ export class Lane implements AsyncDisposable {
   }
 
   async #supervised(verb: "open" | "close", pid: number, decide: (call: Call) => Decision): Promise<Told> {
-    const release = await arming.take();
-    let answer: Promise<unknown>;
-    let supervisor: Supervisor | undefined;
-    try {
-      await this.#lab.output(["touch", ARMED]);
-      answer = this.#tell(verb);
-      const child = this.#hostPid(pid);
-      const helper = await waitFor(() => childrenOf(child)[0], { everyMs: 1, what: "a helper" });
-      supervisor = await Supervisor.of(helper, performance.now() + 8000);
-    } finally {
-      release();
-    }
+    await this.#lab.output(["touch", `${ARMED}${pid}`]);
+    const answer = this.#tell(verb);
+    const child = this.#hostPid(pid);
+    const helper = await waitFor(() => childrenOf(child)[0], { everyMs: 1, what: "a helper" });
+    const supervisor = await Supervisor.of(helper, performance.now() + 8000);
     while (supervisor !== undefined) {
       const did = supervisor.answer(decide, 0);
       if (did === "ended") break;
@@ -233,18 +226,6 @@ export class Lane implements AsyncDisposable {
     await this.#driver.kill();
   }
 }
-
-/** Only one helper at a time may be the next. */
-const arming = {
-  last: Promise.resolve(),
-  async take(): Promise<() => void> {
-    const before = this.last;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.last = promise;
-    await before;
-    return resolve;
-  },
-};
 
 /** Asks again until nothing is wrong, or the time is over. */
 async function settled(wrong: () => Promise<string[]>, time: number): Promise<string[]> {

@@ -2,7 +2,7 @@
 """
 Opens and closes a session when it is told, in a process of its own each time, and says what is there afterwards.
 
-Reads lines: "begin USER" (answers the process's number), "open", "close", "look", "leave". Answers with a line of JSON.
+Reads lines: "begin USER" (answers the process's number), "arm FILE", "open", "close", "look", "leave". Answers with a line of JSON.
 """
 import ctypes
 import json
@@ -128,6 +128,9 @@ def main():
             os.close(up[1])
             child = (pid, user, os.fdopen(down[1], "w"), os.fdopen(up[0]))
             say(pid)
+        elif words[0] == "arm":
+            open(words[1], "w").close()
+            say(None)
         elif words[0] == "look":
             say(look(child[0], child[1]))
         elif words[0] == "leave":

@@ -119,11 +119,9 @@ export async function prepare(lab: Lab, users: readonly string[]): Promise<Async
 export class Lane implements AsyncDisposable {
   readonly #user: string;
   readonly #driver: Running;
-  readonly #lab: Lab;
   #host: number | undefined;
 
   constructor(lab: Lab, user: string) {
-    this.#lab = lab;
     this.#user = user;
     this.#driver = lab.start(["python3", DRIVER, user]);
   }
@@ -190,15 +188,18 @@ export class Lane implements AsyncDisposable {
   }
 
   async #supervised(verb: "open" | "close", pid: number, decide: (call: Call) => Decision): Promise<Told> {
-    await this.#lab.output(["touch", `${ARMED}${pid}`]);
+    await this.#tell(`arm ${ARMED}${pid}`);
     const answer = this.#tell(verb);
     const child = this.#hostPid(pid);
-    const helper = await waitFor(() => childrenOf(child)[0], { everyMs: 1, what: "a helper" });
+    const helper = await waitFor(() => childrenOf(child)[0], { everyMs: 5, what: "a helper" });
     const supervisor = await Supervisor.of(helper, performance.now() + 8000);
+    let idle = 0;
     while (supervisor !== undefined) {
       const did = supervisor.answer(decide, 0);
       if (did === "ended") break;
-      if (did === "idle") await new Promise((resolve) => setImmediate(resolve));
+      // The next call mostly comes at once, and others wait for their turn as well.
+      idle = did === "idle" ? idle + 1 : 0;
+      if (did === "idle") await (idle > 20 ? Bun.sleep(1) : new Promise((resolve) => setImmediate(resolve)));
     }
     supervisor?.[Symbol.dispose]();
     return (await answer) as Told;
@@ -264,7 +265,8 @@ function halfOf(now: Told, seen: Seen): string[] {
   if (now.strays) wrong.push("open, and reaches what is forbidden");
   if (Object.values(seen.records).join() !== "open")
     wrong.push(`open, and its records are ${JSON.stringify(seen.records)}`);
-  if (seen.chains.length !== 2) wrong.push(`open, and its chains are ${seen.chains.join(" ") || "none"}`);
+  if (!["_in", "_out"].every((end) => seen.chains.some((chain) => chain.endsWith(end))))
+    wrong.push(`open, and its chains are ${seen.chains.join(" ") || "none"}`);
   if (seen.leads.join() !== "session_in,session_out")
     wrong.push(`open, and ${seen.leads.join(" ") || "nothing"} leads to its chains`);
   if (!seen.policy.some((name) => name.endsWith(".nft"))) wrong.push("open, and its rules are not kept");

@@ -105,7 +105,7 @@ const LIST: readonly Rule[] = [
   ...each("futex", 1, { FUTEX_WAIT: 0, FUTEX_WAKE: 1, FUTEX_WAIT_BITSET: 9 }, { mask: FUTEX_COMMAND }),
   ...each("prctl", 0, { PR_SET_NAME: 15 }),
   ...any("rt_sigaction", "rt_sigprocmask"),
-  ...seldom(SIGNAL, "rt_sigreturn", "restart_syscall"),
+  ...seldom(SIGNAL, "rt_sigreturn", "rt_sigsuspend", "restart_syscall"),
   { call: "tgkill", when: [{ argument: 0, value: "self" }], named: "itself", reason: SIGNAL },
   {
     call: "prlimit64",

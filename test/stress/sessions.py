@@ -73,8 +73,11 @@ def by_program(user):
             # Where the module starts it: not in the session.
             preexec_fn=lambda: open("/sys/fs/cgroup/init.scope/cgroup.procs", "w").write("0"),
         )
-        ended = f"killed by signal {-done.returncode}" if done.returncode < 0 else "refused"
-        said.append("ok" if b"result=ok" in done.stdout else f"{kind} {ended}")
+        # Also after it has answered: the runtime has yet to end then.
+        if done.returncode < 0:
+            said.append(f"{kind} killed by signal {-done.returncode}")
+        else:
+            said.append("ok" if b"result=ok" in done.stdout else f"{kind} refused")
     return "ok" if said == ["ok", "ok"] else "; ".join(said)
 
 

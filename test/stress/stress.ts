@@ -16,6 +16,12 @@ const WAYS = [
   { way: "collecting garbage without end", kind: "gc", share: 10, pressed: false },
 ] as const;
 
+/** The kernel's words for each process of ours that a filter has killed since it started, in every lab of this machine. */
+function killed(): string[] {
+  const log = Bun.spawnSync(["dmesg"]).stdout.toString();
+  return log.split("\n").filter((line) => line.includes("type=1326") && line.includes('comm="authnft"'));
+}
+
 /** How many sessions became what. */
 export type Outcome = { readonly way: string; readonly counts: Readonly<Record<string, number>> };
 
@@ -29,6 +35,7 @@ export async function stress(lab: Lab, count: number, tell: (line: string) => vo
       "add rule inet authnft egress tcp dport { ssh, https } accept\nadd rule inet authnft egress reject\nadd rule inet authnft filter drop\n",
     );
   const outcomes: Outcome[] = [];
+  const before = new Set(killed());
   for (const { way, kind, share, pressed } of WAYS) {
     const number = Math.max(1, Math.round((count * share) / 100));
     await using pressure = pressed ? await press(lab) : undefined;
@@ -40,6 +47,7 @@ export async function stress(lab: Lab, count: number, tell: (line: string) => vo
     const counts = JSON.parse(stdout.trim().split("\n").at(-1) ?? "{}") as Outcome["counts"];
     void pressure;
     tell(`${way}: ${JSON.stringify(counts)}`);
+    for (const line of killed().filter((one) => !before.has(one))) tell(line);
     outcomes.push({ way, counts });
   }
   return outcomes;

@@ -56,6 +56,12 @@
 #define ITEMS		6	/* variables that pam_exec sets itself */
 
 #define FOR_PAM_EXEC	"pam_exec="	/* and what it does: open or close */
+/*
+ * Before the verb: the program lets a supervisor decide about each system call, in place of its filter. For
+ * "authnft --trace", which is root's; from a PAM line it is an argument that there is not, and the session is refused.
+ * Without a supervisor the program waits at its first call and does nothing.
+ */
+#define TRACED		"traced"
 
 #define EXIT_FAILURE	1
 #define EXIT_USAGE	2
@@ -792,12 +798,14 @@ run(int argc, char **argv, char **environment)
 	const char	*variables[4 + ITEMS + 2 + 1];		/* ours, PAM's, the user's, NULL */
 	size_t		 count = 0, own, a = 0, v = 0;
 	enum mode	 mode;
+	int		 traced;
 
 	open_standard_descriptors();
 	while (environment[count] != NULL)
 		count++;
 	own = own_items(environment, count);
-	mode = mode_of(argc, argv, own < count);
+	traced = own == count && argc >= 2 && equal(argv[1], TRACED);
+	mode = mode_of(argc - traced, argv + traced, own < count);
 	if (mode == MODE_USAGE) {
 		say("This program is run by pam_authnft, pam_exec or systemd, not by hand: "
 		    "the administrator's command is /usr/sbin/authnft. See pam_authnft(8).");

@@ -9,6 +9,10 @@ import { oneLine } from "./refusal.ts";
 async function run(args: readonly string[]): Promise<number> {
   const [verb, ...rest] = args;
   switch (verb) {
+    case "traced":
+      // Of the entry's command line, and of none that PAM has a part in (native/entry.c).
+      await beTraced();
+      return await run(rest);
     case "session":
       return (await import("./commands/session.ts")).runSession({
         sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1"),
@@ -30,6 +34,8 @@ async function run(args: readonly string[]): Promise<number> {
       return (await import("./commands/cover.ts")).runCoverUsers(rest.map(Number));
     case "reload-sessions":
       return (await import("./commands/reload.ts")).runReloadSessions();
+    case "trace-stand-in":
+      return await (await import("./trace/stand_in.ts")).runStandIn();
     case "verify-probe":
       return (await import("./verify/probe.ts")).runProbe();
     default: {
@@ -40,6 +46,14 @@ async function run(args: readonly string[]): Promise<number> {
       });
     }
   }
+}
+
+async function beTraced(): Promise<void> {
+  const [{ confineBy }, { awaitSupervision }] = await Promise.all([
+    import("./confine/seccomp.ts"),
+    import("./system/seccomp_notify.ts"),
+  ]);
+  confineBy(awaitSupervision);
 }
 
 /** What a request is for that this program has made for pam_exec. */

@@ -276,6 +276,34 @@ Examples:
       });
     });
 
+  program
+    .command("trace")
+    .description("Print which system calls the helper makes once it is confined; also as --trace.")
+    .option("--user <name>", "whose sessions are opened; the first member who has a fragment when left out")
+    .option("--diff", "print how the list that the filter is made of differs from them")
+    .option("--json", "print them, or the difference, as JSON")
+    .addHelpText(
+      "after",
+      `
+Opens and closes sessions for real, and does what else the helper does, with a process of its own in place of a login's and
+a supervisor in the filter's place. What it makes is gone afterwards; the log and the audit trail keep what they were told,
+and counters and quotas of sessions that are open begin anew, as with "authnft restore". Exits with 1 if a call is missing
+from the list, or something did not work.
+
+Examples:
+  sudo authnft --trace
+  sudo authnft --trace --diff
+  sudo authnft --trace --user alice --json | jq '.calls[] | select(.call == "openat") | .what'`,
+    )
+    .action(async (options: { user?: string; diff?: true; json?: true }) => {
+      code = await (await import("./trace.ts")).runTrace({
+        user: options.user,
+        diff: options.diff === true,
+        json: options.json === true,
+        ...terminal,
+      });
+    });
+
   // Verbs inherit neither of these from the program.
   for (const verb of program.commands) {
     verb.helpOption("-h, --help", "print help").exitOverride();
@@ -288,7 +316,9 @@ Examples:
     return 2;
   }
   try {
-    await program.parseAsync(args, { from: "user" });
+    // "--trace" is the verb's other name.
+    const words = args[0] === "--trace" ? ["trace", ...args.slice(1)] : args;
+    await program.parseAsync(words, { from: "user" });
     return code;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;

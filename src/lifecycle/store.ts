@@ -6,7 +6,7 @@ import { appendFileSync, readdirSync, renameSync } from "node:fs";
 import { Refusal } from "../refusal.ts";
 import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "../session/record.ts";
 import type { ScopeUnit } from "../session/scope_unit.ts";
-import { type Lock, lock, makeDirectory, removeFile, replaceFile } from "../system/files.ts";
+import { isUnfinished, type Lock, lock, makeDirectory, removeFile, replaceFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { readText } from "../system/text_file.ts";
 
@@ -96,6 +96,13 @@ export function readRecords(user?: { readonly name: string; readonly uid: number
 /** Removes a session's record. @throws {Error} of node:fs */
 export function removeRecord(unit: ScopeUnit): void {
   removeFile(recordPath(unit));
+  removeUnfinished(RECORD_DIRECTORY, unit);
+}
+
+/** Removes what a process that was killed has begun to write for a session or a user. @throws {Error} of node:fs */
+function removeUnfinished(directory: string, name: string): void {
+  for (const file of namesIn(directory))
+    if (file.startsWith(`${name}.`) && isUnfinished(file)) removeFile(`${directory}/${file}`);
 }
 
 function recordPath(unit: string): string {
@@ -132,6 +139,7 @@ export function closePolicy(name: string): void {
 /** Forgets a member's commands. @throws {Error} of node:fs */
 export function removePolicy(name: string): void {
   for (const kind of ["nft", "closed", "slice"]) removeFile(`${POLICY_DIRECTORY}/${name}.${kind}`);
+  removeUnfinished(POLICY_DIRECTORY, name);
 }
 
 /** Whose commands there are. */

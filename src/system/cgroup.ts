@@ -71,13 +71,13 @@ export function isPopulated(path: string, { root = CGROUP_ROOT }: At = {}): bool
  */
 export function killCgroup(path: string, { root = CGROUP_ROOT }: At = {}): void {
   try {
-    // Not "w": in a cgroup file system a file that is not there cannot be created, and the error would be another. Nor
-    // "r+": nobody may read this one, and the helper has no capability to do so all the same.
-    const file = openSync(`${root}/${path}/cgroup.kill`, constants.O_WRONLY);
+    // Not "w": in a cgroup file system a file that is not there cannot be created, and the error would be another. Nor "r+":
+    // nobody may read it, and root without the capability to override that is nobody.
+    const fd = openSync(`${root}/${path}/cgroup.kill`, constants.O_WRONLY);
     try {
-      writeSync(file, "1");
+      writeSync(fd, "1");
     } finally {
-      closeSync(file);
+      closeSync(fd);
     }
   } catch (error) {
     if (existsSync(`${root}/${path}`) && !isGone(error)) throw error;

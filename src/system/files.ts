@@ -213,6 +213,11 @@ export function replaceFile(path: string, content: string, mode = 0o644): void {
   }
 }
 
+/** Whether a name is that of a file which {@link replaceFile} has begun and not finished. */
+export function isUnfinished(name: string): boolean {
+  return /\.\d+\.tmp$/.test(name);
+}
+
 /** Writes all of the bytes. Unlike writeFileSync, it asks for no room beforehand: fallocate(2) is not to be had under confinement. */
 export function writeWhole(fd: number, bytes: Uint8Array): void {
   for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);

@@ -16,6 +16,7 @@ const c = {
   memfdCreate: libc.func("int memfd_create(const char *name, uint32_t flags)"),
   openat: libc.func("int openat(int directory, const char *name, int flags)"),
   flock: libc.func("int flock(int fd, int operation)"),
+  prctl: libc.func("int prctl(int option, unsigned long value, long, long, long)"),
 };
 
 /** A system call that failed: what was tried, and the kernel's name for why. */
@@ -128,4 +129,11 @@ const MFD_CLOEXEC = 1;
 /** Makes a file that only this process has. @returns its descriptor, to be closed by the caller. @throws {SystemError} */
 export function memoryFile(name: string): number {
   return checked("memfd_create", c.memfdCreate(name, MFD_CLOEXEC));
+}
+
+const PR_SET_DUMPABLE = 4;
+
+/** Has this process leave no core, and be traced by nobody who is not privileged: ptrace(2). @throws {SystemError} */
+export function setNotDumpable(): void {
+  checked("prctl", c.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
 }

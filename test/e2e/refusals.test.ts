@@ -608,6 +608,7 @@ onBothRoads("An argument of the PAM line that is wrong", (road) => {
       "AUTHNFT_NO_SANDBOX=yes",
       "end",
       "session",
+      "traced",
       "--help",
     ];
     const since = await lab.cursor();

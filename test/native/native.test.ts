@@ -916,6 +916,20 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     expect(rig.seen.get("alarm")).toEqual(["12"]);
   });
 
+  test("traced: before a verb and by hand, and never of a PAM line", async () => {
+    await entry(hostile, ["traced", "session"]);
+    expect(rig.seen.get("arg")).toEqual(["authnft", "traced", "session"]);
+    expect(rig.seen.get("env")).toEqual(fixed);
+    expect(rig.seen.get("alarm")).toEqual(["12"]);
+    // There it is an argument that there is not, and the program refuses the session.
+    for (const args of [["traced", "session"], ["session", "traced"], ["traced"]]) {
+      await entry([...hostile, ...fromPamExec], args);
+      expect(rig.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
+    }
+    expect((await entry(hostile, ["traced"])).exitCode).toBe(2);
+    expect((await entry(hostile, ["session", "traced"])).exitCode).toBe(2);
+  });
+
   test("pam_exec: a whole block of the user's before the real one changes nothing", async () => {
     const forged = [
       "PAM_SERVICE=su",

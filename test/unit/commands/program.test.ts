@@ -25,7 +25,7 @@ describe("asked for", () => {
     }
   });
 
-  test.each(["install", "uninstall", "doctor", "example"])(
+  test.each(["install", "uninstall", "doctor", "example", "trace"])(
     "%s has help with examples, by both ways",
     (verb) => {
       const { exitCode, stdout } = run(verb, "--help");

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What the helper calls once it is confined, and what the filter lets through: the one is seen, the other compared.
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { inject } from "../faults/faults.ts";
+import { stress } from "../stress/stress.ts";
+import { lab, nothingLeft, onThisRelease } from "./rig.ts";
+
+/** How many of the calls of an open and a close are tried here; test/faults/run.ts tries all. */
+const FAULTS = 40;
+
+/** A fragment that leads libnftables to names of users, services and interfaces. */
+const NAMES = `
+add set inet authnft dbs { type ipv4_addr; elements = { 192.0.2.10, 192.0.2.11 } }
+add rule inet authnft egress ip daddr @dbs tcp dport { ssh, https } accept
+add rule inet authnft egress meta skuid root accept
+add rule inet authnft egress ip daddr $user_ip tcp dport 631 accept
+add rule inet authnft egress reject
+add rule inet authnft filter iif lo accept
+add rule inet authnft filter drop
+`;
+
+onThisRelease("authnft --trace", () => {
+  beforeAll(() => lab.fragment("alice", NAMES));
+  afterAll(() => lab.reset());
+
+  test("sees no call that the filter does not know, and the filter knows none that is not seen or has a reason", async () => {
+    const rules = await lab.ruleset();
+    const { code, stdout, stderr } = await lab.run(["authnft", "--trace", "--diff", "--json"], {
+      timeoutMs: 90_000,
+    });
+    const { ok, runs, leftOut, diff } = JSON.parse(stdout) as {
+      ok: boolean;
+      runs: { name: string; calls: number; failed?: string }[];
+      leftOut: string[];
+      diff: { missing: string[]; unused: string[]; wide: string[] };
+    };
+    expect({ ok, code, stderr, leftOut, ...diff }).toMatchObject({
+      ok: true,
+      code: 0,
+      stderr: "",
+      leftOut: [],
+      missing: [],
+      unused: [],
+      wide: [],
+    });
+    // Everything was run, and watched: a session needs many calls.
+    const names = runs.map(({ name }) => name);
+    for (const name of ["open", "reload", "restore", "cover", "close", "end", "open, scope=session"])
+      expect(names).toContain(name);
+    expect(runs.filter(({ calls }) => calls < 50)).toEqual([]);
+    // And undone.
+    await nothingLeft();
+    expect((await lab.ruleset()).includes("session_alice")).toBe(rules.includes("session_alice"));
+    expect(await lab.output("ls /etc/authnft/users /run/systemd/system; id -u alice")).not.toContain(
+      "authnft-trace",
+    );
+  });
+
+  test("sessions under the filter, many at once, short of memory and collecting garbage: none is killed", async () => {
+    const outcomes = await stress(lab, 60, () => undefined);
+    expect(outcomes.map(({ counts }) => Object.keys(counts))).toEqual(outcomes.map(() => ["ok"]));
+    expect(outcomes.map(({ counts }) => counts["ok"])).toEqual([36, 18, 6]);
+    await nothingLeft();
+  });
+
+  test("the helper is killed or fails at a system call: a session is whole or is not, and the next login works", async () => {
+    let all = 0;
+    const outcomes = await inject(lab, ["alice", "bob", "m0", "m1"], (points) => {
+      all = points.length;
+      // Other points in each release, spread over all.
+      const first = lab.release === "bookworm" ? 0 : Math.floor(all / FAULTS / 2);
+      return points.filter((_, index) => index % Math.ceil(all / FAULTS) === first);
+    });
+    expect(outcomes.filter(({ violations }) => violations.length > 0)).toEqual([]);
+    // The control: they did meet their faults, and not all came to the same.
+    expect(all).toBeGreaterThan(500);
+    expect(outcomes.filter(({ call }) => call !== undefined).length).toBeGreaterThan(FAULTS / 2);
+    expect(new Set(outcomes.map(({ end }) => end)).size).toBeGreaterThan(1);
+    await nothingLeft();
+  });
+});

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Has the helper fail, or be killed, at every system call of an open and a close, and prints what came of it.
+//
+//   bun test/faults/run.ts [--release bookworm|trixie] [--every N]    one point of N only
+
+import { parseArgs } from "node:util";
+import { type Release, up } from "../lab/lab.ts";
+import { inject, type Outcome } from "./faults.ts";
+
+const { values } = parseArgs({
+  options: { release: { type: "string", default: "bookworm" }, every: { type: "string", default: "1" } },
+});
+const every = Number(values.every);
+await using lab = await up({ release: values.release as Release });
+await lab.install();
+const began = performance.now();
+const outcomes = await inject(
+  lab,
+  ["alice", "bob", "m0", "m1"],
+  (all) => all.filter((_, index) => index % every === 0),
+  (outcome) => {
+    if (outcome.violations.length > 0) console.log(describe(outcome));
+  },
+);
+
+const kinds = new Map<string, Map<string, number>>();
+for (const { verb, call, fault, end, violations } of outcomes) {
+  const kind = `${verb}, ${fault === "killed" ? "killed" : "an error"}${call === undefined ? ", not reached" : ""}`;
+  const counts = kinds.get(kind) ?? new Map<string, number>();
+  kinds.set(kind, counts);
+  const key = violations.length > 0 ? "VIOLATION" : end;
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+for (const [kind, counts] of kinds)
+  console.log(`${kind}: ${[...counts].map(([end, count]) => `${count} ${end}`).join(", ")}`);
+const wrong = outcomes.filter(({ violations }) => violations.length > 0).length;
+console.log(
+  `${outcomes.length} faults in ${Math.round((performance.now() - began) / 1000)} s, ${wrong} violations.`,
+);
+process.exitCode = wrong === 0 ? 0 : 1;
+
+function describe({ verb, at, call, fault, end, violations }: Outcome): string {
+  return `${verb}, call ${at} (${call ?? "not reached"}), ${fault}: ${end}\n  ${violations.join("\n  ")}`;
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { version } from "../../package.json" with { type: "json" };
 import { oneLine } from "../refusal.ts";
+import { CONFINEMENT_CHECKS } from "./doctor/confinement.ts";
 import { FEATURE_CHECKS } from "./doctor/features.ts";
 import { type Check, type Finding, fail, type Level } from "./doctor/finding.ts";
 import { HOST_CHECKS } from "./doctor/host.ts";
@@ -14,6 +15,7 @@ import type { Terminal } from "./program.ts";
 const CHECKS: readonly Check[] = [
   ...HOST_CHECKS,
   ...FEATURE_CHECKS,
+  ...CONFINEMENT_CHECKS,
   ...INSTALLATION_CHECKS,
   ...RULESET_CHECKS,
   ...PAM_CHECKS,

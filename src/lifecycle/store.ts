@@ -173,8 +173,10 @@ export type ClosedSlice = {
 export function rememberSlice({ set, name, id }: ClosedSlice): void {
   const line = `${set} ${name} ${id}`;
   try {
-    if (!readText(SLICES_FILE)?.split("\n").includes(line))
-      appendFileSync(SLICES_FILE, `${line}\n`, { mode: 0o600 });
+    const kept = readText(SLICES_FILE);
+    // What is no plain file there would be followed, or waited for.
+    if (kept === undefined) replaceFile(SLICES_FILE, `${line}\n`, 0o600);
+    else if (!kept.split("\n").includes(line)) appendFileSync(SLICES_FILE, `${line}\n`);
   } catch (error) {
     throw notKept("write the list of slices", error);
   }

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 /** A line of /proc/self/mountinfo, as far as it matters here. */
-export type Mount = { readonly point: string; readonly type: string; readonly options: ReadonlySet<string> };
+export type Mount = {
+  readonly point: string;
+  readonly type: string;
+  readonly options: ReadonlySet<string>;
+  /** Those of the file system itself, wherever it is mounted. */
+  readonly fileSystemOptions: ReadonlySet<string>;
+};
 
 /** Reads /proc/self/mountinfo: proc_pid_mountinfo(5). */
 export function parseMountinfo(text: string): Mount[] {
@@ -15,6 +21,7 @@ export function parseMountinfo(text: string): Mount[] {
         point: unquote(fields[4] ?? ""),
         type: fields[separator + 1] ?? "",
         options: new Set((fields[5] ?? "").split(",")),
+        fileSystemOptions: new Set((fields[separator + 3] ?? "").split(",")),
       };
     });
 }

@@ -17,13 +17,12 @@ const integrations = readFileSync(join(root, "docs/integrations.md"), "utf8");
 
 describe("docs/integrations.md", () => {
   /** The document's form: `file: "describe > test"`, where … stands for what differs from case to case. */
-  const references = [...integrations.matchAll(/`([\w/]+\.test\.ts): "([^`]+)"`/g)].map(
-    ([, file = "", name = ""]) => ({ file, name }),
-  );
+  const references = referencesIn(integrations);
 
-  test("names tests that exist", () => {
+  test("names tests that exist, and so does docs/security.md", () => {
     expect(references.length).toBeGreaterThan(100);
-    expect(references.map(({ file, name }) => faultOf(file, name)).filter(Boolean)).toEqual([]);
+    const all = [...references, ...referencesIn(readFileSync(join(root, "docs/security.md"), "utf8"))];
+    expect(all.map(({ file, name }) => faultOf(file, name)).filter(Boolean)).toEqual([]);
   });
 
   test("has no reference in another form, which nobody would check", () => {
@@ -60,6 +59,13 @@ test("relative links lead to files and headings that exist", () => {
   );
   expect(dead.map(({ document, target }) => `${relative(root, document)}: ${target}`)).toEqual([]);
 });
+
+function referencesIn(text: string): { file: string; name: string }[] {
+  return [...text.matchAll(/`([\w/]+\.test\.ts): "([^`]+)"`/g)].map(([, file = "", name = ""]) => ({
+    file,
+    name,
+  }));
+}
 
 /** What is wrong with a reference; `undefined` when nothing is. */
 function faultOf(file: string, name: string): string | undefined {

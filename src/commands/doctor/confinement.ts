@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { mountOf, parseMountinfo } from "../../system/mounts.ts";
+import { readText } from "../../system/text_file.ts";
+import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
+
+/** What the helper is confined with, as far as the kernel has it, and whether it still sees what it needs. */
+export const CONFINEMENT_CHECKS: readonly Check[] = [
+  { name: "seccomp", run: () => [judgeSeccomp(readText("/proc/sys/kernel/seccomp/actions_avail"))] },
+  { name: "landlock", run: async () => [judgeLandlock(await landlockVersion())] },
+  { name: "capabilities", run: () => [judgeCapabilities(readText("/proc/self/status") ?? "")] },
+  { name: "proc", run: () => [judgeProc(readText("/proc/self/mountinfo") ?? "")] },
+];
+
+/** Loaded when it is asked: where libraries are missing, that has been said. */
+async function landlockVersion(): Promise<number | string> {
+  return (await import("../../system/landlock.ts")).landlockVersion();
+}
+
+/** Judges what seccomp(2) can do: /proc/sys/kernel/seccomp/actions_avail. */
+export function judgeSeccomp(actions: string | undefined): Finding {
+  if (actions?.split(/\s+/).includes("kill_process"))
+    return ok("System calls that the helper does not need are fatal to it (seccomp).");
+  return fail({
+    what: "The kernel has no seccomp filters.",
+    why: "The helper refuses to work unconfined, so every member's login is refused.",
+    mend: "boot a kernel with CONFIG_SECCOMP_FILTER",
+  });
+}
+
+/** The first version that judges truncation, TCP, and signals and abstract sockets. */
+const TRUNCATES = 3;
+const TCP = 4;
+const SCOPES = 6;
+
+/** Judges the version of Landlock, or why there is none. */
+export function judgeLandlock(version: number | string): Finding {
+  const why =
+    "A helper that somebody has broken into could then read and write any file that root may; system calls and capabilities are confined all the same.";
+  if (version === "EOPNOTSUPP") {
+    return warn({
+      what: "The kernel has Landlock, but it is not among the security modules that run.",
+      why,
+      mend: 'boot with "lsm=landlock," and what /sys/kernel/security/lsm names on the kernel\'s command line',
+    });
+  }
+  if (typeof version === "string") {
+    return warn({
+      what: `The kernel has no Landlock (${version}).`,
+      why,
+      mend: "boot a kernel with CONFIG_SECURITY_LANDLOCK, Linux 5.13 or later",
+    });
+  }
+  const missing = [
+    ...(version < TRUNCATES ? ["truncating files"] : []),
+    ...(version < TCP ? ["TCP"] : []),
+    ...(version < SCOPES ? ["signals and abstract sockets"] : []),
+  ];
+  const but = missing.length === 0 ? "" : `; a newer kernel would confine ${missing.join(", ")} as well`;
+  return ok(`The helper sees no files but those that it needs (Landlock, version ${version}${but}).`);
+}
+
+/** The capabilities that the helper keeps: linux/capability.h. */
+const CAP_NET_ADMIN = 12n;
+const CAP_AUDIT_WRITE = 29n;
+
+/** Judges what root may here, by /proc/self/status: in some containers less than elsewhere. */
+export function judgeCapabilities(status: string): Finding {
+  const mask = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
+  const has = (capability: bigint): boolean => ((mask >> capability) & 1n) === 1n;
+  if (!has(CAP_NET_ADMIN)) {
+    return fail({
+      what: "Root does not have CAP_NET_ADMIN here.",
+      why: "The helper cannot load rules without it, so every member's login is refused.",
+      mend: "give it to the container, or run authnft on the host",
+    });
+  }
+  if (!has(CAP_AUDIT_WRITE)) {
+    return warn({
+      what: "Root does not have CAP_AUDIT_WRITE here.",
+      why: "Refusals are in the journal, but not in the audit trail.",
+      mend: "give it to the container",
+    });
+  }
+  return ok("The helper keeps CAP_NET_ADMIN and CAP_AUDIT_WRITE, and no other capability.");
+}
+
+/**
+ * Judges whether the helper can see the process that logs in, by /proc/self/mountinfo. It has no right to trace processes;
+ * under hidepid the kernel shows it root's only as a member of the group that the mount names, and it is in group 0 alone.
+ */
+export function judgeProc(mountinfo: string): Finding {
+  const options = mountOf("/proc", parseMountinfo(mountinfo))?.fileSystemOptions ?? new Set();
+  const hidden = [...options].find((option) => /^hidepid=(?!0$|off$)/.test(option));
+  const group = [...options].find((option) => /^gid=(?!0$)/.test(option));
+  const byTracing = hidden !== undefined && /=(4|ptraceable)$/.test(hidden);
+  if (hidden === undefined || (group === undefined && !byTracing))
+    return ok("The helper sees the processes that log in.");
+  return fail({
+    what: `/proc is mounted with ${[hidden, group].filter(Boolean).join(",")}.`,
+    why: "The helper cannot see the process that logs in, so every member's login is refused.",
+    mend: "mount -o remount,hidepid=invisible,gid=0 /proc, and the same in /etc/fstab",
+  });
+}

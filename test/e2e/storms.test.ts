@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Many logins at once, and many while the firewall and systemd are reloaded under them: each is whole or refused, and
+// nothing of any is left. AUTHNFT_STORM=200 makes it that many at once, by hand, and prints counts.
+
+import { beforeAll, expect, test } from "bun:test";
+import { lab, nothingLeft, ONLY_FIRST, onOneRoad } from "./rig.ts";
+
+/** An open and a close take some 80 ms of a processor. */
+const SIZE = Number(Bun.env["AUTHNFT_STORM"] ?? 24);
+const PATIENCE_MS = 20_000 + SIZE * 1000;
+
+/** Users of names that differ by a sign, by which units, chains and files are called; and others. */
+const ALIKE = ["a.b", "a-b", "a_b"];
+const USERS = ["alice", "bob", ...ALIKE, "m0", "m1", "m2", "m3"];
+
+/** Logs users in and out through PAM, all at once, and tells how each of them fared. */
+const STORM = `
+users=($1); size=$2; rm -rf /run/storm; mkdir /run/storm
+for ((n = 0; n < size; n++)); do
+  user=\${users[n % \${#users[@]}]}
+  pamtester lab $user open_session close_session >/run/storm/$n.out 2>&1 &
+  pids[n]=$!
+done
+for ((n = 0; n < size; n++)); do wait \${pids[n]}; echo "\${users[n % \${#users[@]}]} $?"; done`;
+
+type Outcome = { whole: number; refused: number };
+
+/** What the sessions of the last storm could reach, a line each. */
+async function reached(): Promise<string[]> {
+  return (await lab.output("cat /run/storm/reached || true")).split("\n").filter(Boolean);
+}
+
+/** What the sessions' own processes saw: the listing is written by a line of the PAM stack, from inside each session. */
+const PROBE = `#!/bin/sh
+[ "$PAM_TYPE" = open_session ] || exit 0
+echo "$PAM_USER $(probe tcp 10.88.0.2 7001) $(probe tcp 10.88.0.3 7001)" >>/run/storm/reached
+`;
+
+async function storm(users: readonly string[], size: number): Promise<Outcome> {
+  const told = await lab.output(["bash", "-c", STORM, "storm", users.join(" "), String(size)], {
+    timeoutMs: PATIENCE_MS,
+  });
+  const codes = told.split("\n").map((line) => line.split(" ")[1]);
+  expect(codes).toHaveLength(size);
+  const whole = codes.filter((code) => code === "0").length;
+  return { whole, refused: size - whole };
+}
+
+/** Does something again and again until `work` is over. */
+async function during<T>(script: string, work: () => Promise<T>): Promise<{ result: T; lines: string[] }> {
+  await using loop = lab.start(`while :; do ${script}; echo round; done`);
+  const result = await work();
+  // The last may have been in the middle of it.
+  const whole = loop.stdout.slice(0, loop.stdout.lastIndexOf("round\n")).split("\n");
+  return { result, lines: whole.filter((line) => line !== "round" && line !== "") };
+}
+
+function tell(what: string, outcome: Outcome, began: number): void {
+  if (Bun.env["AUTHNFT_STORM"] === undefined) return;
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  console.log(`${what}: ${outcome.whole} whole, ${outcome.refused} refused, in ${seconds} s.`);
+}
+
+onOneRoad("A storm of logins", (road) => {
+  beforeAll(async () => {
+    await lab.reset();
+    await lab.output(
+      `for user in ${ALIKE.join(" ")}; do useradd --badname --no-create-home --groups authnft $user; done`,
+    );
+    await lab.write("/usr/local/lib/storm-probe", PROBE, { mode: "0755" });
+    await lab.pam("lab", {
+      through: road,
+      after: ["session required pam_exec.so seteuid quiet /usr/local/lib/storm-probe"],
+    });
+    await lab.pam("sshd", { through: road });
+    for (const user of USERS) await lab.fragment(user, ONLY_FIRST);
+  });
+
+  test(
+    "of nine users at once: each is whole, and nothing is left",
+    async () => {
+      const began = performance.now();
+      const outcome = await storm(USERS, SIZE);
+      tell("at once", outcome, began);
+      // So many that the last wait too long are refused; a few are not.
+      if (SIZE <= 24) expect(outcome).toEqual({ whole: SIZE, refused: 0 });
+      // Each that was let in was under its policy, and none that was refused ran anything.
+      const seen = await reached();
+      expect(seen.filter((line) => !line.endsWith(" ok refused"))).toEqual([]);
+      expect(seen).toHaveLength(outcome.whole);
+      await nothingLeft();
+    },
+    PATIENCE_MS,
+  );
+
+  test(
+    "while rules are reloaded, restored and flushed and systemd starts anew: each is whole or refused, root can log in, and nothing is left",
+    async () => {
+      const began = performance.now();
+      const trouble = [
+        "authnft reload --all >/dev/null 2>&1",
+        "authnft restore >/dev/null 2>&1",
+        // Between the two everybody has the network of everybody: the gap that docs/security.md names.
+        "nft flush ruleset; systemctl reload authnft.service",
+        "systemctl daemon-reexec",
+        "timeout 5 pamtester lab root open_session close_session >/dev/null && echo root in || echo root not in",
+      ];
+      const calm = lab.sshStart(
+        "alice",
+        "echo up; while read -r; do probe tcp 10.88.0.2 7001; probe tcp 10.88.0.3 7001; done",
+      );
+      await calm.expect(/up\n/);
+      const { result, lines } = await during(trouble.join("; "), () => storm(USERS, SIZE));
+      tell("under trouble", result, began);
+      expect(result.whole).toBeGreaterThan(0);
+      expect(new Set(lines)).toEqual(new Set(["root in"]));
+      // Whoever was in before is in, and judged.
+      calm.write("\n");
+      await calm.expect(/^ok\nrefused\n/m);
+      calm.end();
+      await calm.exited;
+      await nothingLeft();
+      expect(await storm(["bob"], 1)).toEqual({ whole: 1, refused: 0 });
+      await nothingLeft();
+    },
+    PATIENCE_MS,
+  );
+});

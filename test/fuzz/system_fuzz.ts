@@ -91,7 +91,7 @@ export const messages: Target = {
       }
     });
     if (answer === undefined) return BEYOND;
-    if (typeof answer === "string") return { ended: answer };
+    if (typeof answer === "string") return { ended: answer.replace(/\d+/, "…") };
     const { parts, ends } = answer;
     // Every byte belongs to a message that is told or counted: nothing was passed over.
     const read = parts.reduce((sum, { payload }) => sum + ((payload.length + 19) & ~3), 0);

@@ -2,7 +2,14 @@
 import type { Token } from "./tokenise.ts";
 
 /** Words that stand where a value might, and make something else of what is around them. */
-export const NO_VALUES = new Set(["and", "or", "xor", "lshift", "rshift", "map", "vmap", "set", "."]);
+const NO_VALUES = new Set(["and", "or", "xor", "lshift", "rshift", "map", "vmap", "set", "."]);
+
+/** Words that begin a statement for nftables, and are never a value. Those that may be one are not here. */
+const STATEMENTS = new Set(
+  "accept comment continue counter drop dup flow fwd goto include jump limit log masquerade meter notrack queue quota reject return synproxy tproxy xt".split(
+    " ",
+  ),
+);
 
 /** Goes through a rule's tokens. What is taken is taken whole or not at all. */
 export class Reader {
@@ -56,8 +63,16 @@ export class Reader {
   /** Takes a word, a number or a string. */
   takeValue(): boolean {
     const token = this.#tokens[this.#at];
-    if (token === undefined || token.kind === "mark" || token.kind === "end" || NO_VALUES.has(token.text))
-      return false;
+    if (token === undefined || token.kind === "mark" || token.kind === "end") return false;
+    if (NO_VALUES.has(token.text) || STATEMENTS.has(token.text)) return false;
+    this.#at++;
+    return true;
+  }
+
+  /** Takes a word or a string that names something of the fragment's own; that may be called like anything. */
+  takeName(): boolean {
+    const kind = this.#tokens[this.#at]?.kind;
+    if (kind !== "word" && kind !== "string") return false;
     this.#at++;
     return true;
   }
@@ -75,7 +90,7 @@ export class Reader {
 export function takeRemark(reader: Reader): boolean {
   if (reader.take("counter")) {
     if (reader.take("packets")) return reader.takeValue() && reader.take("bytes") && reader.takeValue();
-    return !reader.take("name") || reader.takeValue();
+    return !reader.take("name") || reader.takeName();
   }
   if (reader.take("log")) {
     for (;;) {

@@ -7,7 +7,7 @@
 // changes nothing, whatever it asks for. Only its form has to be known, for behind it the next statement begins.
 
 import { Refusal } from "../refusal.ts";
-import { NO_VALUES, Reader, takeLimit, takeRemark } from "./reader.ts";
+import { Reader, takeLimit, takeRemark } from "./reader.ts";
 import { locate, type Token } from "./tokenise.ts";
 
 /** What a rule may write to. */
@@ -41,25 +41,6 @@ const HINTS: Readonly<Record<string, string>> = {
   meter:
     ': nftables makes a set of it that all sessions share; add a set of the fragment\'s own, and write "update @set { … }"',
 };
-
-/** Words that begin a statement for nftables, and never are a value. */
-const STATEMENTS = new Set([
-  ...[
-    "accept",
-    "drop",
-    "continue",
-    "return",
-    "jump",
-    "goto",
-    "reject",
-    "comment",
-    "counter",
-    "log",
-    "limit",
-    "quota",
-  ],
-  ...["dup", "flow", "fwd", "include", "masquerade", "meter", "notrack", "queue", "synproxy", "tproxy", "xt"],
-]);
 
 /** Those that are values as well, and what they are values of. */
 const VALUES_OF: Readonly<Record<string, string>> = {
@@ -114,7 +95,7 @@ function takeStatement(reader: Reader): boolean {
     case "jump":
     case "goto":
       reader.next();
-      return takeName(reader);
+      return reader.takeName();
     case "comment":
       return reader.take("comment") && reader.takeValue();
     case "counter":
@@ -123,7 +104,7 @@ function takeStatement(reader: Reader): boolean {
     case "limit":
     case "quota": {
       const kind = reader.peek()?.text ?? "";
-      return reader.take(kind, "name") ? reader.takeValue() : takeLimit(reader);
+      return reader.take(kind, "name") ? reader.takeName() : takeLimit(reader);
     }
     case "reject":
       reader.next();
@@ -138,7 +119,7 @@ function takeStatement(reader: Reader): boolean {
       // Which set it is has been looked at; in the braces only counters, limits and the like may stand, and nftables sees to that.
       if (reader.peek(1)?.text !== "@") return false;
       reader.next();
-      return reader.take("@") && takeName(reader) && takeBraces(reader);
+      return reader.take("@") && reader.takeName() && takeBraces(reader);
   }
   if (reader.takeOne(...ALONE) !== undefined) return true;
   if (reader.peek()?.text === "ct" && reader.peek(1)?.text === "count") return takeLimit(reader);
@@ -149,11 +130,16 @@ function takeStatement(reader: Reader): boolean {
 function takeMatch(reader: Reader): boolean {
   const first = reader.peek();
   const start = reader.taken;
-  if (first === undefined || !takeField(reader) || !takeMore(reader, takeTerm)) return false;
+  if (first === undefined || !takeField(reader)) return false;
+  const field = reader.taken;
+  const plain = (): boolean => takePlain(reader, () => reader.written(start, field));
+  const term = (): boolean =>
+    reader.attempt(() => (reader.peek()?.text === "(" && plain()) || undefined) ??
+    (takeField(reader) || plain());
+  if (!takeMore(reader, term)) return false;
   const end = reader.taken;
-  const field = (): string => reader.written(start, end);
   if (reader.take("set")) {
-    const name = field();
+    const name = reader.written(start, end);
     if (!SET_TOO.has(name)) {
       const translates = /^ip6? [sd]addr$|^(tcp|udp|th|udplite|sctp|dccp) [sd]port$/.test(name);
       throw new Refusal(
@@ -168,12 +154,7 @@ function takeMatch(reader: Reader): boolean {
     while (reader.takeOne("=", "!", "<", ">") !== undefined);
   // What is missing at the end is told by nftables.
   if (reader.done || takeMembers(reader)) return true;
-  const takeOne = (): boolean => {
-    const next = reader.peek()?.text ?? "";
-    const known = !Object.hasOwn(VALUES_OF, next) || VALUES_OF[next] === field();
-    return known && takePlain(reader);
-  };
-  return takeOne() && takeMore(reader, takeOne);
+  return plain() && takeMore(reader, plain);
 }
 
 /** Takes the values, the braces and the maps that go on an expression. */
@@ -199,11 +180,17 @@ function takeTerm(reader: Reader): boolean {
   return takeField(reader) || takePlain(reader);
 }
 
-/** Takes a value, or a parenthesis of values. */
-function takePlain(reader: Reader): boolean {
-  if (reader.peek()?.text === "(") return takeField(reader);
-  const value = reader.peek();
-  if (value === undefined || STATEMENTS.has(value.text) || !reader.takeValue()) return false;
+/**
+ * Takes a value, or a parenthesis of values.
+ *
+ * @param of tells the field that it is compared to, where it is
+ */
+function takePlain(reader: Reader, of = () => ""): boolean {
+  const again = (): boolean => takePlain(reader, of);
+  if (reader.take("(")) return again() && takeMore(reader, again) && reader.take(")");
+  const text = reader.peek()?.text ?? "";
+  const known = !Object.hasOwn(VALUES_OF, text) || VALUES_OF[text] === of();
+  if (!known || !reader.takeValue()) return false;
   // An interface's name with a "*" at its end.
   if (reader.peek()?.text === "*" && !reader.peek()?.spaced) reader.take("*");
   return true;
@@ -232,15 +219,8 @@ const NOWHERE = new Set(["dup", "flow", "fwd", "notrack", "queue", "set", "xt"])
 
 /** Takes a word that says what is looked at: neither an operator nor what begins a statement. */
 function takePart(reader: Reader): boolean {
-  return !STATEMENTS.has(reader.peek()?.text ?? "") && takeName(reader);
-}
-
-/** Takes what may be a name. */
-function takeName(reader: Reader): boolean {
   const token = reader.peek();
-  if (token?.kind !== "word" || NO_VALUES.has(token.text)) return false;
-  reader.next();
-  return true;
+  return token?.kind === "word" && !Object.hasOwn(VALUES_OF, token.text) && reader.takeValue();
 }
 
 const HEADERS = new Set(

@@ -97,7 +97,8 @@ delete element include define meter ct label mark meta cgroup socket cgroupv2 le
 saddr daddr counter limit rate over second log prefix comment state established new reply direction handle index position
 flow offload name ether fib type jump session_bob_77_in session_bob_77_judged session_in session_out session_map_cg
 session_map_ipv4 session_v4 session_v6 session_cg session_chain member_slices members_out user_ip user_id user_name
-constructor face dead beef 22 80 443 0 0x1f 1024-65535 10s 1d 1h30m 5ms 192.0.2.7 10.0.0.0/8 2001:db8:: ::1 ::face fe80::
+notrack dup fwd queue num to snat dnat redirect masquerade xt reset zone event helper nftrace priority dscp option maxseg
+status icmp set set constructor face dead beef 22 80 443 0 0x1f 1024-65535 10s 1d 1h30m 5ms 192.0.2.7 10.0.0.0/8 2001:db8:: ::1 ::face fe80::
 ::ffff:192.0.2.7 1:2:3:4:5:6:7:8 aa:bb:cc:dd:ee:ff 8021q eth0 eth* "eth0" "a;b" "#" "" "goto" $user_ip $user_id $user_name
 web s m q l hits name @s @m type typeof flags interval dynamic elements = ipv4_addr inet_service verdict timeout size
 @session_map_cg @session_map_ipv4 @session_v4 @session_in @th,16,16 /etc/authnft/x "/etc/authnft/x" "/etc/authnft/../x"

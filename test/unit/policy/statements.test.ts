@@ -32,6 +32,8 @@ const ACCEPTED = `
   ct status snat
   ct status != dnat
   ct status snat,dnat
+  ct status & (snat|dnat) != 0
+  ct status & dnat == dnat
   ct status { snat, dnat }
   ct state != established
   ct state ! invalid
@@ -255,6 +257,10 @@ const ACCEPTED = `
   counter packets 1 bytes 2 accept
   counter accept comment "x"
   counter accept comment x
+  counter name queue
+  limit name log drop
+  tcp dport 22 jump log
+  update @limit { ip daddr }
   reject with icmp host-unreachable
   reject with icmp type host-unreachable
   reject with icmpv6 no-route

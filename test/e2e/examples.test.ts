@@ -457,10 +457,39 @@ describe(`examples (${lab.release})`, () => {
     );
     try {
       const { code, stdout } = await lab.run("authnft check --json");
-      const { errors, warnings, files, checked } = JSON.parse(stdout) as Record<string, { file: string }[]>;
-      expect({ code, checked, errors }).toMatchObject({ code: 0, checked: "nftables", errors: [] });
-      expect(files).toEqual(expect.arrayContaining(names.map((name) => `/etc/authnft/users/${name}`)));
-      expect(warnings).toEqual([]);
+      const report = JSON.parse(stdout) as {
+        checked: string;
+        files: string[];
+        errors: unknown[];
+        warnings: { file: string; message: string }[];
+      };
+      expect({ code, checked: report.checked, errors: report.errors }).toEqual({
+        code: 0,
+        checked: "nftables",
+        errors: [],
+      });
+      const fileOf = (name: string): string => `/etc/authnft/users/${name}`;
+      expect(report.files).toEqual(expect.arrayContaining(names.map(fileOf)));
+      // Some leave one direction or both open on purpose.
+      const [out, into] = ["may connect to everything", "may connect to what the session offers"];
+      const known: Readonly<Record<string, readonly string[]>> = {
+        accounting: [out, into],
+        anywhere: [out, into],
+        "client-only": [out],
+        "host-firewall": [out, into],
+        logging: [out, into],
+        masquerade: [out, into],
+        "port-restricted": [out],
+        quota: [out, into],
+        "rate-limit": [out, into],
+        "time-limited": [out, into],
+      };
+      const told = report.warnings.map(
+        ({ file, message }) => `${file}: ${/may connect to .*/.exec(message)}`,
+      );
+      expect(told).toEqual(
+        Object.entries(known).flatMap(([name, all]) => all.map((one) => `${fileOf(name)}: ${one}`)),
+      );
       const logins = [...names, "nothing"].map(
         (name) =>
           `(pamtester -I rhost=10.77.0.2 lab ${name} open_session close_session >/dev/null 2>&1 && echo ${name}) &`,

@@ -33,7 +33,7 @@ export type Point = {
 export type Outcome = Point & {
   /** The call that it was; `undefined` when there were not so many. */
   readonly call: string | undefined;
-  readonly end: "whole" | "refused" | "closed" | "as before";
+  readonly end: "whole" | "refused" | "closed" | "closed, not told" | "as before";
   readonly violations: readonly string[];
 };
 
@@ -160,7 +160,8 @@ export class Lane implements AsyncDisposable {
     const wrong = async (): Promise<string[]> => {
       const now = (await this.#tell("now")) as Told;
       const seen = (await this.#tell("look")) as Seen;
-      const judged = point.verb === "open" ? afterOpen(told, now, seen) : afterClose(now, seen);
+      const judged =
+        point.verb === "open" ? afterOpen(told, now, seen) : afterClose(point.fault === "killed", now, seen);
       end = judged.end;
       return judged.wrong;
     };
@@ -251,10 +252,13 @@ function afterOpen(told: Told, now: Told, seen: Seen): { end: Outcome["end"]; wr
 }
 
 /** A session is closed, or as it was. */
-function afterClose(now: Told, seen: Seen): { end: Outcome["end"]; wrong: string[] } {
+function afterClose(killed: boolean, now: Told, seen: Seen): { end: Outcome["end"]; wrong: string[] } {
   if (now.strays) return { end: "as before", wrong: ["what is forbidden can be reached"] };
-  if (Object.values(seen.records).includes("open") || seen.leads.length > 0)
-    return { end: "as before", wrong: halfOf(now, seen) };
+  const isOpen = Object.values(seen.records).includes("open");
+  // Killed after the rules and before the record: there is nobody to write it, and the end of the scope puts it right.
+  if (killed && isOpen && seen.leads.length === 0 && seen.chains.length === 0 && !now.reach)
+    return { end: "closed, not told", wrong: [] };
+  if (isOpen || seen.leads.length > 0) return { end: "as before", wrong: halfOf(now, seen) };
   return { end: "closed", wrong: now.reach ? [`closed, and has network in ${now.cgroup}`] : [] };
 }
 

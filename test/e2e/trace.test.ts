@@ -59,9 +59,9 @@ onThisRelease("authnft --trace", () => {
   });
 
   test("sessions under the filter, many at once, short of memory and collecting garbage: none is killed", async () => {
-    const outcomes = await stress(lab, 60, () => undefined);
+    const outcomes = await stress(lab, 40, () => undefined);
     expect(outcomes.map(({ counts }) => Object.keys(counts))).toEqual(outcomes.map(() => ["ok"]));
-    expect(outcomes.map(({ counts }) => counts["ok"])).toEqual([36, 18, 6]);
+    expect(outcomes.map(({ counts }) => counts["ok"])).toEqual([24, 12, 4]);
     await nothingLeft();
   });
 

@@ -119,11 +119,13 @@ export async function prepare(lab: Lab, users: readonly string[]): Promise<Async
 export class Lane implements AsyncDisposable {
   readonly #user: string;
   readonly #driver: Running;
+  /** Tells it from the drivers of other labs, which may run at the same time. */
+  readonly #mark = crypto.randomUUID();
   #host: number | undefined;
 
   constructor(lab: Lab, user: string) {
     this.#user = user;
-    this.#driver = lab.start(["python3", DRIVER, user]);
+    this.#driver = lab.start(["python3", DRIVER, this.#mark]);
   }
 
   /** The calls that an open and a close make, in order, where nothing fails. */
@@ -210,7 +212,7 @@ export class Lane implements AsyncDisposable {
   #hostPid(pid: number): number {
     this.#host ??= pidsOutside().find(
       (candidate) =>
-        readProc(candidate, "cmdline") === `python3\0${DRIVER}\0${this.#user}\0` &&
+        readProc(candidate, "cmdline") === `python3\0${DRIVER}\0${this.#mark}\0` &&
         numberInside(candidate) !== 0,
     );
     const found = childrenOf(this.#host ?? 0).find((candidate) => numberInside(candidate) === pid);

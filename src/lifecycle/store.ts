@@ -6,7 +6,15 @@ import { appendFileSync, readdirSync, renameSync } from "node:fs";
 import { Refusal } from "../refusal.ts";
 import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "../session/record.ts";
 import type { ScopeUnit } from "../session/scope_unit.ts";
-import { isUnfinished, type Lock, lock, makeDirectory, removeFile, replaceFile } from "../system/files.ts";
+import {
+  isUnfinished,
+  type Lock,
+  lock,
+  makeDirectory,
+  overwriteFile,
+  removeFile,
+  replaceFile,
+} from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { readText } from "../system/text_file.ts";
 
@@ -59,10 +67,14 @@ async function take(name: string, deadline: number, hint: string): Promise<Lock>
 
 /** Writes a session's record. @throws {Refusal} `record` */
 export function writeRecord(record: SessionRecord): void {
+  const path = recordPath(record.scope_unit);
   try {
     makeDirectory(RECORD_DIRECTORY, 0o755);
-    replaceFile(recordPath(record.scope_unit), formatRecord(record));
+    replaceFile(path, formatRecord(record));
   } catch (error) {
+    // A record that is there can be changed without room for another: better that somebody may read it half written, for a
+    // moment, than that it says something else than the rules.
+    if (overwriteFile(path, formatRecord(record))) return;
     throw notKept(`write the record of ${record.scope_unit}`, error);
   }
 }

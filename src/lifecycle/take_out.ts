@@ -26,6 +26,7 @@ import {
   userSlice,
 } from "../session/scope_unit.ts";
 import { cgroupId, cgroupIdsBelow } from "../system/cgroup.ts";
+import { SystemError } from "../system/libc.ts";
 import * as nftables from "../system/nftables.ts";
 import { closePolicy, policyNames, readPolicy, readRecords, savePolicy } from "./store.ts";
 import { kept } from "./table.ts";
@@ -41,6 +42,20 @@ export type Left = { readonly traffic: Traffic | undefined; readonly covers: rea
  * @throws {SystemError} when the kernel refuses
  */
 export function takeOut(
+  unit: ScopeUnit,
+  record: SessionRecord | undefined,
+  options: { readonly close: boolean },
+): Left {
+  try {
+    return attempt(unit, record, options);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    // It may be the answer that was lost: then the rules are gone, and whoever is told of a failure says that they are there.
+    return attempt(unit, record, options);
+  }
+}
+
+function attempt(
   unit: ScopeUnit,
   record: SessionRecord | undefined,
   options: { readonly close: boolean },

@@ -4,6 +4,7 @@ import {
   constants,
   fchmodSync,
   fstatSync,
+  ftruncateSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -210,6 +211,22 @@ export function replaceFile(path: string, content: string, mode = 0o644): void {
   } catch (error) {
     unlinkSync(temporary);
     throw error;
+  }
+}
+
+/** Writes over a file that is there, in its place. @returns whether there was one, and it could be done */
+export function overwriteFile(path: string, content: string): boolean {
+  try {
+    const fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
+    try {
+      writeWhole(fd, Buffer.from(content));
+      ftruncateSync(fd, Buffer.byteLength(content));
+      return true;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return false;
   }
 }
 

@@ -53,6 +53,7 @@ export function errnoName(errno: number): string {
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
+const EINTR = 4;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 
@@ -88,7 +89,11 @@ export class Socket implements Disposable {
 
   /** Receives into `buffer`; returns the part that was filled. @throws {SystemError} */
   receive(buffer: Uint8Array): Uint8Array {
-    return buffer.subarray(0, checked("recv", c.recv(this.#fd, buffer, buffer.length, 0)));
+    // With a timeout the kernel does not begin again by itself after a signal, such as the garbage collector's.
+    for (;;) {
+      const length = c.recv(this.#fd, buffer, buffer.length, 0);
+      if (length >= 0 || koffi.errno() !== EINTR) return buffer.subarray(0, checked("recv", length));
+    }
   }
 
   [Symbol.dispose](): void {

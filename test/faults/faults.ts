@@ -33,7 +33,7 @@ export type Point = {
 export type Outcome = Point & {
   /** The call that it was; `undefined` when there were not so many. */
   readonly call: string | undefined;
-  readonly end: "whole" | "refused" | "closed" | "as before";
+  readonly end: "whole" | "refused" | "closed" | "closed, not told" | "as before";
   readonly violations: readonly string[];
 };
 
@@ -119,11 +119,13 @@ export async function prepare(lab: Lab, users: readonly string[]): Promise<Async
 export class Lane implements AsyncDisposable {
   readonly #user: string;
   readonly #driver: Running;
+  /** Tells it from the drivers of other labs, which may run at the same time. */
+  readonly #mark = crypto.randomUUID();
   #host: number | undefined;
 
   constructor(lab: Lab, user: string) {
     this.#user = user;
-    this.#driver = lab.start(["python3", DRIVER, user]);
+    this.#driver = lab.start(["python3", DRIVER, this.#mark]);
   }
 
   /** The calls that an open and a close make, in order, where nothing fails. */
@@ -160,7 +162,8 @@ export class Lane implements AsyncDisposable {
     const wrong = async (): Promise<string[]> => {
       const now = (await this.#tell("now")) as Told;
       const seen = (await this.#tell("look")) as Seen;
-      const judged = point.verb === "open" ? afterOpen(told, now, seen) : afterClose(now, seen);
+      const judged =
+        point.verb === "open" ? afterOpen(told, now, seen) : afterClose(point.fault === "killed", now, seen);
       end = judged.end;
       return judged.wrong;
     };
@@ -209,7 +212,7 @@ export class Lane implements AsyncDisposable {
   #hostPid(pid: number): number {
     this.#host ??= pidsOutside().find(
       (candidate) =>
-        readProc(candidate, "cmdline") === `python3\0${DRIVER}\0${this.#user}\0` &&
+        readProc(candidate, "cmdline") === `python3\0${DRIVER}\0${this.#mark}\0` &&
         numberInside(candidate) !== 0,
     );
     const found = childrenOf(this.#host ?? 0).find((candidate) => numberInside(candidate) === pid);
@@ -251,10 +254,13 @@ function afterOpen(told: Told, now: Told, seen: Seen): { end: Outcome["end"]; wr
 }
 
 /** A session is closed, or as it was. */
-function afterClose(now: Told, seen: Seen): { end: Outcome["end"]; wrong: string[] } {
+function afterClose(killed: boolean, now: Told, seen: Seen): { end: Outcome["end"]; wrong: string[] } {
   if (now.strays) return { end: "as before", wrong: ["what is forbidden can be reached"] };
-  if (Object.values(seen.records).includes("open") || seen.leads.length > 0)
-    return { end: "as before", wrong: halfOf(now, seen) };
+  const isOpen = Object.values(seen.records).includes("open");
+  // Killed after the rules and before the record: there is nobody to write it, and the end of the scope puts it right.
+  if (killed && isOpen && seen.leads.length === 0 && seen.chains.length === 0 && !now.reach)
+    return { end: "closed, not told", wrong: [] };
+  if (isOpen || seen.leads.length > 0) return { end: "as before", wrong: halfOf(now, seen) };
   return { end: "closed", wrong: now.reach ? [`closed, and has network in ${now.cgroup}`] : [] };
 }
 

@@ -2,7 +2,7 @@
 
 // What is kept below /run/authnft: locks, records, and the rules of live sessions as they were loaded.
 
-import { appendFileSync, readdirSync, renameSync } from "node:fs";
+import { readdirSync, renameSync } from "node:fs";
 import { Refusal } from "../refusal.ts";
 import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "../session/record.ts";
 import type { ScopeUnit } from "../session/scope_unit.ts";
@@ -185,10 +185,9 @@ export type ClosedSlice = {
 export function rememberSlice({ set, name, id }: ClosedSlice): void {
   const line = `${set} ${name} ${id}`;
   try {
-    const kept = readText(SLICES_FILE);
-    // What is no plain file there would be followed, or waited for.
-    if (kept === undefined) replaceFile(SLICES_FILE, `${line}\n`, 0o600);
-    else if (!kept.split("\n").includes(line)) appendFileSync(SLICES_FILE, `${line}\n`);
+    const kept = readText(SLICES_FILE) ?? "";
+    // Whole, like every file here: to append would follow a link, or wait for who reads a FIFO.
+    if (!kept.split("\n").includes(line)) replaceFile(SLICES_FILE, `${kept}${line}\n`, 0o600);
   } catch (error) {
     throw notKept("write the list of slices", error);
   }

@@ -90,32 +90,30 @@ onOneRoad("Forgeries", (road) => {
       directory: 'mkdir "$at"; echo x >"$at/file"',
     };
     const unit = "authnft-alice-$$.scope";
+    const own = [`sessions/${unit}.json`, `policy/${unit}.nft`, `policy/${unit}.closed`];
     // Where a lock should be, what cannot be one refuses; a FIFO and another name of a file can.
-    const locks = new Set(["link", "dangling", "directory"]);
-    const places: [path: string, refusedFor: Set<string>][] = [
-      [`sessions/${unit}.json`, new Set()],
-      [`policy/${unit}.nft`, new Set()],
-      [`policy/${unit}.closed`, new Set()],
-      [`lock/${unit}`, locks],
-      ["lock/ruleset", locks],
-      ["ruleset.nft", new Set()],
-      ["sessions.nft", new Set()],
-      ["slices", new Set()],
+    const noLock = new Set(["link", "dangling", "directory"]);
+    const places: { paths: string[]; refusedFor: Set<string> }[] = [
+      { paths: own, refusedFor: new Set() },
+      { paths: [`lock/${unit}`], refusedFor: noLock },
+      { paths: ["ruleset.nft", "sessions.nft", "slices"], refusedFor: new Set() },
+      { paths: ["lock/ruleset"], refusedFor: noLock },
     ];
     await lab.output("echo victim >/run/forgeries-victim && chmod 0604 /run/forgeries-victim");
     const since = await lab.cursor();
     const outcomes: { what: string; refused: boolean; code: number; token: string }[] = [];
-    for (const [path, refusedFor] of places) {
+    for (const { paths, refusedFor } of places) {
       const attempts = Object.entries(kinds).map(([kind, make]) => async () => {
-        const prepare = `at=/run/authnft/${path}; rm -rf "$at"; ${make}`;
+        const prepare = `cd /run/authnft; for at in ${paths.join(" ")}; do rm -rf "$at"; ${make}; done`;
         const began = performance.now();
         const { code, token } = await pamtester("alice", prepare);
+        const what = `${kind} at ${paths.join(", ")}`;
         // The module would give up after ten seconds: whoever waits for a FIFO waits longer.
-        expect(performance.now() - began, `${kind} at ${path}`).toBeLessThan(9000);
-        outcomes.push({ what: `${kind} at ${path}`, refused: refusedFor.has(kind), code, token });
+        expect(performance.now() - began, what).toBeLessThan(9000);
+        outcomes.push({ what, refused: refusedFor.has(kind), code, token });
       });
-      // Each in a session of its own; those of the whole program one after the other.
-      if (path.includes("$$")) await Promise.all(attempts.map((attempt) => attempt()));
+      // Each in a session of its own; what all share, one after the other.
+      if (paths[0]?.includes("$$")) await Promise.all(attempts.map((attempt) => attempt()));
       else for (const attempt of attempts) await attempt();
       await lab.output("rm -rf /run/authnft/lock/*");
     }
@@ -144,16 +142,13 @@ onOneRoad("Forgeries", (road) => {
 
   test("a process with the number of one that is gone gets a session of its own, and closes no other", async () => {
     // The session's processes outlive the one that opened it, which never closes it.
-    await using left = lab.sshStart("alice", `setsid bash -c 'echo up; while read -r; do ${FILTERED}; done'`);
-    await left.expect(/up\n/);
+    const login = lab.sshStart("alice", "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo up; read -r");
+    await login.expect(/up\n/);
     const [first] = await lab.sessions();
+    expect(first?.state).toBe("open");
     const pid = first?.pid ?? 0;
-    // sshd's two processes of this login are outside and inside of the scope; only what alice started stays.
-    await lab.output(`
-      mkfifo /run/forgeries-in; chmod 666 /run/forgeries-in
-      pid=$(pgrep -u alice -f '^bash -c echo up'); [ -n "$pid" ]
-      kill -STOP $pid; kill -KILL ${pid}
-      while [ -e /proc/${pid} ]; do sleep 0.01; done; kill -CONT $pid; rm /run/forgeries-in`);
+    await lab.output(`kill -KILL ${pid}; while [ -e /proc/${pid} ]; do sleep 0.01; done`);
+    await login.exited;
     const since = await lab.cursor();
     for (const user of ["bob", "alice"]) {
       // The kernel counts up; who wants a number says which one was the last. Where somebody was quicker, once more.
@@ -161,11 +156,11 @@ onOneRoad("Forgeries", (road) => {
         mount -o remount,bind,rw /proc/sys
         for attempt in {1..50}; do
           echo ${pid - 1} >/proc/sys/kernel/ns_last_pid
-          bash -c '[ $$ = ${pid} ] || exit 75; exec pamtester lab ${user} open_session "run:" close_session' && exit 0
+          bash -c '[ $$ = ${pid} ] || exit 75; exec pamtester lab ${user} open_session close_session' && exit 0
           [ $? = 75 ] || exit 1
         done
         exit 2`;
-      const { code } = await lab.run(["unshare", "--mount", "bash", "-c", reuse.replace(' "run:"', "")]);
+      const { code } = await lab.run(["unshare", "--mount", "bash", "-c", reuse]);
       expect(code).toBe(0);
     }
     const entries = await lab.journal({ since });
@@ -284,7 +279,6 @@ onThisRelease("Forgeries that a mount makes possible", () => {
       expect((await lab.ssh("alice", FILTERED)).code).toBe(254);
       expect((await lab.ssh("dave", "true")).code).toBe(0);
       await lab.output("mount -o remount,hidepid=invisible,gid=0 /proc");
-      expect(await doctor()).toEqual(["ok"]);
       expect((await lab.ssh("alice", FILTERED)).stdout).toBe("ok\nrefused\n");
     } finally {
       await lab.output("mount -o remount,hidepid=off,gid=0 /proc");

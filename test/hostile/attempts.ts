@@ -48,6 +48,7 @@ const MAP_SHARED = 1;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 const KEYCTL_SETPERM = 5;
 const KEYCTL_READ = 11;
+const MFD_CLOEXEC = 1;
 const RLIMIT_NOFILE = 7;
 
 /** struct sockaddr_in */
@@ -118,7 +119,7 @@ export const ATTEMPTS: Readonly<Record<string, (at: Targets) => void | Promise<v
     call("mprotect", page, 4096, RX);
   },
   "map code from a file that it wrote": () => {
-    const file = call("memfd_create", "code", 0);
+    const file = call("memfd_create", "code", MFD_CLOEXEC);
     writeSync(file, new Uint8Array(4096));
     call("mmap", 0, 4096, RX, MAP_SHARED, file, 0);
   },

@@ -55,7 +55,7 @@ async function logOut(): Promise<void> {
 }
 
 async function verify(subject = ""): Promise<{ code: number; findings: Finding[]; rows: Row[] }> {
-  const { code, stdout, stderr } = await lab.run(`authnft verify --json ${subject}`);
+  const { code, stdout, stderr } = await lab.run(`authnft verify --json ${subject}`, { timeoutMs: 90_000 });
   expect(stderr).toBe("");
   const { ok, findings } = JSON.parse(stdout) as { ok: boolean; findings: Finding[] };
   expect(code).toBe(ok ? 0 : 1);

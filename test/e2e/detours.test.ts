@@ -60,11 +60,10 @@ const DETOURS: readonly Detour[] = [
   { name: "nohup", script: "nohup sling $name >/dev/null 2>&1 &" },
   { name: "setsid", script: "setsid --fork sling $name" },
   { name: "double-fork", script: "sling $name --fork" },
-  // Since its version 3.4 it asks the user's manager for a scope of its own.
+  // Where it finds the user's manager a newer one may ask for a scope, and be elsewhere.
   {
     name: "tmux",
-    byManager: lab.release === "trixie",
-    script: "tmux -L $name new-session -d sling $name",
+    script: "env -u DBUS_SESSION_BUS_ADDRESS -u XDG_RUNTIME_DIR tmux -L $name new-session -d sling $name",
   },
   { name: "script", script: 'script -qc "sling $name" /dev/null' },
   // The user's service manager, which is no part of the session.

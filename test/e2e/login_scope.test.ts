@@ -72,8 +72,8 @@ onBothRoads("scope=session", (road) => {
   test("the record, the elements and the chains are those of the contract, one level deeper", async () => {
     await using session = await stay("alice");
     const record = await sessionOf("alice");
-    await expectNoLeak("alice");
     const unit = record.scope_unit;
+    await expectNoLeak(unit);
     expect(unit).toMatch(/^session-\w+\.scope$/);
     expect(record.cg_path).toBe(`user.slice/user-1000.slice/${unit}`);
     expect(await lab.output(`stat -c %i /sys/fs/cgroup/${record.cg_path}`)).toBe(String(record.cg_id));

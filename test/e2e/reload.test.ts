@@ -177,7 +177,7 @@ function report(what: string, { leaked, gapsUs, silenceMs, blindMs }: Seen): voi
 interface Operation {
   command: string;
   gap: boolean;
-  /** Whom `authnft verify` is asked about then. */
+  /** Whose session `authnft verify` is asked about then. */
   verified?: string;
   /** What must be there before it, and is taken away after it. */
   before?: string;
@@ -205,7 +205,7 @@ const OPERATIONS: readonly Operation[] = [
   { command: "systemctl restart authnft", gap: false },
   { command: "systemctl stop authnft; systemctl start authnft", gap: false },
   { command: "systemctl daemon-reload", gap: false },
-  { command: "systemctl daemon-reexec", gap: false, verified: "authnft.slice" },
+  { command: "systemctl daemon-reexec", gap: false },
   { command: "ufw allow ssh; ufw --force enable", gap: false },
   { command: "ufw reload", gap: false },
   { command: "systemctl restart ufw", gap: false },
@@ -354,7 +354,7 @@ onThisRelease("the firewall is reloaded", () => {
       } else expect(seen.leaked).toEqual({});
       await sink.settled();
       expect(await table()).toBe(whole);
-      if (verified) await expectNoLeak(verified);
+      if (verified) await expectNoLeak((await sessionOf(verified)).scope_unit);
       if (after) await lab.output(after);
     });
 

@@ -70,7 +70,9 @@ type Verified = { findings: { subject: string; rows: { tried: string; verdict: s
 
 /** Has `authnft verify` try to get past a session's policies, or a user's, and expects that it cannot. */
 export async function expectNoLeak(subject: string): Promise<void> {
-  const { code, stdout, stderr } = await lab.run(["authnft", "verify", "--json", subject]);
+  const { code, stdout, stderr } = await lab.run(["authnft", "verify", "--json", subject], {
+    timeoutMs: 90_000,
+  });
   const { findings } = JSON.parse(stdout) as Verified;
   const bad = findings.flatMap(({ subject: of, rows }) =>
     rows

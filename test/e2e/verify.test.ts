@@ -55,7 +55,7 @@ async function logOut(): Promise<void> {
 }
 
 async function verify(subject = ""): Promise<{ code: number; findings: Finding[]; rows: Row[] }> {
-  const { code, stdout, stderr } = await lab.run(`authnft verify --json ${subject}`);
+  const { code, stdout, stderr } = await lab.run(`authnft verify --json ${subject}`, { timeoutMs: 90_000 });
   expect(stderr).toBe("");
   const { ok, findings } = JSON.parse(stdout) as { ok: boolean; findings: Finding[] };
   expect(code).toBe(ok ? 0 : 1);
@@ -300,12 +300,10 @@ onThisRelease("verify", () => {
     );
     await logIn("carol");
     const { unit, chain } = await scopeOf("carol");
-    for (let round = 1; round <= 2; round++) {
-      const { code, findings, rows } = await verify(unit);
-      expect(complaints(rows).filter((line) => !line.startsWith("lost"))).toEqual([]);
-      expect(code).toBe(0);
-      expect(rowOf(findings[0], "UDP, IPv4, out to 10.88.0.254 port 47011").verdict).toBe("ok");
-    }
+    const { code, findings, rows } = await verify(unit);
+    expect(complaints(rows).filter((line) => !line.startsWith("lost"))).toEqual([]);
+    expect(code).toBe(0);
+    expect(rowOf(findings[0], "UDP, IPv4, out to 10.88.0.254 port 47011").verdict).toBe("ok");
     await lab.output(deleteRule(`${chain}_out`, "10.88.0.0.24 reject"));
     expect(rowOf((await verify(unit)).findings[0], "UDP, IPv4, out to 10.88.0.254 port 47011").verdict).toBe(
       "leak",

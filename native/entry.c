@@ -40,7 +40,7 @@
 #ifndef STATE
 #define STATE		"/run/authnft"
 #endif
-#define REFUSED		SLICE "/refused"
+#define REFUSED		SLICE "/run-authnft-refused.mount"
 
 #if defined(__x86_64__)
 #define INTERPRETER	"/lib64/ld-linux-x86-64.so.2"
@@ -742,7 +742,8 @@ confine(enum mode mode)
 
 /*
  * Without the program nobody is there to take the network from a session that "optional" lets go on: pam_exec's own
- * process, our parent, goes where the module would put it. Root's never does, and nobody's but a living PAM process:
+ * process, our parent, goes where the module would put it: systemd's cgroup, or where that is missing one of that
+ * name, closed by the ruleset alone. Root's never does, and nobody's but a living PAM process:
  * an orphan's parent is process 1.
  */
 static void

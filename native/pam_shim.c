@@ -1016,13 +1016,14 @@ own_cgroup(void)
 
 /*
  * Below authnft.slice, what has no element in the ruleset's map has no network. This makes it so when nobody else
- * did, for the PAM stack that goes on all the same.
+ * did, for the PAM stack that goes on all the same. systemd keeps the cgroup, and has the kernel deny it every address,
+ * whatever becomes of the ruleset; where it is missing, one that we make is closed by the ruleset alone.
  */
 static void
 take_network(pam_handle_t *pamh)
 {
-	static const char	refused[] = CGROUP_ROOT "/authnft.slice/refused";
-	static const char	procs[] = CGROUP_ROOT "/authnft.slice/refused/cgroup.procs";
+	static const char	refused[] = CGROUP_ROOT "/authnft.slice/run-authnft-refused.mount";
+	static const char	procs[] = CGROUP_ROOT "/authnft.slice/run-authnft-refused.mount/cgroup.procs";
 	int			fd = -1;
 
 	if ((mkdir(refused, 0755) == -1 && errno != EEXIST) || (fd = open(procs, O_WRONLY | O_CLOEXEC)) == -1 ||

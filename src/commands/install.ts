@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
+import { REFUSED_UNIT } from "../session/scope_unit.ts";
 import { hostCommand, type Outcome } from "../system/host_command.ts";
 import { mountOf, parseMountinfo } from "../system/mounts.ts";
 import { pamDirectory } from "../system/pam_directory.ts";
@@ -142,6 +143,8 @@ function startUnits(): boolean {
     ["systemctl", "daemon-reload"],
     ["systemctl", "enable", "authnft.service"],
     ["systemctl", "reload-or-restart", "authnft.service"],
+    // What authnft.slice wants comes with it, but not where it is active already.
+    ["systemctl", "start", REFUSED_UNIT],
   ];
   for (const command of commands) {
     const outcome = hostCommand(...command);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { REFUSED_UNIT } from "../session/scope_unit.ts";
 import { hostCommand } from "../system/host_command.ts";
 import { linesNaming, pamFiles } from "../system/pam_config.ts";
 import { directoryOf } from "../system/pam_directory.ts";
@@ -129,7 +130,10 @@ function sessionObjections(root: string): string[] {
 
 function stopUnits(): void {
   if (!existsSync("/run/systemd/system")) return;
-  const commands: [string, ...string[]][] = [["systemctl", "disable", "--now", "authnft.service"]];
+  const commands: [string, ...string[]][] = [
+    ["systemctl", "disable", "--now", "authnft.service"],
+    ["systemctl", "stop", REFUSED_UNIT],
+  ];
   // Stopping the slice would kill whoever is in it.
   if (!/^populated 1$/m.test(readText("/sys/fs/cgroup/authnft.slice/cgroup.events") ?? "")) {
     commands.push(["systemctl", "stop", "authnft.slice"]);

@@ -33,7 +33,7 @@ import { readText } from "../system/text_file.ts";
 import { coverUser, openCover } from "./cover.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
-import { adoptScope, type Entering, enterScope, stopEmptyScope } from "./scope.ts";
+import { adoptScope, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
 import { lockRuleset, readRecords, removePolicy, savePolicy, writeRecord } from "./store.ts";
 import { closeBase, mendTable, run, sessionComment } from "./table.ts";
 import { takeOut } from "./take_out.ts";
@@ -259,6 +259,8 @@ async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack
       const path = cgroupPath(unit, draft.uid);
       Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(cgroupId(path) ?? NO_CGROUP) });
     }
+    // It was started as a session's, with that one's addresses or with all.
+    else await setAddresses(draft.scope_unit, { allow: [] }, performance.now() + REFUSAL_PATIENCE);
     writeRecord(draft);
   } catch {
     // No scope, or no room for its record: to be below the slice is enough. The refusal itself is logged already.

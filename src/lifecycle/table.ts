@@ -14,6 +14,7 @@ import {
   type Slices,
   TABLE,
   TABLE_NAME,
+  tellRefused,
 } from "../ruleset/table.ts";
 import { addressElement, parseAddress } from "../session/address.ts";
 import { hasRules, type SessionRecord } from "../session/record.ts";
@@ -21,6 +22,7 @@ import { closingSlice, sliceDeparture } from "../session/removal.ts";
 import {
   coveredUser,
   isLoginScope,
+  REFUSED_CGROUP,
   SLICE,
   sessionName,
   USERS_SLICE,
@@ -81,7 +83,10 @@ export function slices(): Slices {
 export function closeBase(): string[] {
   const now = slices();
   for (const name of [now.closed, now.users]) if (name !== undefined) remember("slices", name);
-  return closeSlices(now);
+  return [
+    ...closeSlices(now),
+    ...(cgroupId(REFUSED_CGROUP) === undefined ? [] : [tellRefused(REFUSED_CGROUP)]),
+  ];
 }
 
 /** Remembers a slice that was closed: somebody may keep a socket of it when it is gone. */
@@ -125,9 +130,9 @@ export function restoreTable(): number {
   const base = baseTable(slices());
   // Whatever is there under our name goes, be it somebody else's.
   const fresh = [`add table ${TABLE}`, `delete table ${TABLE}`, ...base];
-  closeBase();
+  const closing = closeBase();
   keepRuleset(base);
-  const closed = (): void => run([...fresh, ...closedCovers().flatMap(({ lines }) => lines)]);
+  const closed = (): void => run([...fresh, ...closing, ...closedCovers().flatMap(({ lines }) => lines)]);
   if (!baseIsWhole()) {
     closed();
     closeGoneSlices();
@@ -135,14 +140,14 @@ export function restoreTable(): number {
   const all = members();
   let wanted = all;
   while (all.length - wanted.length < CULPRITS) {
-    const lines = [...fresh, ...wanted.flatMap((member) => member.lines)];
+    const lines = [...fresh, ...closing, ...wanted.flatMap((member) => member.lines)];
     try {
       nftables.runTransaction(lines);
       closeGoneSlices();
       return countSessions(wanted);
     } catch (error) {
       if (!(error instanceof nftables.TransactionError)) throw error;
-      const culprit = memberAt(wanted, (error.line ?? -1) - fresh.length);
+      const culprit = memberAt(wanted, (error.line ?? -1) - fresh.length - closing.length);
       if (culprit === undefined)
         run(lines); // says what is wrong with the base
       else giveUp(culprit, error);

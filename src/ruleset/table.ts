@@ -26,7 +26,7 @@ export const BASE_CHAINS = {
   users_in: 1,
   users_out: 1,
   members_in: 6,
-  members_out: 4,
+  members_out: 5,
   closed_in: 1,
   closed_out: 1,
 } as const;
@@ -57,6 +57,7 @@ export function baseTable(slices: Slices): string[] {
     `add map ${TABLE} slices_in { typeof socket cgroupv2 level 1 : verdict; }`,
     `add map ${TABLE} slices_out { typeof socket cgroupv2 level 1 : verdict; }`,
     `add set ${TABLE} covered_slices { typeof socket cgroupv2 level 2; }`,
+    `add set ${TABLE} refused { typeof socket cgroupv2 level 2; }`,
     `add set ${TABLE} session_map_cg { typeof socket cgroupv2 level 2; }`,
     `add set ${TABLE} session_map_ipv4 { typeof socket cgroupv2 level 2 . ip saddr; }`,
     `add set ${TABLE} session_map_ipv6 { typeof socket cgroupv2 level 2 . ip6 saddr; }`,
@@ -83,6 +84,7 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} members_in drop`,
     `add rule ${TABLE} members_out socket cgroupv2 level 3 vmap @session_out`,
     `add rule ${TABLE} members_out socket cgroupv2 level 2 vmap @session_out`,
+    `add rule ${TABLE} members_out socket cgroupv2 level 2 @refused goto ${CLOSED.out}`,
     `add rule ${TABLE} members_out meta l4proto tcp reject with tcp reset`,
     `add rule ${TABLE} members_out reject with icmpx admin-prohibited`,
     `add rule ${TABLE} ${CLOSED.in} drop`,
@@ -109,6 +111,14 @@ export function closeSlices({ closed, users }: Slices): string[] {
           `add element ${TABLE} slices_out { "${users}" : jump users_out }`,
         ]),
   ];
+}
+
+/**
+ * The command that has whoever was moved to a cgroup be told at once that nothing leaves it: it is closed already, and locked
+ * to no address besides. No part of the base, which must load even where there is no such cgroup.
+ */
+export function tellRefused(cgroup: string): string {
+  return `add element ${TABLE} refused { "${cgroup}" }`;
 }
 
 /** The command that closes a user's slice by default. Elements of slices that are gone stay: sockets outlive slices. */

@@ -14,8 +14,11 @@ export const SLICE = "authnft.slice";
 /** The slice of every user's slice. */
 export const USERS_SLICE = "user.slice";
 
+/** A unit in it whose cgroup is denied every address, whatever becomes of the ruleset. */
+export const REFUSED_UNIT = "run-authnft-refused.mount";
+
 /** Where a process goes whose session is refused and that systemd does not take: below the slice, without an element. */
-export const REFUSED_CGROUP = `${SLICE}/refused`;
+export const REFUSED_CGROUP = `${SLICE}/${REFUSED_UNIT}`;
 
 // A number of one or two digits behind a process id counts that process's sessions. A user's name may end like that, too;
 // which of the two is meant decides only how the chains are called, and each unit has chains of its own either way.

@@ -514,6 +514,35 @@ onBothRoads("On a broken host", (road) => {
     });
   }
 
+  test("with the ruleset flushed besides, the cgroup of the last resort is locked by itself", async () => {
+    untidy = true;
+    const cgroup = "/authnft.slice/run-authnft-refused.mount";
+    const attempts = REACH.split("; ").map((probe) => `${probe} --timeout 1 &`);
+    const ofBob = () => lab.ssh("bob", `sed -n s/^0:://p /proc/self/cgroup; ${attempts.join(" ")} wait`);
+    // Under pam_exec it is the entry that moves the process, so there has to be one, and it has to notice.
+    const faults = road === "shim" ? [away(ENTRY), instead("kill -SEGV $$")] : [away(PROGRAM)];
+    for (const [n, fault] of faults.entries())
+      await broken(fault, async () => {
+        await lab.output("nft flush ruleset");
+        const held = await ofBob();
+        expect(held.stdout).toStartWith(`${cgroup}\n`);
+        expectNoNetwork(held);
+        expect(await lab.ruleset()).toBe("");
+        if (n === 0 || road === "exec") return;
+        // In a cgroup of that name that somebody merely makes nothing holds him.
+        await waitFor(async () => (await lab.output(`cat /sys/fs/cgroup${cgroup}/cgroup.procs`)) === "");
+        await lab.output("systemctl stop run-authnft-refused.mount");
+        const unlocked = await ofBob();
+        expect(unlocked.stdout).toStartWith(`${cgroup}\n`);
+        expect(words(unlocked)).toBe(EVERYTHING);
+        // The unit takes the cgroup as it finds it.
+        await lab.output("systemctl start run-authnft-refused.mount");
+      });
+    expect(await whole("alice")).toBe("filtered");
+    await nothingLeft();
+    untidy = false;
+  });
+
   test("a session that ends while the entry is missing ends all the same, and can be cleaned up later", async () => {
     untidy = true;
     const since = await lab.cursor();

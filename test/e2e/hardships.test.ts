@@ -192,6 +192,31 @@ for i in 1 2 3; do as_alice 'sed -n s/^0:://p /proc/self/cgroup; ${REACH}' 2>/de
     await lab.output("loginctl disable-linger alice; systemctl stop user@1000.service user-1000.slice; true");
   });
 
+  test("a slice that is gone and never had a manager leaves nothing over which nft would fail to close the rest", async () => {
+    const file = "/run/authnft/policy/cover_1000.slice";
+    const reload = "nft flush ruleset; nft -f /run/authnft/ruleset.nft";
+    await lab.output("systemctl stop user@1000.service user-1000.slice; true");
+    try {
+      // What a session of logind's has without a manager.
+      const needs = ["Requires", "After"].map((how) => `--property=${how}=user-runtime-dir@1000.service`);
+      await lab.output(`systemd-run --quiet --collect --unit=lab-needs ${needs.join(" ")} sleep 60`);
+      await waitFor(async () => (await lab.run("systemctl is-active lab-needs")).code === 0);
+      await lab.output(["test", "-e", file]);
+      await lab.output("systemctl stop lab-needs user-runtime-dir@1000.service user-1000.slice");
+      expect((await lab.run(["test", "-e", file])).code).toBe(1);
+      await lab.output(reload);
+      // With such a file it would not.
+      const closing = "add element inet authnft covered_slices { user.slice/user-1000.slice }";
+      await lab.output(`echo '${closing}' >${file}`);
+      expect((await lab.run(reload)).code).toBe(1);
+      expect(await lab.ruleset()).toBe("");
+      await lab.output("authnft restore");
+      await lab.output(reload);
+    } finally {
+      await lab.output("authnft restore");
+    }
+  });
+
   test("users outside the group pass whatever is missing, and whatever their groups are called", async () => {
     await lab.output(
       "usermod -G 54321 dave 2>/dev/null || sed -i 's/^dave:x:\\([0-9]*\\):[0-9]*/dave:x:\\1:54321/' /etc/passwd",

@@ -236,8 +236,15 @@ onBothRoads("scope=session", (road) => {
     await other.exited;
   });
 
-  test("su to somebody outside the group stays in the session, and under its policy", async () => {
-    const { stdout } = await lab.ssh("alice", `echo ${passwordOf("dave")} | su - dave -c look`);
-    expect(stdout.trim()).toMatch(OWN);
+  test("su to somebody outside the group, to root, or to a member without the line, and sudo -i stay in the session, and under its policy", async () => {
+    const users = ["dave", "root", "bob"];
+    const all = [
+      ...users.map((user) => `echo ${passwordOf(user)} | su - ${user} -c look`),
+      "sudo -n -i look",
+    ];
+    const { stdout } = await lab.ssh("alice", all.join("; "));
+    const seen = stdout.trim().split("\n");
+    expect(seen).toHaveLength(4);
+    for (const line of seen) expect(line).toMatch(OWN);
   });
 });

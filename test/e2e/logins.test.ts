@@ -407,19 +407,25 @@ onBothRoads("logins", (road) => {
   });
 
   test("sudo works inside a session, stays filtered as root, and closes nothing but its own", async () => {
+    await lab.fragment("bob", ONLY_SECOND);
     const cursor = await lab.cursor();
-    const script = "sudo -n id -u; sudo -n look; sudo -n -u dave look; sudo -n -u alice look; look";
+    const script =
+      "sudo -n id -u; sudo -n look; sudo -n -u dave look; sudo -n -u alice look; sudo -n -u bob look; look";
     const { code, stdout } = await lab.ssh("alice", script);
     expect(code).toBe(0);
     expect(stdout).toStartWith("0\n");
     const seen = looks(stdout);
-    // The third becomes a member, herself as it is, and has a session of its own for that time.
-    expect(seen).toEqual([filtered("alice"), filtered("alice"), filtered("alice"), filtered("alice")]);
-    const [root, dave, again, last] = seen.map(({ cgroup }) => cgroup);
+    // Two become a member, the first of them herself as it is, and have a session of that member's for that time.
+    expect(seen).toEqual([
+      ...Array(3).fill(filtered("alice")),
+      { cgroup: inScopeOf("bob"), first: "refused", second: "ok" },
+      filtered("alice"),
+    ]);
+    const [root, dave, again, , last] = seen.map(({ cgroup }) => cgroup);
     expect([root, dave]).toEqual([last, last]);
     expect(again).not.toBe(last);
     await nothingLeft();
-    expect(await eventsSince(cursor)).toHaveLength(6);
+    expect(await eventsSince(cursor)).toHaveLength(9);
   });
 
   test("su to another member brings that member's policy, and the way back the first one's", async () => {
@@ -451,11 +457,17 @@ onBothRoads("logins", (road) => {
     }
   });
 
-  test("su to somebody outside the group is a session of that account's, without rules, and the way back the member's", async () => {
-    const { stdout } = await lab.ssh("alice", `look; echo ${passwordOf("dave")} | su - dave -c look; look`);
-    const [before, dave, after] = looks(stdout);
+  test("su to somebody outside the group, or to root by su or sudo -i, is a session of that account's, without rules, and the way back the member's", async () => {
+    const others = ["dave", "root"].map((user) => `echo ${passwordOf(user)} | su - ${user} -c look`);
+    const { stdout } = await lab.ssh("alice", ["look", ...others, "sudo -n -i look", "look"].join("; "));
+    const [before, dave, root, again, after] = looks(stdout);
     expect(before).toEqual(filtered("alice"));
     expect(dave).toEqual(unfiltered);
+    for (const view of [root, again])
+      expect(view).toEqual({
+        ...unfiltered,
+        cgroup: expect.stringMatching(/^\/user\.slice\/user-0\.slice\//),
+      });
     expect(after).toEqual(before as View);
     await nothingLeft();
   });

@@ -320,8 +320,8 @@ type Outcome = {
   readonly user: string;
   /** Under "required": the login, and how long it took. */
   readonly required: Result & { ms: number };
-  /** Under "optional": what the session saw from inside, its record, and where it was reached from outside. */
-  readonly optional: Result & { record: SessionRecord | undefined; inbound: string[] };
+  /** Under "optional": what the session saw from inside, its record, what its scope is denied, and where it was reached from outside. */
+  readonly optional: Result & { record: SessionRecord | undefined; denied: string; inbound: string[] };
   /** After the fragment was mended. */
   readonly mended: Result;
 };
@@ -376,6 +376,10 @@ onBothRoads("A fragment that cannot be used", (road) => {
       return running;
     });
     const records = await lab.sessions();
+    const show = records.map(
+      ({ scope_unit }) => `systemctl show --property=IPAddressDeny --value ${scope_unit}`,
+    );
+    const denied = (await lab.output(show.join("\n"))).split("\n");
     const knocks = await lab.output(
       ["python3", `${PLACE}/knock`, ...everybody.map((name) => String(port(name)))],
       {
@@ -406,11 +410,11 @@ onBothRoads("A fragment that cannot be used", (road) => {
       const name = user(slug);
       const got = { required: required[index], optional: optional[index], mended: mended[index] };
       if (!got.required || !got.optional || !got.mended) throw new Error(`There is no outcome for ${slug}.`);
-      const record = records.find((candidate) => candidate.user === name);
+      const at = records.findIndex((candidate) => candidate.user === name);
       outcomes.set(slug, {
         user: name,
         required: got.required,
-        optional: { ...got.optional, record, inbound: inbound(name) },
+        optional: { ...got.optional, record: records[at], denied: denied[at] ?? "", inbound: inbound(name) },
         mended: got.mended,
       });
     }
@@ -458,6 +462,8 @@ onBothRoads("A fragment that cannot be used", (road) => {
       expect(optional.stdout).not.toContain("heard");
       expect(optional.record).toMatchObject({ user, state: "refused", fragment: path });
       expect(cgroupIn(optional.stdout)).toBe(`/${optional.record?.cg_path}`);
+      // Also where the scope had been started before the fault was found.
+      expect(optional.denied.split(" ").sort()).toEqual(["0.0.0.0/0", "::/0"]);
       const again = told.optional.filter((entry) => entry["AUTHNFT_USER"] === user);
       expect(again.map((entry) => [entry["AUTHNFT_EVENT"], entry["AUTHNFT_REASON"]])).toEqual([
         ["refuse", reason],
@@ -1056,7 +1062,7 @@ onBothRoads("A user's name", (road) => {
       expect((await pamtester(name)).code).toBe(0);
       const seen = await lab.output(["cat", `${PLACE}/seen`]);
       expect(reached(seen)).toEqual(CUT_OFF);
-      expect(cgroupIn(seen)).toBe("/authnft.slice/refused");
+      expect(cgroupIn(seen)).toBe("/authnft.slice/run-authnft-refused.mount");
     }
     // The control: somebody else has network there.
     await lab.output(`: >${PLACE}/seen`);

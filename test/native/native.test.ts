@@ -713,12 +713,12 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test("without a reply the process is moved to where there is no network", async () => {
       const refused = await session({ under: inside(), reply: "no" });
       expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
-      expect(refused.facts.get("cgroup")).toBe("/authnft.slice/refused");
+      expect(refused.facts.get("cgroup")).toBe("/authnft.slice/run-authnft-refused.mount");
     });
 
     test("refused where it stood, outside the slice: moved", async () => {
       const refused = await session({ under: inside(), reply: REFUSED_REPLY });
-      expect(refused.facts.get("cgroup")).toBe("/authnft.slice/refused");
+      expect(refused.facts.get("cgroup")).toBe("/authnft.slice/run-authnft-refused.mount");
     });
 
     test("refused after the helper moved it below the slice: left there", async () => {
@@ -742,7 +742,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         under: startedIn("/authnft.slice/authnft-bob-1.scope"),
         reply: REFUSED_REPLY,
       });
-      expect(refused.facts.get("cgroup")).toBe("/authnft.slice/refused");
+      expect(refused.facts.get("cgroup")).toBe("/authnft.slice/run-authnft-refused.mount");
     });
 
     test("where it cannot be moved, that is logged as critical", async () => {

@@ -228,7 +228,7 @@ export class Rig implements Disposable {
     for (const name of ["seen", "request", "helper", "passwd", "group", "cg", "cgroup"]) {
       rmSync(this.path(name), { recursive: true, force: true });
     }
-    const refused = join(this.cgroups, "authnft.slice", "refused");
+    const refused = join(this.cgroups, "authnft.slice", "run-authnft-refused.mount");
     mkdirSync(refused, { recursive: true });
     writeFileSync(join(refused, "cgroup.procs"), "");
     writeFileSync(this.path("passwd"), options.passwd ?? PASSWD);
@@ -307,7 +307,7 @@ export class Rig implements Disposable {
 
   /** Whether the shim's last resort was carried out, on the plain files that stand for cgroups. */
   get networkTaken(): boolean {
-    return this.#read("cg/authnft.slice/refused/cgroup.procs") === "0";
+    return this.#read("cg/authnft.slice/run-authnft-refused.mount/cgroup.procs") === "0";
   }
 
   #read(name: string): string | undefined {

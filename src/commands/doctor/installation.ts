@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync, lstatSync } from "node:fs";
-import { SLICE } from "../../session/scope_unit.ts";
+import { REFUSED_UNIT, SLICE } from "../../session/scope_unit.ts";
 import { cgroupId } from "../../system/cgroup.ts";
 import { hostCommand } from "../../system/host_command.ts";
 import { pamDirectory } from "../../system/pam_directory.ts";
@@ -141,6 +141,15 @@ function checkUnits(): Finding[] {
         what: `${SLICE} has no cgroup.`,
         why: "The ruleset closes the slice by its cgroup; without it a refused member would keep the network.",
         mend: "systemctl restart authnft.service",
+      }),
+    );
+  }
+  if (!hostCommand("systemctl", "is-active", REFUSED_UNIT)?.ok) {
+    findings.push(
+      warn({
+        what: `${REFUSED_UNIT} is not active.`,
+        why: 'Where the helper does not answer, a member whose PAM line says "optional" is held by the ruleset alone, and by nothing while that is flushed.',
+        mend: `systemctl start ${REFUSED_UNIT}, and systemctl status ${REFUSED_UNIT} if that fails`,
       }),
     );
   }

@@ -16,6 +16,9 @@ const PART = /^(common|system|password|fingerprint|smartcard|postlogin)(-|$)/;
 /** Services that have session rules, and open no login sessions: the user manager's, and two that only ask for a password. */
 const NO_LOGINS = new Set(["systemd-user", "chfn", "chsh"]);
 
+/** Services that run what users left for later. They have no pam_systemd, and are none that anybody logs in by. */
+const JOBS = new Set(["cron", "crond", "atd"]);
+
 /** A rule that calls us, through the module or through pam_exec. */
 type Hook = {
   readonly rule: PamRule;
@@ -62,6 +65,16 @@ export function checkPam(files: readonly PamFile[]): Finding[] {
         what: `Services that open login sessions without authnft: ${open.map(({ name }) => name).join(", ")}.`,
         why: "A member who logs in through one of them has no session of ours: where pam_systemd makes one, the rules of the user's other sessions hold or no network; where it does not, the network of everybody.",
         mend: `add to each, after the line that brings pam_systemd.so: ${SHIM_LINE}`,
+      }),
+    );
+  }
+  const jobs = services.filter(({ name, rules }) => JOBS.has(name) && hooksOf(rules).length === 0);
+  if (jobs.length > 0) {
+    findings.push(
+      warn({
+        what: `Services that run jobs of members without authnft: ${jobs.map(({ name }) => name).join(", ")}.`,
+        why: "A job runs in the service's own cgroup, with the network of everybody.",
+        mend: `add to each, after its other session lines, or keep members out of it by /etc/cron.allow and /etc/at.allow: ${SHIM_LINE}`,
       }),
     );
   }

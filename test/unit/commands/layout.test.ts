@@ -21,6 +21,7 @@ describe("layout", () => {
       "/usr/sbin/authnft",
       `${MODULES}/pam_authnft.so`,
       "/usr/lib/systemd/system/authnft.slice",
+      "/usr/lib/systemd/system/run-authnft-refused.mount",
       "/usr/lib/systemd/system/authnft.service",
       "/usr/lib/systemd/system/authnft-end@.service",
       "/usr/lib/systemd/system/authnft-session@.service",
@@ -99,7 +100,12 @@ describe("data/", () => {
   });
 
   test("the slice and the clean-up wait for nothing", () => {
-    for (const name of ["authnft.slice", "authnft.service", "authnft-end@.service"]) {
+    for (const name of [
+      "authnft.slice",
+      "run-authnft-refused.mount",
+      "authnft.service",
+      "authnft-end@.service",
+    ]) {
       expect(text(name)).toMatch(/^DefaultDependencies=no$/m);
     }
   });

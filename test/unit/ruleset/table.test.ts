@@ -8,6 +8,7 @@ import {
   coverSlice,
   KEYED_SETS,
   TABLE,
+  tellRefused,
 } from "../../../src/ruleset/table.ts";
 
 const SLICES = { closed: "authnft.slice", users: "user.slice" };
@@ -46,12 +47,13 @@ test("a packet of a member that no session answers for ends here", () => {
   expect(rulesOf(CLOSED.in)).toEqual(["drop"]);
   // A reset would not reach a socket that is locked to no address.
   expect(rulesOf(CLOSED.out)).toEqual(["reject with icmpx admin-prohibited"]);
-  expect(rulesOf("members_out").slice(-2)).toEqual([
+  expect(rulesOf("members_out").slice(-3)).toEqual([
+    "socket cgroupv2 level 2 @refused goto closed_out",
     "meta l4proto tcp reject with tcp reset",
     "reject with icmpx admin-prohibited",
   ]);
   // Before the default stand the look-ups, the deeper cgroup's first, and only what has no judge passes before those.
-  expect(rulesOf("members_out").slice(0, -2)).toEqual([
+  expect(rulesOf("members_out").slice(0, -3)).toEqual([
     "socket cgroupv2 level 3 vmap @session_out",
     "socket cgroupv2 level 2 vmap @session_out",
   ]);
@@ -91,6 +93,13 @@ test("the sets and maps that sessions are in are made, the maps with a counter f
     expect(made[0]).toContain("typeof socket cgroupv2 level 2");
     expect(made[0]?.includes("counter;")).toBe(made[0]?.includes(": verdict") ?? false);
   }
+});
+
+test("who was refused is told so where there is a cgroup for them, and without one the base loads all the same", () => {
+  expect(tellRefused("authnft.slice/some.mount")).toBe(
+    `add element ${TABLE} refused { "authnft.slice/some.mount" }`,
+  );
+  expect(lines.filter((line) => line.startsWith(`add element ${TABLE} refused`))).toEqual([]);
 });
 
 test("a map is made before an element goes in, and the slices are closed before a rule looks for them", () => {

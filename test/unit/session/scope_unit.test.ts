@@ -146,7 +146,7 @@ describe("the scope that a process is in", () => {
     "0::/",
     "0::/authnft.slice",
     "0::/authnft.slice/",
-    "0::/authnft.slice/refused",
+    "0::/authnft.slice/run-authnft-refused.mount",
     "0::/authnft.slice/authnft-alice-12.scope (deleted)\n",
     "0::/user.slice/authnft-alice-12.scope",
     "0::/authnft.slice/session-3.scope",

@@ -158,6 +158,16 @@ describe("checkPam", () => {
     ]);
   });
 
+  test("names the services that run a member's jobs unfiltered", () => {
+    const part = file("common-session-noninteractive", "session required pam_unix.so");
+    const jobs = "@include common-session-noninteractive";
+    const sshd = file("sshd", SYSTEMD, SHIM_LINE);
+    expect(found(sshd, part, file("cron", jobs), file("atd", jobs, SHIM_LINE))).toEqual([
+      "ok Services that open sessions for members: sshd, atd.",
+      "warn Services that run jobs of members without authnft: cron.",
+    ]);
+  });
+
   test("says when there is no service at all", () => {
     expect(found(common, file("login", "@include common-session"))).toEqual([
       "warn No service in /etc/pam.d names authnft.",

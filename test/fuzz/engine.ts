@@ -38,8 +38,8 @@ export type Outcome = {
 /** How a run is bounded and watched. */
 export type Plan = {
   readonly seed: number;
-  /** Whether there is time for more. Asked after each 64 inputs; each seed is tried in any case. */
-  readonly more: () => boolean;
+  /** Whether there is time for more after so many. Asked after each 64 inputs; each seed is tried in any case. */
+  readonly more: (executions: number) => boolean;
   /** Is told of each input before it is tried, in case that it never ends. */
   readonly trying?: (input: string) => void;
 };
@@ -79,7 +79,7 @@ export async function guided(target: Target, branches: Branches, plan: Plan): Pr
     const complaint = await attempt(input);
     if (complaint !== undefined) return outcome({ input, complaint });
   }
-  while (plan.more()) {
+  while (plan.more(executions)) {
     for (let round = 0; round < 64; round++) {
       const invented = target.invent !== undefined && chance.below(8) === 0;
       const input = invented ? (target.invent?.(chance) ?? "") : descendant(target, corpus, chance);

@@ -20,7 +20,9 @@ const TIME = /(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m(?!s))?(?:[0-9]+s)?(?:[0-9]+ms)?
 const HEX = /0[xX][0-9a-fA-F]+/y;
 const DECIMAL = /[0-9]+/y;
 const VLAN = /8021ad|8021q/y;
-const CLASS = /[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}(?=[ \t\n:\-},])/y;
+// nft itself does not take ";" behind it: a command that ends so is given to it with a line's end, and in braces it takes
+// neither reading.
+const CLASS = /[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}(?=[ \t\n:;\-},])/y;
 const STRING = /"[^"]*"/y;
 const WORD = /[a-zA-Z_.][a-zA-Z0-9/_.-]*/y;
 const WILDCARD = /[a-zA-Z_.][a-zA-Z0-9/_.-]*(?:\*|\\\*(?:[a-zA-Z_.][a-zA-Z0-9/_.-]*)?)|\\\*/y;

@@ -3,12 +3,12 @@
 /**
  * Fuzzes what reads what comes from outside, one kind after the other, and prints what came of it:
  *
- *     npm run fuzz -- [KIND…] [--seconds N] [--seed S] [--uncovered]
+ *     npm run fuzz -- [KIND…] [--seconds N | --inputs N] [--seed S] [--uncovered]
  *     npm run fuzz -- --input TEXT KIND      one input again
  *     npm run fuzz -- --cases                the fragments that the tests hold, refused and accepted, by what is said of them
  *
  * All kinds and 20 seconds for each if left out, and a seed by chance. Ends with 1 and the input that did it, if one breaks a
- * promise; with the same seed and no other load it comes again.
+ * promise; with the same seed it comes again, after as many inputs.
  */
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -61,6 +61,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     seconds: { type: "string", default: "20" },
+    inputs: { type: "string" },
     seed: { type: "string", default: String(crypto.getRandomValues(new Uint32Array(1))[0]) },
     uncovered: { type: "boolean", default: false },
     input: { type: "string" },
@@ -71,7 +72,9 @@ const { values, positionals } = parseArgs({
 });
 const seconds = Number(values.seconds);
 const seed = Number(values.seed);
-if (!(seconds > 0) || !Number.isInteger(seed)) stop("--seconds takes a number above 0, --seed a whole one.");
+const inputs = values.inputs === undefined ? undefined : Number(values.inputs);
+if (!(seconds > 0) || !((inputs ?? 1) > 0) || !Number.isInteger(seed))
+  stop("--seconds and --inputs take a number above 0, --seed a whole one.");
 const unknown = positionals.find((kind) => kind !== REPLY && !Object.hasOwn(KINDS, kind));
 if (unknown !== undefined)
   stop(`There is no kind "${unknown}" to fuzz, but: ${[...Object.keys(KINDS), REPLY].join(", ")}.`);
@@ -103,6 +106,7 @@ async function fuzzApart(kinds: readonly string[]): Promise<boolean> {
   try {
     writeFileSync(trying, new Uint8Array(TRYING_SIZE));
     const options = ["--trying", trying, "--seconds", String(seconds), "--seed", String(seed)];
+    if (values.inputs !== undefined) options.push("--inputs", values.inputs);
     if (values.uncovered) options.push("--uncovered");
     const child = Bun.spawn([process.execPath, import.meta.path, ...options, ...kinds], {
       cwd: root,
@@ -143,10 +147,11 @@ async function fuzzHere(kinds: readonly string[], trying: string): Promise<boole
   let sound = true;
   for (const kind of kinds) {
     const target = await targetOf(kind);
-    const end = performance.now() + seconds * 1000;
+    const start = performance.now();
+    const end = start + seconds * 1000;
     const { executions, corpus, endings, reached, finding } = await guided(target, branches, {
       seed,
-      more: () => performance.now() < end,
+      more: (executions) => (inputs === undefined ? performance.now() < end : executions < inputs),
       trying: (input) => length.setUint32(0, text.encodeInto(input, shared.subarray(4)).written, true),
     });
     const own = sourcesOf(kind);
@@ -158,7 +163,7 @@ async function fuzzHere(kinds: readonly string[], trying: string): Promise<boole
       );
     const taken = all.filter(({ taken }) => taken).length;
     console.log(
-      `${kind}: ${executions} inputs in ${seconds} s, ${corpus} kept, ${endings} endings, ${taken} of ${all.length} branches`,
+      `${kind}: ${executions} inputs in ${((performance.now() - start) / 1000).toFixed(1)} s, ${corpus} kept, ${endings} endings, ${taken} of ${all.length} branches`,
     );
     for (const { file, line, what, taken } of values.uncovered ? all : [])
       if (!taken) console.log(`  ${relative(root, file)}:${line}: ${what}`);

@@ -3,7 +3,14 @@
 // What the kernel and the services on the bus answer. Whatever the bytes or values, nothing is made up: what is read stands in
 // the answer, bytes beside it have no say, and every loop ends.
 
-import { BusError, isSignal, JobEnds, objectPath, propertyValue } from "../../src/system/bus_replies.ts";
+import {
+  addressEntries,
+  BusError,
+  isSignal,
+  JobEnds,
+  objectPath,
+  propertyValue,
+} from "../../src/system/bus_replies.ts";
 import { SystemError } from "../../src/system/libc.ts";
 import { parseSession } from "../../src/system/logind.ts";
 import {
@@ -224,6 +231,21 @@ type Conversation = {
   readonly signals: readonly { readonly head: object; readonly body: readonly unknown[] }[];
 };
 
+/** Makes bytes of lists of numbers, as the library does. */
+function withBytes(answer: readonly unknown[]): unknown[] {
+  return answer.map((variant) => {
+    const { value } = Object(variant) as { value?: unknown };
+    if (!Array.isArray(value)) return variant;
+    const isBytes = (one: unknown): one is number[] =>
+      Array.isArray(one) && one.every((byte) => Number.isInteger(byte));
+    return {
+      value: value.map((entry) =>
+        Array.isArray(entry) ? entry.map((one) => (isBytes(one) ? Uint8Array.from(one) : one)) : entry,
+      ),
+    };
+  });
+}
+
 /** What services on the bus answer and tell: a job, how it ends, a property, a session. */
 export const bus: Target = {
   seeds: [
@@ -238,7 +260,18 @@ export const bus: Target = {
       ],
     },
     { answer: [SESSION], signals: [] },
-    { answer: [{ value: [[2, [10, 0, 0, 0], 8]] }], signals: [] },
+    {
+      answer: [
+        {
+          value: [
+            [2, [10, 0, 0, 0], 8],
+            [10, Array(16).fill(0), 64],
+          ],
+        },
+      ],
+      signals: [],
+    },
+    { answer: [{ value: [] }], signals: [] },
     { answer: [], signals: [{ head: {}, body: [] }] },
   ].map((conversation) => JSON.stringify(conversation)),
   mutate: mutateJson,
@@ -256,6 +289,7 @@ export const bus: Target = {
       () => objectPath(answer, "Call"),
       () => propertyValue(answer, "P"),
       () => parseSession(answer),
+      () => addressEntries(withBytes(answer), "IPAddressDeny"),
     ].map((read) => {
       try {
         return read();
@@ -264,7 +298,11 @@ export const bus: Target = {
         return undefined;
       }
     });
-    const [job, , session] = ended;
+    const [job, , session, addresses] = ended;
+    for (const [family, address, length] of (addresses ?? []) as ReturnType<typeof addressEntries>) {
+      if (address.length !== (family === 2 ? 4 : 16) || !(length >= 0 && length <= 8 * address.length))
+        return { complaint: `an address that cannot be: ${family} ${address} ${length}` };
+    }
     if (session !== undefined) {
       const { id, leader, uid, scope, service } = session as ReturnType<typeof parseSession>;
       const sound =

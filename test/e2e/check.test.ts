@@ -275,12 +275,13 @@ add rule inet authnft egress tcp dport 80 meta mark set meta mark or 0x00100000 
     };
     const good = await timed();
     expect(good.errors).toBe(0);
-    expect(good.ms).toBeLessThan(5000);
+    // Some two seconds, where nobody else wants the processors.
+    expect(good.ms).toBeLessThan(15_000);
     await lab.output(
       "for i in $(seq 999); do echo 'add rule inet authnft filter tcp dport htttp drop' >>/etc/authnft/users/u$i; done",
     );
     const bad = await timed();
     expect(bad.errors).toBe(999);
-    expect(bad.ms).toBeLessThan(10_000);
+    expect(bad.ms).toBeLessThan(30_000);
   });
 });

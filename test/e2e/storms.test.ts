@@ -4,6 +4,7 @@
 // nothing of any is left. AUTHNFT_STORM=200 makes it that many at once, by hand, and prints counts.
 
 import { beforeAll, expect, test } from "bun:test";
+import { waitFor } from "../lab/lab.ts";
 import { lab, nothingLeft, ONLY_FIRST, onOneRoad } from "./rig.ts";
 
 /** An open and a close take some 80 ms of a processor. */
@@ -123,7 +124,9 @@ onOneRoad("A storm of logins", (road) => {
       await tell("under trouble", outcome, from);
       expect(new Set(loops.at(-1)?.lines)).toEqual(new Set(["0"]));
       // What was interrupted with the last loop is done again.
-      await lab.output("systemctl daemon-reload && systemctl restart authnft.service");
+      // systemd may not hear yet.
+      const restart = "systemctl daemon-reload && systemctl restart authnft.service";
+      await waitFor(async () => (await lab.run(restart)).code === 0, { timeoutMs: 20_000 });
       // Whoever was in before is in, and judged.
       calm.write("\n");
       await calm.expect(/^ok\nrefused\n/m);

@@ -917,17 +917,19 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
   });
 
   test("traced: before a verb and by hand, and never of a PAM line", async () => {
-    await entry(hostile, ["traced", "session"]);
+    await entry(["env:LD_PRELOAD=/home/bob/p.so"], ["traced", "session"]);
     expect(rig.seen.get("arg")).toEqual(["authnft", "traced", "session"]);
     expect(rig.seen.get("env")).toEqual(fixed);
     expect(rig.seen.get("alarm")).toEqual(["12"]);
-    // There it is an argument that there is not, and the program refuses the session.
-    for (const args of [["traced", "session"], ["session", "traced"], ["traced"]]) {
-      await entry([...hostile, ...fromPamExec], args);
-      expect(rig.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
+    // There it is an argument that there is not, and the program refuses the session: also where only the environment says so.
+    for (const words of [[...hostile, ...fromPamExec], hostile]) {
+      for (const args of [["traced", "session"], ["session", "traced"], ["traced"]]) {
+        await entry(words, args);
+        expect(rig.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
+      }
     }
-    expect((await entry(hostile, ["traced"])).exitCode).toBe(2);
-    expect((await entry(hostile, ["session", "traced"])).exitCode).toBe(2);
+    expect((await entry([], ["traced"])).exitCode).toBe(2);
+    expect((await entry([], ["session", "traced"])).exitCode).toBe(2);
   });
 
   test("pam_exec: a whole block of the user's before the real one changes nothing", async () => {

@@ -13,7 +13,6 @@ import {
   rmSync,
   type Stats,
   statSync,
-  unlinkSync,
   writeSync,
 } from "node:fs";
 import { Refusal } from "../refusal.ts";
@@ -209,7 +208,7 @@ export function replaceFile(path: string, content: string, mode = 0o644): void {
     if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) rmSync(path, { recursive: true });
     renameSync(temporary, path);
   } catch (error) {
-    unlinkSync(temporary);
+    removeFile(temporary);
     throw error;
   }
 }

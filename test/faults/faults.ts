@@ -4,6 +4,8 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { RULES } from "../../src/confine/allowlist.ts";
+import { ruleOf } from "../../src/confine/rule.ts";
 import { callName } from "../../src/system/libseccomp.ts";
 import { type Call, type Decision, Supervisor } from "../../src/system/seccomp_notify.ts";
 import { type Lab, type Running, waitFor } from "../lab/lab.ts";
@@ -34,6 +36,8 @@ export type Outcome = Point & {
   /** The call that it was; `undefined` when there were not so many. */
   readonly call: string | undefined;
   readonly end: "whole" | "refused" | "closed" | "closed, not told" | "as before";
+  /** The call at which the filter killed the helper; after a fault it takes ways that it takes at no other time. */
+  readonly filtered: string | undefined;
   readonly violations: readonly string[];
 };
 
@@ -115,6 +119,15 @@ export async function prepare(lab: Lab, users: readonly string[]): Promise<Async
   };
 }
 
+/** What the filter says, in whose place we are. */
+function filter({ number, args }: Call): Decision {
+  const name = callName(number);
+  // The only one about a process, whose number is another inside of the guest.
+  const rule = ruleOf(RULES, name, args, name === "tgkill" ? Number(args[0]) : 0);
+  if (rule === undefined) return "end";
+  return rule.errno === undefined ? "continue" : { errno: rule.errno };
+}
+
 /** One user's sessions, one after another. */
 export class Lane implements AsyncDisposable {
   readonly #user: string;
@@ -145,11 +158,15 @@ export class Lane implements AsyncDisposable {
   async try(point: Point): Promise<Outcome> {
     const violations: string[] = [];
     const pid = Number(await this.#tell(`begin ${this.#user}`));
-    const state = { count: 0, call: undefined as string | undefined };
-    const decide = ({ number }: Call): Decision => {
-      if (state.count++ !== point.at) return "continue";
-      state.call = callName(number);
-      return point.fault === "killed" ? "end" : { errno: ERRORS[point.fault] };
+    const state: { count: number; call?: string; filtered?: string } = { count: 0 };
+    const decide = (call: Call): Decision => {
+      if (state.count++ === point.at) {
+        state.call = callName(call.number);
+        return point.fault === "killed" ? "end" : { errno: ERRORS[point.fault] };
+      }
+      const decision = filter(call);
+      if (decision === "end") state.filtered ??= callName(call.number);
+      return decision;
     };
     let told: Told;
     if (point.verb === "open") told = await this.#supervised("open", pid, decide);
@@ -173,7 +190,7 @@ export class Lane implements AsyncDisposable {
     await this.#tell("leave");
     violations.push(...(await settled(async () => left((await this.#tell("look")) as Seen), CLEANING)));
     violations.push(...(await this.#next()));
-    return { ...point, call: state.call, end, violations };
+    return { ...point, call: state.call, filtered: state.filtered, end, violations };
   }
 
   /** Whether root and the user can log in now. */

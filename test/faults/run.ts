@@ -34,6 +34,14 @@ for (const { verb, call, fault, end, violations } of outcomes) {
 }
 for (const [kind, counts] of kinds)
   console.log(`${kind}: ${[...counts].map(([end, count]) => `${count} ${end}`).join(", ")}`);
+const filtered = Map.groupBy(
+  outcomes.filter(({ filtered }) => filtered !== undefined),
+  ({ filtered }) => filtered,
+);
+for (const [call, those] of filtered)
+  console.log(
+    `killed by the filter at ${call}: ${those.length} times, first ${describe(those[0] as Outcome)}`,
+  );
 const wrong = outcomes.filter(({ violations }) => violations.length > 0).length;
 console.log(
   `${outcomes.length} faults in ${Math.round((performance.now() - began) / 1000)} s, ${wrong} violations.`,

@@ -24,17 +24,18 @@ add rule inet authnft egress reject
 add rule inet authnft filter drop
 `;
 
-/** Where a fault is: in what, at which call (from 0), and which. */
+/** Where a fault is: in what, at which of the calls of that name (from 0), and which. */
 export type Point = {
   readonly verb: "open" | "close";
-  readonly at: number;
+  readonly call: string;
+  readonly nth: number;
   readonly fault: "killed" | ErrorName;
 };
 
 /** What came of it. */
 export type Outcome = Point & {
-  /** The call that it was; `undefined` when there were not so many. */
-  readonly call: string | undefined;
+  /** Whether there were so many calls of that name. */
+  readonly met: boolean;
   readonly end: "whole" | "refused" | "closed" | "closed, not told" | "as before";
   /** The call at which the filter killed the helper; after a fault it takes ways that it takes at no other time. */
   readonly filtered: string | undefined;
@@ -158,10 +159,10 @@ export class Lane implements AsyncDisposable {
   async try(point: Point): Promise<Outcome> {
     const violations: string[] = [];
     const pid = Number(await this.#tell(`begin ${this.#user}`));
-    const state: { count: number; call?: string; filtered?: string } = { count: 0 };
+    const state: { count: number; met: boolean; filtered?: string } = { count: 0, met: false };
     const decide = (call: Call): Decision => {
-      if (state.count++ === point.at) {
-        state.call = callName(call.number);
+      if (callName(call.number) === point.call && state.count++ === point.nth) {
+        state.met = true;
         return point.fault === "killed" ? "end" : { errno: ERRORS[point.fault] };
       }
       const decision = filter(call);
@@ -190,7 +191,7 @@ export class Lane implements AsyncDisposable {
     await this.#tell("leave");
     violations.push(...(await settled(async () => left((await this.#tell("look")) as Seen), CLEANING)));
     violations.push(...(await this.#next()));
-    return { ...point, call: state.call, filtered: state.filtered, end, violations };
+    return { ...point, met: state.met, filtered: state.filtered, end, violations };
   }
 
   /** Whether root and the user can log in now. */
@@ -311,11 +312,14 @@ export function pointsOf(calls: {
   readonly open: readonly string[];
   readonly close: readonly string[];
 }): Point[] {
-  return (["open", "close"] as const).flatMap((verb) =>
-    calls[verb].flatMap((call, at) =>
-      (["killed", ...(OCCURRING[call] ?? [])] as const).map((fault) => ({ verb, at, fault })),
-    ),
-  );
+  return (["open", "close"] as const).flatMap((verb) => {
+    const counts = new Map<string, number>();
+    return calls[verb].flatMap((call) => {
+      const nth = counts.get(call) ?? 0;
+      counts.set(call, nth + 1);
+      return (["killed", ...(OCCURRING[call] ?? [])] as const).map((fault) => ({ verb, call, nth, fault }));
+    });
+  });
 }
 
 /** Tries points on several lanes at once. */

@@ -25,8 +25,8 @@ const outcomes = await inject(
 );
 
 const kinds = new Map<string, Map<string, number>>();
-for (const { verb, call, fault, end, violations } of outcomes) {
-  const kind = `${verb}, ${fault === "killed" ? "killed" : "an error"}${call === undefined ? ", not reached" : ""}`;
+for (const { verb, met, fault, end, violations } of outcomes) {
+  const kind = `${verb}, ${fault === "killed" ? "killed" : "an error"}${met ? "" : ", not reached"}`;
   const counts = kinds.get(kind) ?? new Map<string, number>();
   kinds.set(kind, counts);
   const key = violations.length > 0 ? "VIOLATION" : end;
@@ -48,6 +48,6 @@ console.log(
 );
 process.exitCode = wrong === 0 ? 0 : 1;
 
-function describe({ verb, at, call, fault, end, violations }: Outcome): string {
-  return `${verb}, call ${at} (${call ?? "not reached"}), ${fault}: ${end}\n  ${violations.join("\n  ")}`;
+function describe({ verb, call, nth, met, fault, end, violations }: Outcome): string {
+  return `${verb}, ${call} ${nth}${met ? "" : ", not reached"}, ${fault}: ${end}\n  ${violations.join("\n  ")}`;
 }

@@ -28,9 +28,13 @@ const PRESSURE = "Seen under memory pressure and in garbage collection only.";
 const BACK_OFF = "A thread waits like this for a lock that is held for long.";
 const CLOCK = "Where the clock source is none that can be read without a system call.";
 const NAMES = "Where a fragment names users, groups, services or interfaces.";
+const HOSTS =
+  "The C library asks for it before it says that there is no host of a name; libnftables has what is no address looked up.";
+const CACHE = "Where nscd keeps what the name service says.";
 const LIBRARY = "The dynamic linker, on its way to a library that the name service wants and does not get.";
 const LARGE = "For large rulesets.";
 const BUSY = "Where the other side is busy.";
+const LOST = "Where the bus has closed the connection first.";
 const TERMINAL = "Where an administrator's verb writes to a terminal.";
 const ARM = "In place of a call that arm64 does not have.";
 
@@ -96,6 +100,12 @@ const LIST: readonly Rule[] = [
     { MADV_FREE: 8, MADV_HUGEPAGE: 14, MADV_NOHUGEPAGE: 15, MADV_DODUMP: 17 },
     { reason: PRESSURE },
   ),
+  ...each(
+    "madvise",
+    2,
+    { MADV_GUARD_INSTALL: 102, MADV_GUARD_REMOVE: 103 },
+    { reason: "Where glibc is 2.42 or later, for the stacks of threads." },
+  ),
 
   // threads: the runtime's, of this process
   { call: "clone", when: [{ argument: 0, value: THREAD }], named: "a thread" },
@@ -130,6 +140,7 @@ const LIST: readonly Rule[] = [
 
   // who we are
   ...any("geteuid", "getuid", "getpid", "getppid", "gettid"),
+  ...seldom(HOSTS, "uname"),
 
   // files: which ones is Landlock's to say
   ...any("close", "fchmod", "getdents64", "lseek", "newfstatat", "openat", "read", "statx", "write"),
@@ -140,10 +151,12 @@ const LIST: readonly Rule[] = [
     (rule): Rule => ({ ...rule, machine: "arm64" }),
   ),
   ...seldom(LIBRARY, "pread64"),
+  ...seldom(CACHE, "readv"),
   ...each("flock", 1, { "LOCK_EX|LOCK_NB": 6 }),
   ...each("fcntl", 1, { F_SETFL: 4 }),
   ...each("ioctl", 1, { TCGETS: 0x5401 }, { reason: "libnftables, of a file that it reads." }),
   ...each("ioctl", 1, { TIOCGWINSZ: 0x5413, TCSETS: 0x5402 }, { reason: TERMINAL }),
+  ...each("ioctl", 1, { SIOCGIFINDEX: 0x8933 }, { reason: HOSTS }),
   ...each(
     "memfd_create",
     1,
@@ -179,9 +192,10 @@ const LIST: readonly Rule[] = [
     }),
   ),
   ...any("bind", "connect", "getsockname", "recvfrom", "recvmsg", "sendmsg", "sendto"),
-  ...seldom("Where the bus has closed the connection first.", "shutdown"),
+  ...seldom(LOST, "shutdown"),
   ...options("setsockopt", SOL_SOCKET, { SO_RCVTIMEO: 20, SO_SNDTIMEO: 21, SO_SNDBUFFORCE: 32 }),
   ...options("setsockopt", SOL_SOCKET, { SO_SNDBUF: 7, SO_RCVBUF: 8, SO_RCVBUFFORCE: 33 }, LARGE),
+  ...options("setsockopt", SOL_SOCKET, { SO_LINGER: 13 }, LOST),
   ...options("setsockopt", SOL_TCP, { TCP_NODELAY: 1, TCP_CORK: 3 }),
   ...options("setsockopt", SOL_NETLINK, { NETLINK_EXT_ACK: 11 }),
   ...options("getsockopt", SOL_SOCKET, { SO_SNDBUF: 7, SO_RCVBUF: 8 }),

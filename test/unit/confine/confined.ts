@@ -2,11 +2,21 @@
 
 // Run by seccomp.test.ts in a process of its own: what is tried here may end it.
 
-import { closeSync, openSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { createConnection } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { confine } from "../../../src/confine/seccomp.ts";
 import { koffi, loadLibrary } from "../../../src/system/koffi.ts";
-import { AF_UNIX, errnoName, SOCK_DGRAM, Socket, type SystemError } from "../../../src/system/libc.ts";
+import {
+  AF_UNIX,
+  errnoName,
+  SOCK_DGRAM,
+  Socket,
+  type SystemError,
+  unixAddress,
+} from "../../../src/system/libc.ts";
 
 const library = loadLibrary("libc.so.6");
 const libc = {
@@ -16,13 +26,23 @@ const libc = {
   mprotect: library.func("int mprotect(intptr_t at, size_t length, int protection)"),
   unshare: library.func("int unshare(int flags)"),
   syscall: library.func("long syscall(long number, long one, long two, long three)"),
+  socket: library.func("int socket(int domain, int type, int protocol)"),
+  bind: library.func("int bind(int fd, const void *address, uint32_t length)"),
+  listen: library.func("int listen(int fd, int backlog)"),
+  getaddrinfo: library.func(
+    "int getaddrinfo(const char *node, const char *service, const void *hints, _Out_ void *result)",
+  ),
 };
+const SOCK_STREAM = 1;
 const PROT_READ = 1;
 const PROT_EXEC = 4;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 const SYS_TGKILL = process.arch === "arm64" ? 131 : 234;
 
 const [mode, attempt] = process.argv.slice(2);
+const directory = attempt === "connection that is lost" ? mkdtempSync(join(tmpdir(), "confined-")) : "";
+const path = join(directory, "socket");
+const server = attempt === "connection that is lost" ? listenAt(path) : -1;
 if (mode === "confined") confine();
 
 switch (attempt) {
@@ -73,5 +93,32 @@ switch (attempt) {
   case "kill":
     process.kill(process.ppid, 0);
     break;
+  case "connection that is lost":
+    await new Promise<void>((resolve) => {
+      createConnection(path)
+        .on("error", (error) => console.log((error as NodeJS.ErrnoException).code))
+        .on("close", () => resolve());
+      closeSync(server); // as a bus does that is stopped, or has too many connections
+    });
+    rmSync(directory, { recursive: true });
+    break;
+  case "host name": // as libnftables does with what is no address
+    console.log(lookUp("authnft-nowhere.invalid"));
+    break;
+  case "address with an interface":
+    console.log(lookUp("fe80::1%lo"));
+    break;
 }
 console.log("alive");
+
+function listenAt(path: string): number {
+  const fd = libc.socket(AF_UNIX, SOCK_STREAM, 0);
+  const address = unixAddress(path);
+  if (libc.bind(fd, address, address.length) !== 0 || libc.listen(fd, 1) !== 0)
+    throw new Error(`cannot listen: ${errnoName(koffi.errno())}`);
+  return fd;
+}
+
+function lookUp(name: string): string {
+  return libc.getaddrinfo(name, null, null, Buffer.alloc(8)) === 0 ? "found" : "not found";
+}

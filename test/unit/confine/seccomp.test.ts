@@ -43,3 +43,11 @@ test("there is no internet, and asking for it kills nobody", () => {
   expect(attempt("free", "internet")).toEqual({ signal: undefined, output: "made\nalive\n" });
   expect(attempt("confined", "internet")).toEqual({ signal: undefined, output: "EAFNOSUPPORT\nalive\n" });
 });
+
+test.each([
+  ["connection that is lost", "ECONNRESET"],
+  ["host name", "not found"],
+  ["address with an interface", "found"],
+])("what seldom goes wrong is told, and kills nobody: %s", (what, output) => {
+  expect(attempt("confined", what)).toEqual({ signal: undefined, output: `${output}\nalive\n` });
+});

@@ -49,6 +49,7 @@
 #endif
 
 #define ALARM_S		12	/* seconds; the shim gives up after 10, pam_exec never does */
+#define TRACED_S	60	/* the same for what is traced: if its supervisor is stopped or dies, it waits, and may hold the lock */
 #define ITEM_MAX	4096	/* bytes of one PAM item: more than the program takes, so that it is the one to refuse */
 #define VALUE_MAX	256	/* bytes of a value of the user's; a correlation token has 64, a serial 11 */
 #define ARGS_MAX	64	/* words on a PAM line; there are six arguments to give */
@@ -511,7 +512,7 @@ become_root(void)
 
 /* Away from the caller's terminal first, so that nothing typed there arrives once signals act again. */
 static void
-clean_signals(enum mode mode)
+clean_signals(enum mode mode, int traced)
 {
 	struct kernel_sigaction		 action = { .handler = SIG_IGNORE };
 	struct __kernel_old_itimerval	 timer = { .it_value = { .tv_sec = 0 } };
@@ -521,6 +522,8 @@ clean_signals(enum mode mode)
 	call(__NR_setsid, 0, 0, 0, 0, 0);
 	if (mode == MODE_REQUEST || mode == MODE_PAM_EXEC)
 		timer.it_value.tv_sec = ALARM_S;
+	else if (traced)
+		timer.it_value.tv_sec = TRACED_S;
 	call(__NR_setitimer, ITIMER_REAL, address(&timer), 0, 0, 0);
 	/* Ignoring a signal drops one that is pending. KILL and STOP cannot be set, and need not be. */
 	for (long s = 1; s <= SIGNALS; s++)
@@ -598,9 +601,9 @@ leave_cgroup(void)
 }
 
 static void
-clean(enum mode mode)
+clean(enum mode mode, int traced)
 {
-	clean_signals(mode);
+	clean_signals(mode, traced);
 	become_root();
 	if (mode == MODE_PAM_EXEC)
 		leave_cgroup();
@@ -812,7 +815,7 @@ run(int argc, char **argv, char **environment)
 		    "the administrator's command is /usr/sbin/authnft. See pam_authnft(8).");
 		leave(EXIT_USAGE);
 	}
-	clean(mode);
+	clean(mode, traced);
 
 	variables[v++] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 	variables[v++] = "LANG=C";

@@ -921,6 +921,9 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     expect(rig.seen.get("arg")).toEqual(["authnft", "traced", "session"]);
     expect(rig.seen.get("env")).toEqual(fixed);
     expect(rig.seen.get("alarm")).toEqual(["12"]);
+    // A supervisor that is stopped must not have it hold the lock for good.
+    await entry([], ["traced", "restore"]);
+    expect(rig.seen.get("alarm")).toEqual(["60"]);
     // There it is an argument that there is not, and the program refuses the session: also where only the environment says so.
     for (const words of [[...hostile, ...fromPamExec], hostile]) {
       for (const args of [["traced", "session"], ["session", "traced"], ["traced"]]) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import { REFUSED_CGROUP } from "../session/scope_unit.ts";
-import { moveProcess } from "../system/cgroup.ts";
+import { cgroupOfProcess, moveProcess } from "../system/cgroup.ts";
 import { readText } from "../system/text_file.ts";
 
 /**
@@ -13,9 +13,21 @@ import { readText } from "../system/text_file.ts";
 export function pamProcess(): number | undefined {
   const pid = process.ppid;
   const status = readText(`/proc/${pid}/status`) ?? "";
+  return pid <= 1 || isAdopter(status, cgroupOfProcess(pid)) ? undefined : pid;
+}
+
+/**
+ * Whether a process that is not the first is an adopter, or is gone: users' service managers are not root's, and root's own is
+ * where only root can put something. Its name alone does not tell: a program is called by that of the link it is started
+ * through, and anybody can have a link to su that is called "systemd".
+ *
+ * @param status what /proc/PID/status says
+ * @param cgroup what /proc/PID/cgroup says
+ */
+export function isAdopter(status: string, cgroup: string): boolean {
   const name = /^Name:\t(.*)$/m.exec(status)?.[1];
   const uid = /^Uid:\t\d+\t(\d+)\t/m.exec(status)?.[1];
-  return pid <= 1 || uid !== "0" || name === "systemd" ? undefined : pid;
+  return uid !== "0" || (name === "systemd" && /\/user@0\.service\/init\.scope$/m.test(cgroup));
 }
 
 /**

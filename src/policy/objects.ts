@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { attempt, Refusal, type Refused } from "../refusal.ts";
+import { addressParts, checkValues } from "./host_names.ts";
 import type { Command } from "./read.ts";
-import { checkBody, type ObjectKind, type OwnObjects, refuseName, UnknownObject } from "./rule.ts";
+import { checkBody, type ObjectKind, type OwnObjects, UnknownObject } from "./rule.ts";
 import { locate, type Token } from "./tokenise.ts";
 
 /** A command that adds something of the fragment's own, or an element to it. */
@@ -54,26 +55,6 @@ const SET_WORDS = new Set([
   "counter",
   "limit",
   "quota",
-]);
-
-/** What may stand beside an address among the elements of a set. */
-const ELEMENT_WORDS = new Set([
-  "accept",
-  "bytes",
-  "comment",
-  "continue",
-  "counter",
-  "drop",
-  "expires",
-  "goto",
-  "jump",
-  "limit",
-  "packets",
-  "quota",
-  "rate",
-  "return",
-  "timeout",
-  ".",
 ]);
 
 /** Whether a command adds an object or an element, as far as its first two words tell. */
@@ -178,7 +159,7 @@ export function checkAddition(addition: Addition, additions: readonly Addition[]
         `${locate(command[0].place)}: there is no set or map "${name}" in this fragment; add it, with "add set inet authnft ${name} { … }".`,
       );
     }
-    checkElements(inner, addressFamilies(set).length > 0, own);
+    checkElements(inner, set, own);
     return;
   }
   if (kind !== "set" && kind !== "map") {
@@ -200,18 +181,16 @@ export function checkAddition(addition: Addition, additions: readonly Addition[]
         `${locate(first.place)}: "${first.text}" cannot be said of a ${kind}; there are ${[...SET_WORDS].sort().join(", ")}.`,
       );
     }
+    const again = statements(inner).find(([other]) => other !== first && other?.text === first.text);
+    if (again?.[0] !== undefined && ["elements", "type", "typeof"].includes(first.text)) {
+      // Versions of nftables differ in which of them holds.
+      throw new Refusal(
+        "content",
+        `${locate(again[0].place)}: "${first.text}" is there already; say it once, with all that belongs to it.`,
+      );
+    }
     if (first.text !== "elements") {
-      const objects = rest.findIndex((token) => token.text === ":");
-      const value = objects === -1 ? undefined : rest[objects + 1];
-      if (
-        value !== undefined &&
-        ["counter", "quota", "limit", "ct", "synproxy", "secmark"].includes(value.text)
-      ) {
-        throw new Refusal(
-          "content",
-          `${locate(value.place)}: a map to objects is not for fragments; name the ${value.text} in a rule.`,
-        );
-      }
+      checkSaid(first, rest);
       checkBody(rest, own);
       continue;
     }
@@ -222,18 +201,52 @@ export function checkAddition(addition: Addition, additions: readonly Addition[]
         `${locate(variable.place)}: a variable among the elements of a definition; put it into a command of its own, "add element inet authnft ${name} { … }".`,
       );
     }
-    checkElements(rest, addressFamilies(addition).length > 0, own);
+    checkElements(rest.slice(rest[0]?.text === "=" ? 1 : 0), addition, own);
   }
 }
 
-function checkElements(tokens: readonly Token[], addresses: boolean, own: OwnObjects): void {
-  checkBody(tokens, own);
-  if (!addresses) return;
-  for (const [index, token] of tokens.entries()) {
-    const before = tokens[index - 1]?.text ?? "";
-    if (token.kind !== "word" || /^[$@]$/.test(before) || before === "jump" || before === "goto") continue;
-    if (!ELEMENT_WORDS.has(token.text)) refuseName(token);
+/** What the type of an object has behind "ct"; whatever else stands there is a part of a flow, and a value. */
+const CT_OBJECTS = new Set(["expectation", "helper", "timeout"]);
+
+/** Checks a statement of a set or map for what nftables does not survive, and for maps to objects. */
+function checkSaid(first: Token, rest: readonly Token[]): void {
+  const hash = rest.find(({ text }) => text === "jhash");
+  if (first.text === "typeof" && hash !== undefined) {
+    // nft 1.0.6 loads it, and then dies of every listing of the ruleset.
+    throw new Refusal(
+      "content",
+      `${locate(hash.place)}: "jhash" is no type that nftables can list; write "type mark", or what is kept there.`,
+    );
   }
+  if (isCounting(first) && rest[0]?.text === "name") {
+    throw new Refusal(
+      "content",
+      `${locate(rest[0].place)}: the elements of a set have a ${first.text} each, and none with a name; write "${first.text}" alone, or name it in a rule.`,
+    );
+  }
+  const colon = rest.findIndex(({ text }) => text === ":");
+  const [value, part] = colon === -1 ? [] : rest.slice(colon + 1);
+  if (value === undefined) return;
+  const object =
+    value.text === "ct"
+      ? first.text !== "typeof" || CT_OBJECTS.has(part?.text ?? "")
+      : ["counter", "quota", "limit", "synproxy", "secmark"].includes(value.text);
+  if (object) {
+    throw new Refusal(
+      "content",
+      `${locate(value.place)}: a map to objects is not for fragments; name the ${value.text} in a rule.`,
+    );
+  }
+}
+
+function isCounting({ text }: Token): boolean {
+  return text === "counter" || text === "quota" || text === "limit";
+}
+
+function checkElements(tokens: readonly Token[], set: Addition, own: OwnObjects): void {
+  checkBody(tokens, own);
+  const { key, mapped } = typeOf(set);
+  checkValues(tokens, addressParts(key), addressParts(mapped));
 }
 
 /** The statements in an object's braces. */
@@ -247,10 +260,8 @@ export function statements(inner: readonly Token[]): Token[][] {
 }
 
 /** The families of the addresses that a set or map is keyed by. */
-export function addressFamilies({ body }: Addition): ("ip" | "ip6")[] {
-  const [typed] = statements(body.slice(1, -1)).filter(([first]) => /^type(of)?$/.test(first?.text ?? ""));
-  const texts = (typed ?? []).map(({ text }) => text);
-  const key = texts.includes(":") ? texts.slice(0, texts.indexOf(":")) : texts;
+export function addressFamilies({ body }: Pick<Addition, "body">): ("ip" | "ip6")[] {
+  const key = typeOf({ body }).key.map(({ text }) => text);
   const ip = key.some(
     (text, index) => text === "ipv4_addr" || (text === "ip" && /addr$/.test(key[index + 1] ?? "")),
   );
@@ -258,4 +269,14 @@ export function addressFamilies({ body }: Addition): ("ip" | "ip6")[] {
     (text, index) => text === "ipv6_addr" || (text === "ip6" && /addr$/.test(key[index + 1] ?? "")),
   );
   return [...(ip ? (["ip"] as const) : []), ...(ip6 ? (["ip6"] as const) : [])];
+}
+
+/** What a set or map is keyed by, and what a map leads to. */
+function typeOf({ body }: Pick<Addition, "body">): { key: readonly Token[]; mapped: readonly Token[] } {
+  const [, ...type] =
+    statements(body.slice(1, -1)).find(([first]) => /^type(of)?$/.test(first?.text ?? "")) ?? [];
+  const colon = type.findIndex(({ text }) => text === ":");
+  return colon === -1
+    ? { key: type, mapped: [] }
+    : { key: type.slice(0, colon), mapped: type.slice(colon + 1) };
 }

@@ -43,6 +43,11 @@ export class Reader {
       .trim();
   }
 
+  /** The tokens that were taken between two counts of `taken`. */
+  between(start: number, end: number): readonly Token[] {
+    return this.#tokens.slice(start, end);
+  }
+
   /** Takes the next token, whatever it is. */
   next(): string {
     return this.#tokens[this.#at++]?.text ?? "";

@@ -47,63 +47,6 @@ const SESSION_SETS = new Set(["session_map_ipv4", "session_map_ipv6", "session_m
 /** libnftables 1.0.6 writes a longer prefix of a log statement over its own stack. */
 const STRING_LIMIT = 127; // bytes
 
-/** What may stand behind `ip saddr` or `ip daddr` besides an address. */
-const BEHIND_ADDRESS = new Set([
-  "map",
-  "vmap",
-  "set",
-  "mod",
-  "and",
-  "or",
-  "xor",
-  "eq",
-  "ne",
-  "lt",
-  "gt",
-  "le",
-  "ge",
-]);
-
-/** Refuses host names: libnftables would ask a name server in the middle of a login, and keep the answer of that moment. */
-function checkAddresses(body: readonly Token[]): void {
-  for (const [index, token] of body.entries()) {
-    const isAddress =
-      (token.text === "saddr" || token.text === "daddr") && /^ip6?$/.test(body[index - 1]?.text ?? "");
-    // The key of what a rule puts into a set: behind it come words such as "timeout", and no value.
-    if (!isAddress || isKey(body, index)) continue;
-    let at = index + 1;
-    while (/^([!=<>]|eq|ne|lt|gt|le|ge)$/.test(body[at]?.text ?? "")) at++;
-    const list = body[at]?.text === "{";
-    const end = list ? body.findIndex((other, index) => index > at && other.text === "}") : at + 1;
-    for (const [place, value] of body.entries()) {
-      const named = /^[$@]$/.test(body[place - 1]?.text ?? "");
-      if (place < at || place >= end || named || value.kind !== "word") continue;
-      if (BEHIND_ADDRESS.has(value.text) || value.text === ".") continue;
-      refuseName(value);
-    }
-  }
-}
-
-/** Whether a token is in the braces of `add|update|delete @set { … }`. */
-function isKey(body: readonly Token[], index: number): boolean {
-  let depth = 0;
-  for (let at = index; at >= 0; at--) {
-    const text = body[at]?.text;
-    if (text === "}") depth++;
-    if (text !== "{" || depth-- > 0) continue;
-    return body[at - 2]?.text === "@" && /^(add|update|delete)$/.test(body[at - 3]?.text ?? "");
-  }
-  return false;
-}
-
-/** @throws {Refusal} always */
-export function refuseName(value: Token): never {
-  throw new Refusal(
-    "content",
-    `${locate(value.place)}: "${value.text}" is no address, and host names are not looked up at login; write the addresses.`,
-  );
-}
-
 /**
  * Checks a rule, or what is in a set: that nothing in it reaches beyond the session.
  *
@@ -161,6 +104,14 @@ export function checkBody(body: readonly Token[], own: OwnObjects): void {
         `${where}: "${token.text}" has no place in a rule of a fragment: it would change a set that is not the fragment's own; add one, with "add set inet authnft <name> { … }".`,
       );
     }
+    const colon = changes && next?.text === "@" ? pairIn(body.slice(index + 3)) : undefined;
+    if (colon !== undefined && own.get(body[index + 2]?.text ?? "") !== "map") {
+      // libnftables 1.0.6 does not survive it.
+      throw new Refusal(
+        "content",
+        `${locate(colon.place)}: "${body[index + 2]?.text}" is a set, and only a map leads to something; take out the ":" and what follows, or add a map.`,
+      );
+    }
     checkWord(token);
     if (token.text === "label" && before?.text === "ct" && next?.text === "set") {
       throw new Refusal(
@@ -169,7 +120,12 @@ export function checkBody(body: readonly Token[], own: OwnObjects): void {
       );
     }
   });
-  checkAddresses(body);
+}
+
+/** The ":" in the braces that tokens begin with. */
+function pairIn(tokens: readonly Token[]): Token | undefined {
+  const end = tokens.findIndex(({ text }) => text === "}");
+  return tokens.slice(0, end).find(({ text }) => text === ":");
 }
 
 function checkSet(mark: Token, name: Token, own: OwnObjects, before: Token | undefined): void {
@@ -181,6 +137,7 @@ function checkSet(mark: Token, name: Token, own: OwnObjects, before: Token | und
   }
   if (SESSION_SETS.has(aliased(name.text)) || kind === "set" || kind === "map") return;
   if (["ih", "nh", "th", "ll"].includes(name.text)) return; // raw payload: "@th,16,16"
+  if (name.kind === "number" && before?.text === "option") return; // raw bits of an option: "tcp option @254,8,8"
   throw new UnknownObject(
     `${locate(mark.place)}: cannot use the set "@${name.text}"; there are @session_map_ipv4, @session_map_ipv6 and @session_map_cg, and what the fragment adds itself, with "add set inet authnft <name> { … }".`,
   );

@@ -7,6 +7,7 @@
 // changes nothing, whatever it asks for. Only its form has to be known, for behind it the next statement begins.
 
 import { Refusal } from "../refusal.ts";
+import { addressParts, checkConstant, checkKey, checkValues } from "./host_names.ts";
 import { Reader, takeLimit, takeRemark } from "./reader.ts";
 import { locate, type Token } from "./tokenise.ts";
 
@@ -119,7 +120,7 @@ function takeStatement(reader: Reader): boolean {
       // Which set it is has been looked at; in the braces only counters, limits and the like may stand, and nftables sees to that.
       if (reader.peek(1)?.text !== "@") return false;
       reader.next();
-      return reader.take("@") && reader.takeName() && takeBraces(reader);
+      return reader.take("@") && reader.takeName() && takeKept(reader);
   }
   if (reader.takeOne(...ALONE) !== undefined) return true;
   if (reader.peek()?.text === "ct" && reader.peek(1)?.text === "count") return takeLimit(reader);
@@ -136,8 +137,10 @@ function takeMatch(reader: Reader): boolean {
   const term = (): boolean =>
     reader.attempt(() => (reader.peek()?.text === "(" && plain()) || undefined) ??
     (takeField(reader) || plain());
-  if (!takeMore(reader, term)) return false;
+  if (!takeMore(reader, term, start)) return false;
   const end = reader.taken;
+  const key = reader.between(start, end);
+  checkKey(key);
   if (reader.take("set")) {
     const name = reader.written(start, end);
     if (!SET_TOO.has(name)) {
@@ -147,21 +150,26 @@ function takeMatch(reader: Reader): boolean {
         `${locate(first.place)}: "${name} set" has no place in a rule of a fragment${translates ? NAT : `; what may be set is ${SETTABLE.join(", ")}`}.`,
       );
     }
-    return takeTerm(reader) && takeMore(reader, takeTerm);
+    const set = reader.taken;
+    return takeTerm(reader) && takeMore(reader, takeTerm, set);
   }
-  if (reader.take("vmap")) return takeMembers(reader);
+  if (reader.take("vmap")) return takeMembers(reader, addressParts(key));
   if (reader.takeOne("eq", "ne", "lt", "gt", "le", "ge") === undefined)
     while (reader.takeOne("=", "!", "<", ">") !== undefined);
   // What is missing at the end is told by nftables.
-  if (reader.done || takeMembers(reader)) return true;
-  return plain() && takeMore(reader, plain);
+  if (reader.done || takeMembers(reader, addressParts(key))) return true;
+  const values = reader.taken;
+  if (!plain() || !takeMore(reader, plain, values)) return false;
+  checkValues(reader.between(values, reader.taken), addressParts(key));
+  return true;
 }
 
-/** Takes the values, the braces and the maps that go on an expression. */
-function takeMore(reader: Reader, take: (reader: Reader) => boolean): boolean {
+/** Takes the values, the braces and the maps that go on an expression. @param start where it begins */
+function takeMore(reader: Reader, take: (reader: Reader) => boolean, start: number): boolean {
   for (;;) {
+    const end = reader.taken;
     if (reader.take("map")) {
-      if (!takeMembers(reader)) return false;
+      if (!takeMembers(reader, addressParts(reader.between(start, end)))) return false;
     } else if (takeJoint(reader)) {
       if (!take(reader)) return false;
     } else return true;
@@ -187,7 +195,8 @@ function takeTerm(reader: Reader): boolean {
  */
 function takePlain(reader: Reader, of = () => ""): boolean {
   const again = (): boolean => takePlain(reader, of);
-  if (reader.take("(")) return again() && takeMore(reader, again) && reader.take(")");
+  const start = reader.taken;
+  if (reader.take("(")) return again() && takeMore(reader, again, start) && reader.take(")");
   const text = reader.peek()?.text ?? "";
   const known = !Object.hasOwn(VALUES_OF, text) || VALUES_OF[text] === of();
   if (!known || !reader.takeValue()) return false;
@@ -196,9 +205,14 @@ function takePlain(reader: Reader, of = () => ""): boolean {
   return true;
 }
 
-/** Takes a set or a map: in braces, or by its name. */
-function takeMembers(reader: Reader): boolean {
-  if (reader.peek()?.text === "{") return takeBraces(reader);
+/** Takes a set or a map: in braces, or by its name. @param addresses which parts of its elements are addresses */
+function takeMembers(reader: Reader, addresses: readonly boolean[]): boolean {
+  const start = reader.taken;
+  if (reader.peek()?.text === "{") {
+    if (!takeBraces(reader)) return false;
+    checkValues(reader.between(start, reader.taken), addresses);
+    return true;
+  }
   return reader.peek()?.text === "@" && reader.take("@") && reader.takeValue();
 }
 
@@ -212,6 +226,18 @@ function takeBraces(reader: Reader): boolean {
     if (token.text === "}") depth--;
     reader.next();
   }
+  return true;
+}
+
+/** Takes the braces that say what is put into a set. */
+function takeKept(reader: Reader): boolean {
+  const start = reader.taken;
+  if (!takeBraces(reader)) return false;
+  const key = new Reader(reader.between(start + 1, reader.taken - 1));
+  do {
+    const first = key.peek();
+    if (!takeField(key) && first !== undefined) checkConstant(first);
+  } while (key.take("."));
   return true;
 }
 
@@ -246,6 +272,7 @@ function takeField(reader: Reader): boolean {
   if (first === undefined || (first.kind !== "word" && first.text !== "@" && first.text !== "("))
     return false;
   const { text } = first;
+  const start = reader.taken;
   if (HEADERS.has(text)) return takeHeader(reader);
   if (ONE_WORD.has(text)) return reader.take(text) && takePart(reader);
   if (BARE.has(text)) return reader.take(text);
@@ -256,7 +283,7 @@ function takeField(reader: Reader): boolean {
       return takePart(reader) && takeNumbers(reader);
     case "(":
       reader.next();
-      return takeTerm(reader) && takeMore(reader, takeTerm) && reader.take(")");
+      return takeTerm(reader) && takeMore(reader, takeTerm, start) && reader.take(")");
     case "ct":
       reader.next();
       reader.takeOne("original", "reply");
@@ -290,7 +317,7 @@ function takeField(reader: Reader): boolean {
       return reader.take("symhash") && takeModulus(reader);
     case "jhash":
       reader.next();
-      return takeTerm(reader) && takeMore(reader, takeTerm) && takeModulus(reader);
+      return takeTerm(reader) && takeMore(reader, takeTerm, start) && takeModulus(reader);
   }
   return false;
 }

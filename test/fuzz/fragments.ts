@@ -34,6 +34,8 @@ export const OBJECTS: readonly string[] = [
   "add set inet authnft both { type ipv4_addr . inet_service\n elements = { 192.0.2.1 . 80,\n 192.0.2.1 . 443 }\n}",
   "add set inet authnft six { type ipv6_addr; elements = { 2001:db8::1 } }",
   "add set inet authnft named { typeof ip daddr . tcp dport; }",
+  "add set inet authnft triple { type ipv4_addr . inet_proto . inet_service; elements = { 192.0.2.1 . tcp . ssh } }",
+  "add map inet authnft flows { typeof ip daddr : ct mark; elements = { 192.0.2.1 : 7 } }",
   "add map inet authnft where { type inet_service : verdict; elements = { 80 : jump web, 443 : accept, 22 : drop } }",
   "add map inet authnft marks { type ipv4_addr : mark; elements = { 192.0.2.1 : 0x1 } }",
   "add element inet authnft there { 192.0.2.9, $user_ip }",

@@ -52,7 +52,9 @@ export function reach(body: string, where: "rule" | "own" | "object" = "rule"): 
     if (token.text === "}") depth--;
     if (token.kind === "end" && !(where === "object" && depth === 1)) return "a second command";
     if (token.text === "@" && (next?.kind === "word" || next?.kind === "value")) {
-      if (!OURS.has(next.text) && !HEADERS.has(next.text) && !isOwn(next)) return `the set ${next.text}`;
+      const bits = next.kind === "value" && isWord(tokens[index - 1], "option");
+      if (!bits && !OURS.has(next.text) && !HEADERS.has(next.text) && !isOwn(next))
+        return `the set ${next.text}`;
     }
     if (isWord(token, "jump") && !isOwn(next)) return "a jump";
     if (isWord(token, "goto") && !isOwn(next)) return `a goto to ${next?.text}`;

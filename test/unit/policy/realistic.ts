@@ -83,6 +83,16 @@ export const REALISTIC: readonly (readonly [rule: string, meaning: string | unde
     "egress ip daddr . tcp dport { 10.0.0.1 . 22, 10.0.0.2 . 443 } accept",
     "ip daddr . tcp dport { 10.0.0.1 . 22, 10.0.0.2 . 443 } JUDGED",
   ],
+  [
+    "egress ip daddr . meta l4proto . th dport { 10.0.0.1 . tcp . ssh, 10.0.0.2 . udp . domain } accept",
+    "ip daddr . meta l4proto . th dport { 10.0.0.1 . tcp . ssh, 10.0.0.2 . udp . domain } JUDGED",
+  ],
+  [
+    "egress meta l4proto . ip daddr { tcp . 10.0.0.1 } accept",
+    "meta l4proto . ip daddr { tcp . 10.0.0.1 } JUDGED",
+  ],
+  ["filter fib saddr . iif oif missing drop", undefined],
+  ["egress tcp option @254,8,8 5 drop", undefined],
   ["egress fib daddr type local accept", "fib daddr type local JUDGED"],
   ['egress oifname "lo" accept', 'oifname "lo" JUDGED'],
   ["egress oifname lo accept", "oifname lo JUDGED"],

@@ -522,8 +522,8 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
     '1:55: "www.example.org" is no address, and host names are not looked up at login; write the addresses.',
   ],
   [
-    "add set inet authnft s { type ipv4_addr . inet_service; elements = { 192.0.2.1 . ssh } }\nadd rule inet authnft egress accept\n",
-    '1:82: "ssh" is no address, and host names are not looked up at login; write the addresses.',
+    "add set inet authnft s { type ipv4_addr . inet_service; elements = { localhost . ssh } }\nadd rule inet authnft egress accept\n",
+    '1:70: "localhost" is no address, and host names are not looked up at login; write the addresses.',
   ],
   [
     "add set inet authnft s { type ipv4_addr; elements = { $user_ip } }\nadd rule inet authnft egress accept\n",
@@ -939,7 +939,7 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ],
   [
     "add rule inet authnft egress ip daddr 10.0.0.1, tcp dport 22",
-    '1:53: "dport" has no place in a rule of a fragment; besides matches there may be accept, drop, reject, continue, return, jump, goto, vmap, counter, quota, limit, ct count, last, log, add, update and delete of the fragment\'s own sets, comment, and what is set: meta mark, ct mark, meta priority, ip dscp, ip6 dscp, tcp option maxseg size.',
+    '1:49: "tcp" is no address, and host names are not looked up at login; write the addresses.',
   ],
   [
     "add rule inet authnft egress -j ACCEPT",
@@ -1040,5 +1040,85 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
   [
     "add rule inet authnft egress \\x",
     "1:30: a backslash may only stand at the very end of a line; take it out.",
+  ],
+  [
+    "add rule inet authnft egress ip daddr vmap { 10.0.0.1 : accept, localhost : drop }",
+    '1:65: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add rule inet authnft egress meta mark set ip daddr map { localhost : 1 }",
+    '1:59: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr . tcp dport { localhost . 22 } accept",
+    '1:53: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add rule inet authnft egress tcp dport . ip daddr vmap { 22 . localhost : accept }",
+    '1:63: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr & 255.0.0.0 == localhost accept",
+    '1:54: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr & localhost == 10.0.0.1 accept",
+    '1:41: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr 10.0.0.1-localhost accept",
+    '1:48: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr (localhost) accept",
+    '1:40: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add rule inet authnft egress rt ip nexthop localhost accept",
+    '1:44: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    'add rule inet authnft egress ip daddr "localhost" accept',
+    '1:39: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    'add rule inet authnft egress ip daddr { 10.0.0.1, "localhost" } accept',
+    '1:51: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add map inet authnft m { type mark : ipv4_addr; elements = { 1 : localhost } }\nadd rule inet authnft egress accept",
+    '1:66: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add set inet authnft s { typeof rt ip nexthop; elements = { localhost } }\nadd rule inet authnft egress accept",
+    '1:61: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    'add set inet authnft s { type ipv4_addr; elements = { "localhost" } }\nadd rule inet authnft egress accept',
+    '1:55: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
+  [
+    "add set inet authnft s { typeof jhash ip saddr mod 2; }\nadd rule inet authnft egress accept",
+    '1:33: "jhash" is no type that nftables can list; write "type mark", or what is kept there.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; counter name c; }\nadd rule inet authnft egress accept",
+    '1:50: the elements of a set have a counter each, and none with a name; write "counter" alone, or name it in a rule.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; elements = { 192.0.2.1 }; elements = { 192.0.2.2 } }\nadd rule inet authnft egress accept",
+    '1:68: "elements" is there already; say it once, with all that belongs to it.',
+  ],
+  [
+    "add map inet authnft m { typeof ip daddr : ct helper; }\nadd rule inet authnft egress accept",
+    "1:44: a map to objects is not for fragments; name the ct in a rule.",
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; flags dynamic; }\nadd rule inet authnft egress update @s { ip daddr : 1 }",
+    '2:51: "s" is a set, and only a map leads to something; take out the ":" and what follows, or add a map.',
+  ],
+  [
+    "add set inet authnft e { type ipv4_addr; flags dynamic; }\nadd rule inet authnft egress add @e { localhost } accept",
+    '2:39: "localhost" is no address, and host names are not looked up at login; write the addresses.',
   ],
 ];

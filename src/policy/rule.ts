@@ -113,6 +113,17 @@ export function checkBody(body: readonly Token[], own: OwnObjects): void {
       );
     }
     checkWord(token);
+    if (
+      token.text === "label" &&
+      before?.text === "ct" &&
+      [next?.text, body[index - 2]?.text].includes(".")
+    ) {
+      // libnftables 1.0.6 does not survive values of it.
+      throw new Refusal(
+        "content",
+        `${where}: "ct label" cannot stand together with something else; match on "ct mark", or on each by itself.`,
+      );
+    }
     if (token.text === "label" && before?.text === "ct" && next?.text === "set") {
       throw new Refusal(
         "content",

@@ -151,7 +151,9 @@ function takeMatch(reader: Reader): boolean {
       );
     }
     const set = reader.taken;
-    return takeTerm(reader) && takeMore(reader, takeTerm, set);
+    if (!takeTerm(reader) || !takeMore(reader, takeTerm, set)) return false;
+    checkReckoning(reader.between(set, reader.taken));
+    return true;
   }
   if (reader.take("vmap")) return takeMembers(reader, addressParts(key));
   if (reader.takeOne("eq", "ne", "lt", "gt", "le", "ge") === undefined)
@@ -162,6 +164,21 @@ function takeMatch(reader: Reader): boolean {
   if (!plain() || !takeMore(reader, plain, values)) return false;
   checkValues(reader.between(values, reader.taken), addressParts(key));
   return true;
+}
+
+/** Refuses ranges and prefixes of what is set, of which libnftables 1.0.6 dies. @throws {Refusal} `content` */
+function checkReckoning(value: readonly Token[]): void {
+  let depth = 0;
+  for (const { text, place } of value) {
+    if (text === "{") depth++;
+    if (text === "}") depth--;
+    if (depth === 0 && (text === "-" || text === "/")) {
+      throw new Refusal(
+        "content",
+        `${locate(place)}: what is set is one value, and nftables does not reckon with "${text}"; there are and, or, xor, lshift and rshift.`,
+      );
+    }
+  }
 }
 
 /** Takes the values, the braces and the maps that go on an expression. @param start where it begins */

@@ -1121,4 +1121,24 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
     "add set inet authnft e { type ipv4_addr; flags dynamic; }\nadd rule inet authnft egress add @e { localhost } accept",
     '2:39: "localhost" is no address, and host names are not looked up at login; write the addresses.',
   ],
+  [
+    "add rule inet authnft egress ct label . tcp dport { 1 . 22 } accept",
+    '1:33: "ct label" cannot stand together with something else; match on "ct mark", or on each by itself.',
+  ],
+  [
+    "add rule inet authnft egress ip daddr . ct label { 192.0.2.1 . 1 } accept",
+    '1:44: "ct label" cannot stand together with something else; match on "ct mark", or on each by itself.',
+  ],
+  [
+    "add set inet authnft s { typeof ct label . ip daddr; elements = { 1 . 192.0.2.1 } }\nadd rule inet authnft egress accept",
+    '1:36: "ct label" cannot stand together with something else; match on "ct mark", or on each by itself.',
+  ],
+  [
+    "add rule inet authnft egress meta mark set 5 - 6",
+    '1:46: what is set is one value, and nftables does not reckon with "-"; there are and, or, xor, lshift and rshift.',
+  ],
+  [
+    "add rule inet authnft egress meta mark set 5 / 6",
+    '1:46: what is set is one value, and nftables does not reckon with "/"; there are and, or, xor, lshift and rshift.',
+  ],
 ];

@@ -245,8 +245,23 @@ function isCounting({ text }: Token): boolean {
 
 function checkElements(tokens: readonly Token[], set: Addition, own: OwnObjects): void {
   checkBody(tokens, own);
+  checkForAll(tokens, set);
   const { key, mapped } = typeOf(set);
   checkValues(tokens, addressParts(key), addressParts(mapped));
+}
+
+/** Refuses the element for all others where libnftables 1.0.6 dies of it: apart from the definition of a set of intervals. */
+function checkForAll(tokens: readonly Token[], { kind, body }: Addition): void {
+  const flags = statements(body.slice(1, -1)).find(([first]) => first?.text === "flags") ?? [];
+  if (!flags.some(({ text }) => text === "interval")) return;
+  const star = tokens.find(
+    ({ text }, index) => text === "*" && /^[{,]?$/.test(tokens[index - 1]?.text ?? ""),
+  );
+  if (star === undefined) return;
+  throw new Refusal(
+    "content",
+    `${locate(star.place)}: "*" cannot stand among the intervals of a ${kind}; write a rule for all others behind the one that uses it.`,
+  );
 }
 
 /** The statements in an object's braces. */

@@ -1141,4 +1141,12 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
     "add rule inet authnft egress meta mark set 5 / 6",
     '1:46: what is set is one value, and nftables does not reckon with "/"; there are and, or, xor, lshift and rshift.',
   ],
+  [
+    "add map inet authnft m { type ipv4_addr : verdict; flags interval; elements = { 10.0.0.0/8 : accept, * : drop } }\nadd rule inet authnft egress accept",
+    '1:102: "*" cannot stand among the intervals of a map; write a rule for all others behind the one that uses it.',
+  ],
+  [
+    "add set inet authnft s { type ipv4_addr; flags interval; }\nadd element inet authnft s { * }\nadd rule inet authnft egress accept",
+    '2:30: "*" cannot stand among the intervals of a set; write a rule for all others behind the one that uses it.',
+  ],
 ];

@@ -4,6 +4,9 @@
 // line is optional; everybody else comes in; and with the fault mended all is as before.
 
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type JournalEntry, type Result, type Running, waitFor } from "../lab/lab.ts";
 import { hookLines, type PamHook } from "../lab/pam.ts";
 import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.ts";
@@ -327,8 +330,9 @@ case $(tr '\\0' ' ' </proc/$PPID/cmdline) in
 esac
 exit STATUS`;
 
-/** Becomes the real entry, with the environment in pam_exec's order, which a shell does not keep. */
-const GO_ON = `mapfile -d '' -t variables </proc/$$/environ; exec env -i "\${variables[@]}" ${REAL} "$@"`;
+/** Has a script become an entry, with the environment in pam_exec's order, which a shell does not keep. */
+const become = (entry: string): string =>
+  `mapfile -d '' -t variables </proc/$$/environ; exec env -i "\${variables[@]}" ${entry} "$@"`;
 
 /** Stands in for the entry: is killed after the milliseconds that /run/lab-kill/open or close has for the user. */
 const KILLED = `
@@ -340,15 +344,36 @@ if [ -e /run/lab-kill/$now ]; then
     (sleep $((delay / 1000)).$(printf %03d $((delay % 1000))); kill -KILL $$) </dev/null >/dev/null 2>&1 &
   done </run/lab-kill/$now
 fi
-${GO_ON}`;
+${become(REAL)}`;
 
-/** Stands in for the entry: hangs for some users, stops itself for carol. */
+/** An entry like the real one, with its alarm, whose program does nothing for ever. */
+const HANGS = "/usr/libexec/authnft-hangs";
+const NOTHING = "/usr/lib/authnft/hangs";
+
+async function placeHanging(): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), "authnft-faults-"));
+  try {
+    const source = join(directory, "hangs.c");
+    await Bun.write(source, "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n");
+    await Bun.$`gcc -static -o ${directory}/hangs ${source}`.quiet();
+    const build = join(import.meta.dir, "../../native/build.sh");
+    await Bun.$`${build} ${directory} gcc entry`
+      .env({ ...Bun.env, CPPFLAGS: `-DPROGRAM="${NOTHING}"` })
+      .quiet();
+    await lab.write(NOTHING, await Bun.file(join(directory, "hangs")).bytes(), { mode: "0755" });
+    await lab.write(HANGS, await Bun.file(join(directory, "authnft-entry")).bytes(), { mode: "0755" });
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+/** Stands in for the entry: becomes the one that hangs for some users, stops itself for carol. */
 const HANGING = `
 case $(tr '\\0' ' ' </proc/$PPID/cmdline) in
-*' m2 '* | *' m3 '* | *' m4 '* | *' m5 '*) exec sleep 12345 ;;
+*' m2 '* | *' m3 '* | *' m4 '* | *' m5 '*) ${become(HANGS)} ;;
 *' carol '*) kill -STOP $$ ;;
 esac
-${GO_ON}`;
+${become(REAL)}`;
 
 /** Drop-ins for the scopes of four users, whose start has to wait for a unit that takes longer than we have patience. */
 const SLOW = "/run/systemd/system/authnft-m";
@@ -707,7 +732,9 @@ onThisRelease("On a slow host", () => {
       break: SLOW_SCOPES,
       mend: `rm -r ${SLOW}* /run/systemd/system/lab-slow.service; systemctl daemon-reload`,
     };
-    const program = instead(HANGING);
+    const { break: hang, mend } = instead(HANGING);
+    const program = { break: hang, mend: `${mend}; rm -f ${HANGS} ${NOTHING}` };
+    await placeHanging();
     const frozen = ["alice", "bob", "m0", "m1"];
     const timed = async (user: string, start = performance.now()): Promise<Result & { seconds: number }> => {
       const result = await lab.ssh(user, "true", { timeoutMs: 40_000 });
@@ -733,7 +760,7 @@ onThisRelease("On a slow host", () => {
               (await lab.output("systemctl list-jobs --no-legend | grep -c 'authnft-m.*scope' || true")) ===
               "4",
           );
-          await waitFor(async () => (await lab.output("pgrep -fxc 'sleep 12345' || true")) === "4");
+          await waitFor(async () => (await lab.output("pgrep -xc hangs || true")) === "4");
 
           await lab.output("kill -STOP $(pidof dbus-daemon)");
           try {

@@ -10,7 +10,7 @@ import { acceptedFragments, type Life, lifeOf, type Session } from "../fuzz/frag
 import { lab, onThisRelease } from "./rig.ts";
 
 /** How many accepted fragments the kernel gets to see. AUTHNFT_FUZZ_FRAGMENTS is for a long run by hand. */
-const COUNT = Number(Bun.env["AUTHNFT_FUZZ_FRAGMENTS"] ?? 300);
+const COUNT = Number(Bun.env["AUTHNFT_FUZZ_FRAGMENTS"] ?? 120);
 const SEED = Number(Bun.env["AUTHNFT_FUZZ_SEED"] ?? 1);
 const KERNEL = "/root/kernel.py";
 

@@ -15,13 +15,13 @@ const SINK = "/usr/local/lib/sink.py";
 
 /** How often each stream sends to each host, in microseconds: often enough to see a gap of a transaction's length. */
 const PERIOD_US = {
-  session: 100,
-  login: 1000,
-  cover: 500,
-  bystander: 1000,
-  left: 1000,
-  recordless: 1000,
-  waiting: 1000,
+  session: 500,
+  login: 2000,
+  cover: 1000,
+  bystander: 2000,
+  left: 2000,
+  recordless: 2000,
+  waiting: 2000,
 } as const;
 type Stream = keyof typeof PERIOD_US;
 const STREAMS = Object.keys(PERIOD_US) as Stream[];
@@ -65,7 +65,7 @@ async function installStreams(guest: Lab): Promise<void> {
     await guest.write(to, await Bun.file(join(import.meta.dir, "fixtures/reload", from)).text());
 }
 
-const stream = (name: Stream, seconds = 600) => `python3 ${STREAM} ${name} ${PERIOD_US[name]} ${seconds}`;
+const stream = (name: Stream, seconds = 1200) => `python3 ${STREAM} ${name} ${PERIOD_US[name]} ${seconds}`;
 /** The unit under which a user's manager runs a stream. */
 const unitOf = (name: Stream) => `systemd-run --user --quiet --collect --unit=stream-${name} ${stream(name)}`;
 

@@ -8,7 +8,7 @@ import { stress } from "../stress/stress.ts";
 import { lab, nothingLeft, onThisRelease } from "./rig.ts";
 
 /** How many of the calls of an open and a close are tried here; test/faults/run.ts tries all. */
-const FAULTS = 40;
+const FAULTS = 24;
 
 /** A fragment that leads libnftables to names of users, services and interfaces. */
 const NAMES = `

@@ -87,7 +87,7 @@ async function leftovers(): Promise<string> {
   const { stdout } = await lab.run(`
     find /run/authnft/sessions /run/authnft/lock /run/authnft/policy -type f ! -name ruleset ! -name 'cover_*.closed' ! -name 'cover_*.slice'
     systemctl list-units --no-legend --plain 'authnft-*.scope' 'authnft-session@*' | cut -d' ' -f1
-    nft list table inet authnft | grep -E 'chain (session|cover)_'
+    nft --terse list table inet authnft | grep -E 'chain (session|cover)_'
     for set in session_in session_out; do nft list map inet authnft $set; done | grep elements
     for set in session_map_cg session_map_ipv4 session_map_ipv6; do nft list set inet authnft $set; done | grep elements
   `);

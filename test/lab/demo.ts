@@ -97,7 +97,11 @@ async function show(lab: Lab, hook: PamHook): Promise<void> {
     },
   );
   print(`left-behind: ${left}`);
-  expect(left === "refused", "what she left behind has no network, not even where she had it");
+  // Which answer is the lock's to say: the rules' own reset does not get past it.
+  expect(
+    /^(refused|unreachable|eperm)$/.test(left),
+    "what she left behind has no network, not even where she had it",
+  );
 
   heading("The journal has it all");
   command("journalctl -t pam_authnft -o cat");

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { groupFragments, groupNames } from "../lifecycle/groups.ts";
 import { reportUnread } from "../lifecycle/report.ts";
 import { Refusal } from "../refusal.ts";
+import { UNCONFINED } from "../session/arguments.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
 import { becomeProgram } from "../system/exec.ts";
@@ -68,9 +69,6 @@ export async function runPamExec(options: {
     return 1;
   }
 }
-
-/** The word of the PAM line that turns confinement off. */
-const UNCONFINED = "AUTHNFT_NO_SANDBOX=1";
 
 /** Makes a request of pam_exec's items; `undefined` for root and for users outside the group. @throws {Refusal} */
 function toRequest(items: Items, args: readonly string[]): Request | undefined {

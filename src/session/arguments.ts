@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { Refusal } from "../refusal.ts";
 
+/** The word of the PAM line that turns confinement off: debugging only. */
+export const UNCONFINED = "AUTHNFT_NO_SANDBOX=1";
+
 /** Where the client's address comes from. */
 export type RhostPolicy = "lax" | "strict" | "kernel";
 
@@ -41,7 +44,7 @@ export function parseArguments(words: readonly string[]): Arguments {
   for (const word of words) {
     const [key, value] = splitOnce(word, "=");
     if (word === "debug") found.debug = true;
-    else if (word === "AUTHNFT_NO_SANDBOX=1") found.noSandbox = true;
+    else if (word === UNCONFINED) found.noSandbox = true;
     else if (key === "rhost_policy" && isOneOf(["lax", "strict", "kernel"] as const, value))
       found.rhostPolicy = value;
     else if (key === "claims_env" && /^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(value)) found.claimsEnv = value;

@@ -23,6 +23,8 @@ const onReleases = values.release === undefined ? releases : ([values.release] a
 
 const root = join(import.meta.dir, "..");
 const total = { passed: 0, failed: 0 };
+/** What failed, with what was printed about it: told again at the end, where it is seen. */
+const failures: string[] = [];
 
 const start = performance.now();
 if (wanted("check") && filters.length === 0) {
@@ -38,6 +40,7 @@ if (wanted("e2e"))
     onReleases.map((release) => suite(`e2e on ${release}`, "test/e2e", { AUTHNFT_LAB_RELEASE: release })),
   );
 
+if (failures.length > 0) console.log(`\n== what failed\n${failures.join("\n\n")}`);
 console.log(`\nAll of it in ${elapsed(start)}.`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
@@ -47,7 +50,10 @@ async function step(name: string, command: string[]): Promise<void> {
   const began = performance.now();
   const { code, output } = await run(command, {});
   total[code === 0 ? "passed" : "failed"]++;
-  if (code !== 0) console.log(output);
+  if (code !== 0) {
+    console.log(output);
+    failures.push(`${name}:\n${output}`);
+  }
   progress(`test: ${name}: ${code === 0 ? "passed" : "FAILED"} in ${elapsed(began)}`);
 }
 
@@ -65,7 +71,26 @@ async function suite(name: string, directory: string, env: Record<string, string
   total.failed +=
     failed + skipped + (code !== 0 && failed === 0 ? 1 : 0) + (passed === 0 && failed === 0 ? 1 : 0);
   console.log(`\n== ${name}\n${output}`);
+  const told = failedTests(output);
+  failures.push(...told.map((text) => `${name}:\n${text}`));
+  if (told.length === 0 && (code !== 0 || passed === 0))
+    failures.push(`${name}: no test failed, but it ended with ${code}:\n${output.slice(-2000)}`);
   progress(`test: ${name}: ${passed} passed, ${failed} failed in ${elapsed(began)}`);
+}
+
+/** Of what `bun test` prints, each failed or skipped test with the lines before it: its error stands above its name. */
+function failedTests(output: string): string[] {
+  const lines = output.split("\n");
+  const found: string[] = [];
+  let after = 0;
+  for (const [index, line] of lines.entries()) {
+    if (/^\((?:fail|skip|todo)\)/.test(line))
+      found.push(lines.slice(Math.max(after, index - 60), index + 1).join("\n"));
+    if (/^\((?:pass|fail|skip|todo)\)/.test(line)) after = index + 1;
+    // Below the counts, bun prints the failed tests once more.
+    if (/^\s*\d+ (?:tests? failed|pass)/.test(line)) break;
+  }
+  return found;
 }
 
 /** The test files of a directory with one of the words in their names. */

@@ -338,7 +338,7 @@ onBothRoads("A user's variables", (road) => {
     expect(told.length).toBe(3 * sets.length);
   });
 
-  test("cannot lend a session the user's own claims", async () => {
+  test("cannot lend a session the user's own claims, but another key that root owns and lets itself read", async () => {
     await lab.pam("sshd", {
       through: road,
       at: "end",
@@ -353,6 +353,16 @@ onBothRoads("A user's variables", (road) => {
     expect(stdout).toContain("authnft: no session for alice");
     const [refusal] = (await lab.journal({ since })).filter((entry) => entry["AUTHNFT_EVENT"] === "refuse");
     expect(refusal?.["AUTHNFT_REASON"]).toBe("claims");
+    // The limit: the module does not know who set the variable.
+    const other = await lab.output(
+      `key=$(keyctl add user lab-other-${lab.release}-${process.pid} not-for-alice @u); keyctl setperm $key 0x3f3f0000; keyctl timeout $key 60; echo $key`,
+    );
+    await pamEnvironment("alice", { CLAIMS: other });
+    const { stdout: seen } = await lab.ssh("alice", "cat /run/authnft/sessions/*.json");
+    expect(JSON.parse(seen)).toMatchObject({ user: "alice", claims_tag: "not-for-alice" });
+    expect(await lab.output("authnft doctor || true")).toMatch(
+      /sshd: .* comes after pam_env\.so with user_readenv=1/,
+    );
     // Without the variable the same line opens the session.
     await pamEnvironment("alice", {});
     expect(words((await lab.ssh("alice", FILTERED)).stdout)).toBe("ok refused");

@@ -3,7 +3,9 @@
 // What the helper calls once it is confined, and what the filter lets through: the one is seen, the other compared.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { inject } from "../faults/faults.ts";
+import { readFileSync } from "node:fs";
+import { inject, Lane, prepare } from "../faults/faults.ts";
+import { waitFor } from "../lab/lab.ts";
 import { stress } from "../stress/stress.ts";
 import { lab, nothingLeft, onThisRelease } from "./rig.ts";
 
@@ -20,6 +22,12 @@ add rule inet authnft egress reject
 add rule inet authnft filter iif lo accept
 add rule inet authnft filter drop
 `;
+
+/** Runs a command as root with all rights but that to trace, which is what reads a process that is not dumpable: ptrace(2). */
+function withoutTracing(command: readonly string[]): number {
+  const held = ["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+  return Bun.spawnSync(["setpriv", ...held, ...command], { stdout: "ignore", stderr: "ignore" }).exitCode;
+}
 
 /** What the runtime calls when it ends by a fault of its own. */
 const ENDING = new Set(["uname", "writev", "fsync"]);
@@ -59,6 +67,32 @@ onThisRelease("authnft --trace", () => {
     expect(await lab.output("ls /etc/authnft/users /run/systemd/system; id -u alice")).not.toContain(
       "authnft-trace",
     );
+  });
+
+  test("a confined helper is not dumpable: not even root's other processes look into it without the right to trace", async () => {
+    const looked: Record<string, number[]> = { open: [], close: [] };
+    {
+      await using _prepared = await prepare(lab, ["alice"]);
+      await using lane = new Lane(lab, "alice");
+      await lane.watch((verb, { tid }) => {
+        if (looked[verb]?.length === 0)
+          looked[verb] = ["environ", "mem", "maps"].map((file) =>
+            withoutTracing(["head", "-c", "0", `/proc/${tid}/${file}`]),
+          );
+      });
+    }
+    expect(looked).toEqual({ open: [1, 1, 1], close: [1, 1, 1] });
+    // The control: a process with the helper's rights that is dumpable can be looked into.
+    const other = Bun.spawn(["setpriv", "--bounding-set=-all,+net_admin,+audit_write", "sleep", "60"]);
+    try {
+      const capabilities = () => readFileSync(`/proc/${other.pid}/status`, "utf8");
+      await waitFor(() => /^CapPrm:\t0*20001000$/m.test(capabilities()), { what: "a process to look into" });
+      expect(withoutTracing(["head", "-c", "0", `/proc/${other.pid}/environ`])).toBe(0);
+    } finally {
+      other.kill();
+      await other.exited;
+    }
+    await nothingLeft();
   });
 
   test("sessions under the filter, many at once, short of memory and collecting garbage: none is killed", async () => {

@@ -145,14 +145,19 @@ export class Lane implements AsyncDisposable {
   /** The calls that an open and a close make, in order, where nothing fails. */
   async calls(): Promise<{ readonly open: readonly string[]; readonly close: readonly string[] }> {
     const seen = { open: [] as string[], close: [] as string[] };
+    await this.watch((verb, { number }) => seen[verb].push(callName(number)));
+    return seen;
+  }
+
+  /** Has one session opened and closed, and is shown each call of its helpers while they wait for it. */
+  async watch(see: (verb: Point["verb"], call: Call) => void): Promise<void> {
     const pid = Number(await this.#tell(`begin ${this.#user}`));
     for (const verb of ["open", "close"] as const)
-      await this.#supervised(verb, pid, ({ number }) => {
-        seen[verb].push(callName(number));
+      await this.#supervised(verb, pid, (call) => {
+        see(verb, call);
         return "continue";
       });
     await this.#tell("leave");
-    return seen;
   }
 
   /** Has a session meet a fault, and looks. */

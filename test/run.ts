@@ -3,7 +3,8 @@
 // `npm test`: everything, and at the end one line that counts. The suites of the two releases run side by side.
 //
 //   npm test                          all of it
-//   npm test -- e2e --release trixie  one part: unit, native or e2e, with or without a release; a word after "--" filters by file name
+//   npm test -- e2e --release trixie  one part: unit, native or e2e, with or without a release; another word filters by file name
+//   npm test -- --all                 each road into a session on each release, not one on each: half as long again
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -13,7 +14,7 @@ import { elapsed, progress } from "./lab/progress.ts";
 const { values, positionals } = parseArgs({
   args: process.argv.slice(2),
   allowPositionals: true,
-  options: { release: { type: "string" } },
+  options: { release: { type: "string" }, all: { type: "boolean", default: false } },
 });
 const parts = new Set(["check", "unit", "native", "e2e"]);
 const chosen = positionals.filter((word) => parts.has(word));
@@ -37,7 +38,12 @@ if (wanted("unit")) await suite("unit", "test/unit");
 if (wanted("native")) await suite("native", "test/native");
 if (wanted("e2e"))
   await Promise.all(
-    onReleases.map((release) => suite(`e2e on ${release}`, "test/e2e", { AUTHNFT_LAB_RELEASE: release })),
+    onReleases.map((release) =>
+      suite(`e2e on ${release}`, "test/e2e", {
+        AUTHNFT_LAB_RELEASE: release,
+        ...(values.all ? { AUTHNFT_ALL_ROADS: "1" } : {}),
+      }),
+    ),
   );
 
 if (failures.length > 0) console.log(`\n== what failed\n${failures.join("\n\n")}`);

@@ -323,11 +323,15 @@ for i in 1 2 3; do as_alice 'sed -n s/^0:://p /proc/self/cgroup; ${REACH}' 2>/de
   test("what a session left behind with its rules keeps its connections when another session of the user ends", async () => {
     await lab.pam("sshd", { through: "shim", args: ["scope=session", "lingering=keep"] });
     try {
-      const talk = `import socket,time
+      // What can be read is always a whole number.
+      const talk = `import os,socket,time
 s=socket.create_connection(("10.88.0.2",7001)); s.settimeout(3); s.recv(99)
 while True:
-    s.send(b"x"); s.recv(99); open("/tmp/alive","w").write(str(time.time())); time.sleep(0.1)`;
-      await lab.ssh("alice", `setsid -f python3 -c '${talk}' </dev/null >/dev/null 2>&1; sleep 0.5`);
+    s.send(b"x"); s.recv(99); open("/tmp/talked","w").write(str(time.time())); os.rename("/tmp/talked","/tmp/alive"); time.sleep(0.1)`;
+      await lab.ssh(
+        "alice",
+        `setsid -f python3 -c '${talk}' </dev/null >/dev/null 2>&1; until [ -e /tmp/alive ]; do sleep 0.1; done`,
+      );
       const alive = async () => Date.now() / 1000 - Number(await lab.output("cat /tmp/alive"));
       expect(await alive()).toBeLessThan(1);
       // The second session is the user's last that is open: with it the cover falls.
@@ -337,7 +341,7 @@ while True:
       // What the manager runs has none, for no session is open.
       expect(await managers("alice")).toMatch(/^(refused|eperm) (refused|eperm)$/);
     } finally {
-      await lab.output("pkill -KILL -u alice python3; rm -f /tmp/alive; true");
+      await lab.output("pkill -KILL -u alice python3; rm -f /tmp/talked /tmp/alive; true");
       await lab.pam("sshd", { through: "shim" });
     }
   });

@@ -15,13 +15,13 @@ const SINK = "/usr/local/lib/sink.py";
 
 /** How often each stream sends to each host, in microseconds: often enough to see a gap of a transaction's length. */
 const PERIOD_US = {
-  session: 500,
-  login: 2000,
-  cover: 1000,
-  bystander: 2000,
-  left: 2000,
-  recordless: 2000,
-  waiting: 2000,
+  session: 1000,
+  login: 4000,
+  cover: 2000,
+  bystander: 4000,
+  left: 4000,
+  recordless: 4000,
+  waiting: 4000,
 } as const;
 type Stream = keyof typeof PERIOD_US;
 const STREAMS = Object.keys(PERIOD_US) as Stream[];

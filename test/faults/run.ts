@@ -6,6 +6,7 @@
 
 import { parseArgs } from "node:util";
 import { type Release, up } from "../lab/lab.ts";
+import { progress } from "../lab/progress.ts";
 import { inject, type Outcome } from "./faults.ts";
 
 const { values } = parseArgs({
@@ -15,11 +16,18 @@ const every = Number(values.every);
 await using lab = await up({ release: values.release as Release });
 await lab.install();
 const began = performance.now();
+let chosen = 0;
+let tried = 0;
 const outcomes = await inject(
   lab,
   ["alice", "bob", "m0", "m1"],
-  (all) => all.filter((_, index) => index % every === 0),
+  (all) => {
+    const points = all.filter((_, index) => index % every === 0);
+    chosen = points.length;
+    return points;
+  },
   (outcome) => {
+    if (++tried % 25 === 0) progress(`${tried} of ${chosen} faults`);
     if (outcome.violations.length > 0) console.log(describe(outcome));
   },
 );

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import { join } from "node:path";
-import type { Lab } from "../lab/lab.ts";
+import type { Lab, Running } from "../lab/lab.ts";
 
 const PROGRAM = "/usr/local/lib/sessions.py";
 const PARALLEL = 6;
 /** What systemd's own cgroup, where helpers are, may have before it is slowed down and its pages are taken. */
 const MEMORY = "200M";
 const HIGH = "/sys/fs/cgroup/init.scope/memory.high";
+
+const TELL_MS = 10_000;
 
 /** The ways in which sessions are opened, and for how many of a hundred. */
 const WAYS = [
@@ -39,18 +41,29 @@ export async function stress(lab: Lab, count: number, tell: (line: string) => vo
   for (const { way, kind, share, pressed } of WAYS) {
     const number = Math.max(1, Math.round((count * share) / 100));
     await using pressure = pressed ? await press(lab) : undefined;
-    const { stdout, stderr, code } = await lab.run(
-      ["python3", PROGRAM, kind, String(number), String(PARALLEL)],
-      { timeoutMs: 60_000 + number * 1000 },
-    );
-    if (code !== 0) throw new Error(`The sessions could not be begun: ${stderr}`);
-    const counts = JSON.parse(stdout.trim().split("\n").at(-1) ?? "{}") as Outcome["counts"];
+    await using sessions = lab.start(["python3", PROGRAM, kind, String(number), String(PARALLEL)]);
+    const code = await Promise.race([
+      tellWhile(sessions, (sofar) => tell(`${way}: ${sofar} of ${number}`)),
+      Bun.sleep(60_000 + number * 1000),
+    ]);
+    if (code !== 0) throw new Error(`The sessions were not all begun and ended: ${sessions.report()}`);
+    const counts = JSON.parse(sessions.lines.at(-1) ?? "{}") as Outcome["counts"];
     void pressure;
     tell(`${way}: ${JSON.stringify(counts)}`);
     for (const line of killed().filter((one) => !before.has(one))) tell(line);
     outcomes.push({ way, counts });
   }
   return outcomes;
+}
+
+/** Tells now and then what a command wrote last, until it ends. @returns its exit status */
+async function tellWhile(command: Running, tell: (line: string) => void): Promise<number> {
+  const telling = setInterval(() => tell(command.lines.at(-1) ?? "none"), TELL_MS);
+  try {
+    return await command.exited;
+  } finally {
+    clearInterval(telling);
+  }
 }
 
 /** Takes memory and processors away from helpers, for a while. */

@@ -616,4 +616,43 @@ onThisRelease("the host goes down", () => {
     expect(Object.keys(without.packets)).toEqual(expect.arrayContaining(["cover second", "session second"]));
     expect(without.packets["cover second"]).toBeGreaterThan(500);
   });
+
+  test("and comes up again: a member who lingers has no network from the first process on, and with a session the session's", async () => {
+    await using guest = await up({ release: lab.release });
+    await guest.install();
+    await guest.output("systemctl enable nftables");
+    await guest.pam("sshd", { through: "shim" });
+    await guest.fragment("alice", ONLY_FIRST);
+    const [first, second] = ["probe udp 10.88.0.2 7001", "probe udp 10.88.0.3 7001"];
+    for (const user of ["alice", "dave"]) {
+      const units = `/home/${user}/.config/systemd/user`;
+      await guest.write(
+        `${units}/early.service`,
+        `[Service]\nExecStart=/bin/bash -c 'while :; do echo $(${first}) $(${second}) >>early; sleep 0.1; done'\n`,
+      );
+      await guest.output(`mkdir ${units}/default.target.wants; ln -s ../early.service ${units}/default.target.wants
+        chown -R ${user}: /home/${user}; loginctl enable-linger ${user}`);
+    }
+    const early = (user: string) => guest.output(`cat /home/${user}/early || true`);
+    const forget = (user: string) => guest.output(`: >/home/${user}/early`);
+    await guest.output("systemctl stop 'user@*.service'; rm -f /home/*/early");
+    await guest.reboot();
+    // Who is no member shows that there is a network, and that the managers of those who linger were started.
+    await waitFor(async () => /^ok ok$/m.test(await early("dave")), { timeoutMs: 20_000 });
+    await waitFor(async () => (await early("alice")).split("\n").length > 5, { timeoutMs: 20_000 });
+    const words = [...new Set((await early("alice")).split(/\s+/))];
+    expect(words.filter((word) => !/^(eperm|refused|unreachable)$/.test(word))).toEqual([]);
+    expect(words).toContain("eperm");
+
+    const session = guest.sshStart("alice", `${first}; ${second}; read`);
+    await session.expect(/^ok\n(refused|eperm)$/m);
+    await forget("alice");
+    await waitFor(async () => /^ok (refused|eperm)$/m.test(await early("alice")));
+    session.write("\n");
+    await session.exited;
+    await waitFor(async () => (await guest.sessions()).length === 0);
+    await forget("alice");
+    await waitFor(async () => (await early("alice")).split("\n").length > 5);
+    expect(await early("alice")).not.toMatch(/ok/);
+  }, 120_000);
 });

@@ -68,24 +68,40 @@ export async function boot(release: Release): Promise<Guest> {
 
   try {
     const payload = join(cgroup, "guest", "payload");
-    const deadline = performance.now() + bootTimeoutMs;
-    const commands = join(payload, "system.slice", "lab-commands.service");
-    for (let init = 0; ; await Bun.sleep(20)) {
-      init ||= findInit(payload);
-      if (init && existsSync(commands)) {
-        const controllers = new Set(readFileSync(join(payload, "cgroup.controllers"), "utf8").match(/\w+/g));
-        const guest = { release, run, init, cgroup: payload, controllers, stop };
-        await waitForServices(guest);
-        progress(`lab: ${release}: up in ${elapsed(start)}`);
-        return guest;
-      }
-      if (kept.exitCode !== null) throw new Error("The container ended.");
-      if (performance.now() > deadline) throw new Error(`Nothing after ${bootTimeoutMs / 1000} s.`);
-    }
+    const init = await comeUp(payload, 0, () => kept.exitCode === null);
+    const controllers = new Set(readFileSync(join(payload, "cgroup.controllers"), "utf8").match(/\w+/g));
+    const guest = { release, run, init, cgroup: payload, controllers, stop };
+    await waitForServices(guest);
+    progress(`lab: ${release}: up in ${elapsed(start)}`);
+    return guest;
   } catch (error) {
     const last = readFileSync(consoleFile, "utf8").trim().split("\n").slice(-20).join("\n");
     await stop();
     throw new Error(`Cannot boot ${release}: ${error instanceof Error ? error.message : error}\n${last}`);
+  }
+}
+
+/**
+ * Boots a guest again, by its own systemd; what is on its disk stays. @returns it as it is then, instead of the one before
+ */
+export async function reboot(guest: Guest): Promise<Guest> {
+  const began = performance.now();
+  await start(guest, ["systemctl", "reboot"], { input: "" }).exited;
+  const again = { ...guest, init: await comeUp(guest.cgroup, guest.init, () => true) };
+  await waitForServices(again);
+  progress(`lab: ${guest.release}: up again in ${elapsed(began)}`);
+  return again;
+}
+
+/** Waits for a PID 1 other than that before, and until it takes commands. @returns its number */
+async function comeUp(cgroup: string, before: number, goesOn: () => boolean): Promise<number> {
+  const deadline = performance.now() + bootTimeoutMs;
+  const commands = join(cgroup, "system.slice", "lab-commands.service");
+  for (; ; await Bun.sleep(20)) {
+    const init = findInit(cgroup);
+    if (init !== 0 && init !== before && existsSync(commands)) return init;
+    if (!goesOn()) throw new Error("The container ended.");
+    if (performance.now() > deadline) throw new Error(`Nothing after ${bootTimeoutMs / 1000} s.`);
   }
 }
 

@@ -21,7 +21,7 @@ import { existsSync } from "node:fs";
 import { readlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Guest } from "./guest.ts";
-import { boot, interact, start } from "./guest.ts";
+import { boot, interact, reboot, start } from "./guest.ts";
 import type { Release } from "./image.ts";
 import type { PamHook } from "./pam.ts";
 import { withHook } from "./pam.ts";
@@ -138,7 +138,7 @@ export class Lab {
   readonly release: Release;
   /** The cgroup controllers that the guest has: what TasksMax= (pids) and MemoryMax= (memory) need to act. */
   readonly controllers: ReadonlySet<string>;
-  readonly #guest: Guest;
+  #guest: Guest;
   readonly #running = new Set<Running>();
   #installed = false;
 
@@ -294,6 +294,11 @@ export class Lab {
     const running = new Running(watching, null, "the listener for audit records");
     await running.expect(/^listening\n/);
     return new AuditWatch(running);
+  }
+
+  /** Has the guest reboot, and waits until it is up again; what ran in it has ended. */
+  async reboot(): Promise<void> {
+    this.#guest = await reboot(this.#guest);
   }
 
   /**

@@ -40,7 +40,7 @@ import {
   removeRecord,
   writeRecord,
 } from "./store.ts";
-import { forgetGoneSlices } from "./table.ts";
+import { forgetGoneSlices, kept } from "./table.ts";
 import { leaveCover, takeOut } from "./take_out.ts";
 
 /** How long a close may take, in milliseconds. The shim waits 10 s. */
@@ -114,7 +114,7 @@ async function withdraw(
     const out = takeOut(unit, record, { close: left || isLoginScope(unit) });
     const { traffic } = out;
     covers = out.covers;
-    closePolicy(unit);
+    kept(`The rules of ${unit} are gone, but`, () => closePolicy(unit));
     closed = record ?? (traffic && reconstruct(unit, request));
     if (closed?.state !== "open") return undefined;
     report({ kind: "close", how: "pam", keeps: false }, closed);

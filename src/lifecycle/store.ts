@@ -139,12 +139,18 @@ export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string
     .filter((line) => line !== "");
 }
 
-/** Puts a member's commands aside: they are no longer in force. @throws {Error} of node:fs */
+/** Puts a member's commands aside: they are no longer in force. Where that cannot be, forgets them. @throws {Refusal} `record` */
 export function closePolicy(name: string): void {
+  const path = `${POLICY_DIRECTORY}/${name}.nft`;
   try {
-    renameSync(`${POLICY_DIRECTORY}/${name}.nft`, `${POLICY_DIRECTORY}/${name}.closed`);
+    renameSync(path, `${POLICY_DIRECTORY}/${name}.closed`);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    try {
+      removeFile(path);
+    } catch {
+      throw notKept(`put aside the rules of ${name}`, error);
+    }
   }
 }
 

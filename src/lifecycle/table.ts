@@ -95,13 +95,13 @@ export function remember(set: ClosedSlice["set"], name: string): void {
   if (id !== undefined) kept(`Slice ${name} is closed, but`, () => rememberSlice({ set, name, id }));
 }
 
-/** Keeps on disk what only a later restoration needs: to close comes first, and must not fail for want of room. */
+/** Changes on disk what only a later restoration needs: to close comes first, and must not fail for want of room. */
 export function kept(what: string, act: () => void): void {
   try {
     act();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    complain(`${what} a later "authnft restore" may miss something`, error);
+    complain(`${what} what a later "authnft restore" reads does not say so`, error);
   }
 }
 

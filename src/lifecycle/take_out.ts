@@ -84,7 +84,7 @@ export function leaveCover(record: SessionRecord): Left {
 
 /** Writes down what has become of the covers. */
 function settle({ fallen, kept: files }: Fall, traffic: Traffic | undefined): Left {
-  for (const uid of fallen) closePolicy(coverName(uid));
+  for (const uid of fallen) kept(`${userSlice(uid)} is closed, but`, () => closePolicy(coverName(uid)));
   for (const { name, lines } of files)
     kept(`An address is taken out of ${name}, but`, () => savePolicy(name, lines));
   return { traffic, covers: fallen };

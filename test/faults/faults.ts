@@ -37,7 +37,7 @@ export type Outcome = Point & {
   /** Whether there were so many calls of that name. */
   readonly met: boolean;
   readonly end: "whole" | "refused" | "closed" | "closed, not told" | "as before";
-  /** The call at which the filter killed the helper; after a fault it takes ways that it takes at no other time. */
+  /** The call at which the filter killed the helper, with its arguments; after a fault it takes ways that it takes at no other time. */
   readonly filtered: string | undefined;
   readonly violations: readonly string[];
 };
@@ -171,7 +171,8 @@ export class Lane implements AsyncDisposable {
         return point.fault === "killed" ? "end" : { errno: ERRORS[point.fault] };
       }
       const decision = filter(call);
-      if (decision === "end") state.filtered ??= callName(call.number);
+      if (decision === "end")
+        state.filtered ??= `${callName(call.number)} ${call.args.map((word) => word.toString(16)).join(" ")}`;
       return decision;
     };
     let told: Told;

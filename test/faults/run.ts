@@ -2,17 +2,24 @@
 
 // Has the helper fail, or be killed, at every system call of an open and a close, and prints what came of it.
 //
-//   bun test/faults/run.ts [--release bookworm|trixie] [--every N]    one point of N only
+//   bun test/faults/run.ts [--release bookworm|trixie]
+//     --every N     one point of N only
+//     --only TEXT   those that a regular expression matches, as they are printed: "close, rename .*, EIO"
 
 import { parseArgs } from "node:util";
 import { type Release, up } from "../lab/lab.ts";
 import { progress } from "../lab/progress.ts";
-import { inject, type Outcome } from "./faults.ts";
+import { inject, type Outcome, type Point } from "./faults.ts";
 
 const { values } = parseArgs({
-  options: { release: { type: "string", default: "bookworm" }, every: { type: "string", default: "1" } },
+  options: {
+    release: { type: "string", default: "bookworm" },
+    every: { type: "string", default: "1" },
+    only: { type: "string", default: "" },
+  },
 });
 const every = Number(values.every);
+const only = new RegExp(values.only);
 await using lab = await up({ release: values.release as Release });
 await lab.install();
 const began = performance.now();
@@ -22,7 +29,7 @@ const outcomes = await inject(
   lab,
   ["alice", "bob", "m0", "m1"],
   (all) => {
-    const points = all.filter((_, index) => index % every === 0);
+    const points = all.filter((point, index) => index % every === 0 && only.test(nameOf(point)));
     chosen = points.length;
     return points;
   },
@@ -44,11 +51,11 @@ for (const [kind, counts] of kinds)
   console.log(`${kind}: ${[...counts].map(([end, count]) => `${count} ${end}`).join(", ")}`);
 const filtered = Map.groupBy(
   outcomes.filter(({ filtered }) => filtered !== undefined),
-  ({ filtered }) => filtered,
+  ({ filtered }) => filtered?.split(" ", 1)[0],
 );
 for (const [call, those] of filtered)
   console.log(
-    `killed by the filter at ${call}: ${those.length} times, first ${describe(those[0] as Outcome)}`,
+    `killed by the filter at ${call}: ${those.length} times, first at ${those[0]?.filtered} after ${describe(those[0] as Outcome)}`,
   );
 const wrong = outcomes.filter(({ violations }) => violations.length > 0).length;
 console.log(
@@ -56,6 +63,11 @@ console.log(
 );
 process.exitCode = wrong === 0 ? 0 : 1;
 
-function describe({ verb, call, nth, met, fault, end, violations }: Outcome): string {
-  return `${verb}, ${call} ${nth}${met ? "" : ", not reached"}, ${fault}: ${end}\n  ${violations.join("\n  ")}`;
+function nameOf({ verb, call, nth, fault }: Point): string {
+  return `${verb}, ${call} ${nth}, ${fault}`;
+}
+
+function describe(outcome: Outcome): string {
+  const { met, end, violations } = outcome;
+  return [`${nameOf(outcome)}${met ? "" : ", not reached"}: ${end}`, ...violations].join("\n  ");
 }

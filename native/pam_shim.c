@@ -80,6 +80,7 @@
 #define SPARE_FILES	16	/* descriptors that must be free for a look-up: sockets and files of a few sources */
 #define SPARE_MEMORY	(8 * 1024 * 1024)	/* and bytes: a source is a library to load, and a buffer to fill */
 #define SLOW_MS		1000	/* a look-up that takes longer is worth a line in the log */
+#define AGAIN_MS	1000	/* a helper that has taken longer is not asked again: somebody waits for the logout */
 #define REAP_MS		1000	/* for a killed child to end; one that the kernel holds is not waited for longer */
 #define CHILD_MISSING	127	/* the shells' exit status for a program that is not there, and the entry's */
 #define CHILD_FAILED	126	/* and for one that cannot be executed */
@@ -1171,7 +1172,10 @@ pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 	return result;
 }
 
-/* Always succeeds: what is not done here is done when systemd sees the scope end. */
+/*
+ * Always succeeds: what is not done here is done when systemd sees the scope end. A helper that was killed halfway has
+ * perhaps taken the rules away and not said so in the record: it is started once more, and passes over what is done.
+ */
 __attribute__((visibility("default"))) int
 pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
@@ -1180,6 +1184,7 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 	struct request	 request;
 	struct reply	 reply;
 	char		 why[WHY_MAX];
+	int64_t		 start = now_ms();
 	int		 member = 1;
 
 	(void)flags;
@@ -1194,7 +1199,7 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 		make_request(&request, pamh, "close", who.pw.pw_name, who.pw.pw_uid, who.pw.pw_gid, "", argc, argv);
 	else
 		member = 0;
-	if (member && !ask(&request, &reply, why))
+	if (member && !ask(&request, &reply, why) && (now_ms() - start >= AGAIN_MS || !ask(&request, &reply, why)))
 		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
 		    "when its scope ends", why);
 	free(who.lookup.bytes);

@@ -23,10 +23,16 @@ add rule inet authnft filter iif lo accept
 add rule inet authnft filter drop
 `;
 
-/** Runs a command as root with all rights but that to trace, which is what reads a process that is not dumpable: ptrace(2). */
+/**
+ * Runs a command as root without the rights that show it a process that is not dumpable: to trace (ptrace(2)), and in newer
+ * kernels to watch performance, which CAP_SYS_ADMIN includes (perfmon_capable in linux/capability.h).
+ */
 function withoutTracing(command: readonly string[]): number {
-  const held = ["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
-  return Bun.spawnSync(["setpriv", ...held, ...command], { stdout: "ignore", stderr: "ignore" }).exitCode;
+  const rights = "-sys_ptrace,-perfmon,-sys_admin";
+  return Bun.spawnSync(["setpriv", `--bounding-set=${rights}`, `--inh-caps=${rights}`, ...command], {
+    stdout: "ignore",
+    stderr: "ignore",
+  }).exitCode;
 }
 
 /** What the runtime calls when it ends by a fault of its own. */

@@ -36,7 +36,7 @@ export type Point = {
 export type Outcome = Point & {
   /** Whether there were so many calls of that name. */
   readonly met: boolean;
-  readonly end: "whole" | "refused" | "closed" | "closed, not told" | "as before";
+  readonly end: "whole" | "refused" | "closed" | "as before";
   /** The call at which the filter killed the helper, with its arguments; after a fault it takes ways that it takes at no other time. */
   readonly filtered: string | undefined;
   readonly violations: readonly string[];
@@ -186,8 +186,7 @@ export class Lane implements AsyncDisposable {
     const wrong = async (): Promise<string[]> => {
       const now = (await this.#tell("now")) as Told;
       const seen = (await this.#tell("look")) as Seen;
-      const judged =
-        point.verb === "open" ? afterOpen(told, now, seen) : afterClose(point.fault === "killed", now, seen);
+      const judged = point.verb === "open" ? afterOpen(told, now, seen) : afterClose(now, seen);
       end = judged.end;
       return judged.wrong;
     };
@@ -278,12 +277,9 @@ function afterOpen(told: Told, now: Told, seen: Seen): { end: Outcome["end"]; wr
 }
 
 /** A session is closed, or as it was. */
-function afterClose(killed: boolean, now: Told, seen: Seen): { end: Outcome["end"]; wrong: string[] } {
+function afterClose(now: Told, seen: Seen): { end: Outcome["end"]; wrong: string[] } {
   if (now.strays) return { end: "as before", wrong: ["what is forbidden can be reached"] };
   const isOpen = Object.values(seen.records).includes("open");
-  // Killed after the rules and before the record: there is nobody to write it, and the end of the scope puts it right.
-  if (killed && isOpen && seen.leads.length === 0 && seen.chains.length === 0 && !now.reach)
-    return { end: "closed, not told", wrong: [] };
   if (isOpen || seen.leads.length > 0) return { end: "as before", wrong: halfOf(now, seen) };
   return { end: "closed", wrong: now.reach ? [`closed, and has network in ${now.cgroup}`] : [] };
 }

@@ -2,7 +2,7 @@
 
 // Has the helper fail, or be killed, at every system call of an open and a close, and prints what came of it.
 //
-//   bun test/faults/run.ts [--release bookworm|trixie]
+//   npm run faults -- [--release bookworm|trixie]
 //     --every N     one point of N only
 //     --only TEXT   those that a regular expression matches, as they are printed: "close, rename .*, EIO"
 

@@ -679,6 +679,15 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       },
     );
 
+    test("asks once more where the helper was killed, which may have been in the middle of its work", async () => {
+      const once = await session({ plan: "next 0\nkill 9\n", next: "reply 0\n", words: ["close"] });
+      expect(once.logs).toEqual([]);
+      expect(rig.request).toMatchObject({ type: "close", user: "alice" });
+      expectNothingLeft(once);
+      const never = await session({ plan: "next 0\nkill 9\n", next: "kill 11\n", words: ["close"] });
+      expect(never.logs.map(({ text }) => text)).toEqual([expect.stringContaining("killed by signal 11")]);
+    });
+
     test("succeeds when the helper refuses, and when the name service fails", async () => {
       expect(codes(await session({ reply: REFUSED_REPLY, words: ["close"] }))).toEqual([PAM_SUCCESS]);
       const unknown = await session({ user: "dan", words: ["nss:person=error:5", "close"] });

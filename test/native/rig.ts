@@ -111,6 +111,8 @@ export type SessionOptions = {
   readonly words?: readonly string[];
   /** The helper's plan and reply; `null` takes the helper away. */
   readonly plan?: string | null;
+  /** What the helper does that is started after one whose plan says "next". */
+  readonly next?: string;
   readonly reply?: string;
   readonly passwd?: string;
   readonly group?: string;
@@ -236,6 +238,7 @@ export class Rig implements Disposable {
     if (options.plan !== null) {
       await must(["ln", this.path("witness"), this.path("helper")]);
       writeFileSync(this.path("plan"), options.plan ?? "reply 0\n");
+      if (options.next !== undefined) writeFileSync(this.path("next"), options.next);
       writeFileSync(this.path("reply"), options.reply ?? OK_REPLY);
     }
     const shim = join(this.directory, build, "pam_authnft.so");
@@ -263,7 +266,7 @@ export class Rig implements Disposable {
     args: readonly string[],
     options: { readonly cc?: string; readonly under?: readonly string[] } = {},
   ): Promise<Outcome> {
-    for (const name of ["seen", "request", "plan", "log", "cg"])
+    for (const name of ["seen", "request", "plan", "next", "log", "cg"])
       rmSync(this.path(name), { recursive: true, force: true });
     mkdirSync(this.cgroups);
     return await run(

@@ -11,6 +11,7 @@
  *   linger MS   leaves a process behind that holds standard output for that long
  *   kill N      sends itself a signal
  *   move        moves its parent to the cgroup that DIRECTORY/cgroup names
+ *   next        has the next one do what DIRECTORY/next says
  *   exit N
  */
 
@@ -207,7 +208,10 @@ act(const char *word, long number)
 		kill(getpid(), (int)number);
 	else if (strcmp(word, "move") == 0)
 		move_parent();
-	else if (strcmp(word, "exit") == 0)
+	else if (strcmp(word, "next") == 0) {
+		if (rename(DIRECTORY "/next", DIRECTORY "/plan") == -1)
+			exit(95);
+	} else if (strcmp(word, "exit") == 0)
 		exit((int)number);
 }
 

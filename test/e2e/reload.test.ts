@@ -220,19 +220,15 @@ const OPERATIONS: readonly Operation[] = [
   { command: "firewall-cmd --complete-reload", gap: false },
   { command: "systemctl restart firewalld", gap: false },
   { command: "systemctl stop firewalld", gap: false },
-  // What a container engine does when it starts.
-  {
-    command: `iptables-nft -t nat -N DOCKER; iptables-nft -N DOCKER; iptables-nft -N DOCKER-USER
-      iptables-nft -t nat -A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE
-      iptables-nft -A FORWARD -j DOCKER-USER; iptables-nft -P FORWARD DROP`,
-    gap: false,
-  },
+  { command: "systemctl start docker; docker info --format {{.ServerVersion}}", gap: false },
+  { command: "systemctl restart docker", gap: false },
   { command: "iptables-nft-save | iptables-nft-restore", gap: false },
   {
-    command:
-      "iptables-nft -F; iptables-nft -X; iptables-nft -t nat -F; iptables-nft -t nat -X; iptables-nft -P FORWARD ACCEPT",
+    command: "systemctl stop docker.service docker.socket containerd.service",
     gap: false,
-    after: "nft delete table ip filter; nft delete table ip nat",
+    // It leaves its rules, its bridge and a host that forwards.
+    after: `nft list tables | sed -n 's/^table ip/delete &/p' | nft -f -
+      ip link delete docker0; sysctl --quiet net.ipv4.ip_forward=0`,
   },
 ];
 

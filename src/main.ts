@@ -75,15 +75,17 @@ const AUTHPRIV_ERR = (10 << 3) | 3; // syslog(3)
  */
 async function complain([verb, ...rest]: readonly string[], error: unknown): Promise<void> {
   const complaint = oneLine(`authnft: ${error instanceof Error ? error.message : error}`);
+  // Nobody sees what these write to standard error.
+  if (verb === "session" || verb === "pam") {
+    const opens =
+      verb === "pam"
+        ? process.env["AUTHNFT_PAM_TYPE"] === "open_session" && process.env["AUTHNFT_PAM_USER"] !== "root"
+        : pamExecIn(rest) === "open";
+    if (opens) (await import("./commands/last_resort.ts")).cutOffPamProcess();
+    await (await import("./system/journal_stream.ts")).writeToJournal("pam_authnft", AUTHPRIV_ERR, complaint);
+  }
+  // Last, for what the runtime does to write there may be more than a confined process may.
   console.error(complaint);
-  // Nobody sees what these write there.
-  if (verb !== "session" && verb !== "pam") return;
-  const opens =
-    verb === "pam"
-      ? process.env["AUTHNFT_PAM_TYPE"] === "open_session" && process.env["AUTHNFT_PAM_USER"] !== "root"
-      : pamExecIn(rest) === "open";
-  if (opens) (await import("./commands/last_resort.ts")).cutOffPamProcess();
-  await (await import("./system/journal_stream.ts")).writeToJournal("pam_authnft", AUTHPRIV_ERR, complaint);
 }
 
 const args = process.argv.slice(2);

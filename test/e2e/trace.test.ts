@@ -36,7 +36,7 @@ function withoutTracing(command: readonly string[]): number {
 }
 
 /** What the runtime calls when it ends by a fault of its own. */
-const ENDING = new Set(["uname", "writev", "fsync"]);
+const ENDING = new Set(["uname", "writev", "fsync", "getrusage", "fcntl"]);
 
 onThisRelease("authnft --trace", () => {
   beforeAll(() => lab.fragment("alice", NAMES));

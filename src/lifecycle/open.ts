@@ -28,6 +28,7 @@ import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/c
 import { Level, log } from "../system/journal.ts";
 import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
+import { processAge } from "../system/process_age.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
 import { coverUser, openCover } from "./cover.ts";
@@ -38,7 +39,10 @@ import { lockRuleset, readRecords, removePolicy, savePolicy, writeRecord } from 
 import { closeBase, mendTable, run, sessionComment } from "./table.ts";
 import { takeOut } from "./take_out.ts";
 
-/** How long an open may take, in milliseconds. The shim waits 10 s; what is left is for undoing. */
+/**
+ * How long an open may take, in milliseconds from when the helper was started: on a host that is very busy, the runtime alone
+ * takes seconds. The shim waits 10 s, and the entry's alarm comes after 12; what is left is for undoing.
+ */
 const PATIENCE = 8000;
 
 /** How long a refused process may take on its way into a scope, in milliseconds, on top of that. */
@@ -93,7 +97,7 @@ export async function openSession(request: Request): Promise<Reply> {
 }
 
 async function open(request: Request, draft: Draft, locks: DisposableStack): Promise<Reply> {
-  const deadline = performance.now() + PATIENCE;
+  const deadline = performance.now() + Math.max(0, PATIENCE - processAge());
   const correlation = correlationToken(request.env[CORRELATION_VARIABLE], {
     unixSeconds: Math.floor(Date.now() / 1000),
     pid: request.pid,

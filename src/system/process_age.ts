@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { readText } from "./text_file.ts";
+
+/** What times in /proc/PID/stat are told in, per second: USER_HZ in the kernel's asm-generic/param.h. */
+const TICKS = 100;
+
+/**
+ * How long ago this process was started, in milliseconds: when it was forked, and not when it became this program. To
+ * within 20 ms; 0 where /proc does not tell.
+ */
+export function processAge(): number {
+  return ageFrom(readText("/proc/self/stat") ?? "", readText("/proc/uptime") ?? "");
+}
+
+/** The same from the two files: proc_pid_stat(5), field 22, and proc_uptime(5). */
+export function ageFrom(stat: string, uptime: string): number {
+  // The second field is the program's name in parentheses, which may hold anything.
+  const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[22 - 3];
+  const age = Number.parseFloat(uptime) * 1000 - (Number(ticks ?? Number.NaN) * 1000) / TICKS;
+  return age > 0 ? age : 0;
+}

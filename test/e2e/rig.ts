@@ -58,9 +58,9 @@ add rule inet authnft egress ip6 daddr fd88::/64 reject
 `;
 
 /** Waits until nothing of any session is left: no record, no lock, no saved rules, no chain, no element, no scope. */
-export async function nothingLeft(): Promise<void> {
+export async function nothingLeft(timeoutMs = 5000): Promise<void> {
   await waitFor(async () => (await leftovers()) === "", {
-    timeoutMs: 5000,
+    timeoutMs,
     what: "every session gone",
   }).catch(async (error) => {
     throw new Error(`${error.message} Left: ${await leftovers()}`);

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type JournalEntry, type Result, type Running, waitFor } from "../lab/lab.ts";
 import { hookLines, type PamHook } from "../lab/pam.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.ts";
+import { forgetLocks, lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.ts";
 
 const ENTRY = "/usr/libexec/authnft";
 const PROGRAM = "/usr/lib/authnft/authnft";
@@ -423,17 +423,6 @@ async function consistent(): Promise<void> {
   }).catch(async (error) => {
     throw new Error(`${error.message} Records, scopes, chains and elements: ${JSON.stringify(await look())}`);
   });
-}
-
-/**
- * Removes the locks of sessions that never came to be. A helper that is killed before it has a scope leaves the file of
- * its lock, and nobody is told; it must not be held.
- */
-async function forgetLocks(): Promise<void> {
-  await lab.output(`
-    cd /run/authnft/lock && for file in *.scope; do
-      [ ! -e "$file" ] || systemctl is-active --quiet "$file" || [ -e "../sessions/$file.json" ] || flock --nonblock "$file" rm "$file"
-    done`);
 }
 
 /** Holds the logins of some users between pam_systemd and us, until `go`. */

@@ -5,7 +5,7 @@
 
 import { beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onOneRoad } from "./rig.ts";
+import { forgetLocks, lab, nothingLeft, ONLY_FIRST, onOneRoad } from "./rig.ts";
 
 /** An open and a close take some 80 ms of a processor. */
 const SIZE = Number(Bun.env["AUTHNFT_STORM"] ?? 16);
@@ -92,6 +92,7 @@ onOneRoad("A storm of logins", (road) => {
       const seen = await reached();
       expect(seen.filter((line) => line.endsWith(" ok refused"))).toHaveLength(outcome.whole);
       expect(seen.filter((line) => line.includes(" ok") && !line.endsWith(" ok refused"))).toEqual([]);
+      await forgetLocks();
       await nothingLeft(SETTLING_MS);
     },
     PATIENCE_MS,
@@ -134,8 +135,10 @@ onOneRoad("A storm of logins", (road) => {
       await calm.expect(/^ok\nrefused\n/m);
       calm.end();
       await calm.exited;
+      await forgetLocks();
       await nothingLeft(SETTLING_MS);
       expect(await storm(["bob"], 1)).toEqual({ whole: 1, refused: 0 });
+      await forgetLocks();
       await nothingLeft(SETTLING_MS);
     },
     PATIENCE_MS,

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { inject, Lane, prepare } from "../faults/faults.ts";
 import { waitFor } from "../lab/lab.ts";
 import { stress } from "../stress/stress.ts";
-import { lab, nothingLeft, onThisRelease } from "./rig.ts";
+import { forgetLocks, lab, nothingLeft, onThisRelease } from "./rig.ts";
 
 /** How many of the calls of an open and a close are tried here; test/faults/run.ts tries all. */
 const FAULTS = 24;
@@ -126,8 +126,7 @@ onThisRelease("authnft --trace", () => {
     expect(all).toBeGreaterThan(500);
     expect(outcomes.filter(({ met }) => met).length).toBeGreaterThan(FAULTS / 2);
     expect(new Set(outcomes.map(({ end }) => end)).size).toBeGreaterThan(1);
-    // Who is killed before there is a scope leaves a lock of a session that never was: an empty file.
-    await lab.output("find /run/authnft/lock -name 'authnft-*.scope' -empty -delete");
+    await forgetLocks();
     await nothingLeft();
   });
 });

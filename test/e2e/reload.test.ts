@@ -220,7 +220,7 @@ const OPERATIONS: readonly Operation[] = [
   { command: "firewall-cmd --complete-reload", gap: false },
   { command: "systemctl restart firewalld", gap: false },
   { command: "systemctl stop firewalld", gap: false },
-  { command: "systemctl start docker; docker info --format {{.ServerVersion}}", gap: false },
+  { command: "systemctl start docker; iptables-nft -S DOCKER", gap: false },
   { command: "systemctl restart docker", gap: false },
   { command: "iptables-nft-save | iptables-nft-restore", gap: false },
   {

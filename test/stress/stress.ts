@@ -42,10 +42,10 @@ export async function stress(lab: Lab, count: number, tell: (line: string) => vo
     const number = Math.max(1, Math.round((count * share) / 100));
     await using pressure = pressed ? await press(lab) : undefined;
     await using sessions = lab.start(["python3", PROGRAM, kind, String(number), String(PARALLEL)]);
-    const code = await Promise.race([
-      tellWhile(sessions, (sofar) => tell(`${way}: ${sofar} of ${number}`)),
-      Bun.sleep(60_000 + number * 1000),
-    ]);
+    const code = await ended(sessions, {
+      timeoutMs: 60_000 + number * 1000,
+      tell: (sofar) => tell(`${way}: ${sofar} of ${number}`),
+    });
     if (code !== 0) throw new Error(`The sessions were not all begun and ended: ${sessions.report()}`);
     const counts = JSON.parse(sessions.lines.at(-1) ?? "{}") as Outcome["counts"];
     void pressure;
@@ -56,13 +56,18 @@ export async function stress(lab: Lab, count: number, tell: (line: string) => vo
   return outcomes;
 }
 
-/** Tells now and then what a command wrote last, until it ends. @returns its exit status */
-async function tellWhile(command: Running, tell: (line: string) => void): Promise<number> {
+/** Waits for a command, and tells now and then what it wrote last. @returns its exit status; 137 after the time, when it is killed */
+async function ended(
+  command: Running,
+  { timeoutMs, tell }: { timeoutMs: number; tell: (line: string) => void },
+): Promise<number> {
   const telling = setInterval(() => tell(command.lines.at(-1) ?? "none"), TELL_MS);
+  const late = setTimeout(() => void command.kill(), timeoutMs);
   try {
     return await command.exited;
   } finally {
     clearInterval(telling);
+    clearTimeout(late);
   }
 }
 

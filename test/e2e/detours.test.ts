@@ -737,11 +737,12 @@ onOneRoad("detours", (road) => {
       ]);
       // Over IPv6 the error is taken when the connect tries again, after a second.
       expect(alice.writer.ms).toBeLessThan(address.includes(":") ? 2000 : 1000);
-      // The first may learn that its socket is over; it can still be used, to no avail.
+      // One of them may learn that its socket is over, which may be before or after the first; it can still be used, to no avail.
       const udp: Answer[] = [];
-      for (let i = 0; i < 2; i++)
+      for (let i = 0; i < 3; i++)
         udp.push(await alice.writer.tell("send", `udp ${address}`, "x", address, 7001));
-      expect(udp).toEqual([expect.stringMatching(/^(EPERM|ECONNABORTED)$/), "EPERM"]);
+      expect(udp.filter((answer) => answer === "EPERM").length).toBeGreaterThanOrEqual(2);
+      expect(udp.filter((answer) => answer !== "EPERM" && answer !== "ECONNABORTED")).toEqual([]);
     }
     // A user who is no member reads, writes and calls on.
     expect(await dave.reader.answer()).toBe("timeout");

@@ -4,6 +4,7 @@
 //
 //   npm test                          all of it
 //   npm test -- e2e --release trixie  one part: unit, native or e2e, with or without a release; another word filters by file name
+//   npm test -- --strict              no second try
 //   npm test -- --all                 each road into a session on each release, not one on each: half as long again
 
 import { join } from "node:path";
@@ -14,7 +15,11 @@ import { elapsed, progress } from "./lab/progress.ts";
 const { values, positionals } = parseArgs({
   args: process.argv.slice(2),
   allowPositionals: true,
-  options: { release: { type: "string" }, all: { type: "boolean", default: false } },
+  options: {
+    release: { type: "string" },
+    all: { type: "boolean", default: false },
+    strict: { type: "boolean", default: false },
+  },
 });
 const parts = new Set(["check", "unit", "native", "e2e"]);
 const chosen = positionals.filter((word) => parts.has(word));
@@ -26,6 +31,10 @@ const root = join(import.meta.dir, "..");
 const total = { passed: 0, failed: 0 };
 /** What failed, with what was printed about it: told again at the end, where it is seen. */
 const failures: string[] = [];
+/** What failed at first and passed when its file was run again. */
+const unsteady: string[] = [];
+/** Of so many failed tests in a guest, those of one release, each is tried again: more have a reason that will not go away. */
+const AGAIN = 3;
 
 const start = performance.now();
 if (wanted("check") && filters.length === 0) {
@@ -39,14 +48,21 @@ if (wanted("native")) await suite("native", "test/native");
 if (wanted("e2e"))
   await Promise.all(
     onReleases.map((release) =>
-      suite(`e2e on ${release}`, "test/e2e", {
-        AUTHNFT_LAB_RELEASE: release,
-        ...(values.all ? { AUTHNFT_ALL_ROADS: "1" } : {}),
-      }),
+      suite(
+        `e2e on ${release}`,
+        "test/e2e",
+        { AUTHNFT_LAB_RELEASE: release, ...(values.all ? { AUTHNFT_ALL_ROADS: "1" } : {}) },
+        // A real machine under real load: what fails once is told, and tried again.
+        !values.strict,
+      ),
     ),
   );
 
 if (failures.length > 0) console.log(`\n== what failed\n${failures.join("\n\n")}`);
+if (unsteady.length > 0)
+  console.log(
+    `\n== what failed at first and passed at the second try: a race, in the test or in what it tests\n${unsteady.join("\n\n")}`,
+  );
 console.log(`\nAll of it in ${elapsed(start)}.`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
@@ -64,34 +80,65 @@ async function step(name: string, command: string[]): Promise<void> {
 }
 
 /** A directory of tests under bun:test. Its output is shown in one piece, when it is through. */
-async function suite(name: string, directory: string, env: Record<string, string> = {}): Promise<void> {
+async function suite(
+  name: string,
+  directory: string,
+  env: Record<string, string> = {},
+  secondTry = false,
+): Promise<void> {
   const began = performance.now();
   progress(`test: ${name}: running`);
   const paths = filters.length === 0 ? [directory] : filesOf(directory);
-  const { code, output } = await run([process.execPath, "test", "--timeout", "120000", ...paths], env);
-  const passed = Number(/^\s*(\d+) pass$/m.exec(output)?.[1] ?? 0);
-  const failed = Number(/^\s*(\d+) fail$/m.exec(output)?.[1] ?? 0);
-  const skipped = Number(/^\s*(\d+) (?:skip|todo)$/m.exec(output)?.[1] ?? 0);
+  const first = await tests(paths, env);
+  console.log(`\n== ${name}\n${first.output}`);
+  let { passed, failed } = first;
+  let told = failedTests(first.output);
+  if (secondTry && failed > 0 && failed === told.length && failed <= AGAIN) {
+    const files = [...new Set(told.map(({ file }) => file))];
+    progress(`test: ${name}: ${failed} failed; once more: ${files.join(", ")}`);
+    const second = await tests(files, env);
+    console.log(`\n== ${name}, once more\n${second.output}`);
+    if (second.failed === 0) {
+      unsteady.push(...told.map(({ text }) => `${name}:\n${text}`));
+      passed += failed;
+      failed = 0;
+      told = [];
+    }
+  }
   total.passed += passed;
-  // A run that ends badly without a failed test has crashed, and one without any test has not run; a skipped test is no test.
-  total.failed +=
-    failed + skipped + (code !== 0 && failed === 0 ? 1 : 0) + (passed === 0 && failed === 0 ? 1 : 0);
-  console.log(`\n== ${name}\n${output}`);
-  const told = failedTests(output);
-  failures.push(...told.map((text) => `${name}:\n${text}`));
-  if (told.length === 0 && (code !== 0 || passed === 0))
-    failures.push(`${name}: no test failed, but it ended with ${code}:\n${output.slice(-2000)}`);
+  total.failed += failed;
+  failures.push(...told.map(({ text }) => `${name}:\n${text}`));
+  if (told.length === 0 && failed > 0)
+    failures.push(`${name}: no test failed, but it did not end well:\n${first.output.slice(-2000)}`);
   progress(`test: ${name}: ${passed} passed, ${failed} failed in ${elapsed(began)}`);
 }
 
+/** Runs tests, and counts. */
+async function tests(
+  paths: readonly string[],
+  env: Record<string, string>,
+): Promise<{ passed: number; failed: number; output: string }> {
+  const { code, output } = await run([process.execPath, "test", "--timeout", "120000", ...paths], env);
+  const count = (what: string): number =>
+    Number(new RegExp(`^\\s*(\\d+) (?:${what})$`, "m").exec(output)?.[1] ?? 0);
+  const passed = count("pass");
+  // A skipped test is no test.
+  const failed = count("fail") + count("skip") + count("todo");
+  // A run that ends badly without a failed test has crashed, and one without any test has not run.
+  const odd = failed === 0 && (code !== 0 || passed === 0);
+  return { passed, failed: odd ? 1 : failed, output };
+}
+
 /** Of what `bun test` prints, each failed or skipped test with the lines before it: its error stands above its name. */
-function failedTests(output: string): string[] {
+function failedTests(output: string): { file: string; text: string }[] {
   const lines = output.split("\n");
-  const found: string[] = [];
+  const found: { file: string; text: string }[] = [];
   let after = 0;
+  let file = "";
   for (const [index, line] of lines.entries()) {
+    file = /^(test\/\S+\.test\.ts):$/.exec(line)?.[1] ?? file;
     if (/^\((?:fail|skip|todo)\)/.test(line))
-      found.push(lines.slice(Math.max(after, index - 60), index + 1).join("\n"));
+      found.push({ file, text: lines.slice(Math.max(after, index - 60), index + 1).join("\n") });
     if (/^\((?:pass|fail|skip|todo)\)/.test(line)) after = index + 1;
     // Below the counts, bun prints the failed tests once more.
     if (/^\s*\d+ (?:tests? failed|pass)/.test(line)) break;

@@ -81,7 +81,8 @@ export class Bus implements Disposable {
           reject(
             new BusError(`${complaint} (the system bus or the service on it is slow or stuck)`, "timeout"),
           ),
-        this.#deadline - performance.now(),
+        // Of a time below 0 the runtime warns on standard error, by calls that a confined process may not make.
+        Math.max(0, this.#deadline - performance.now()),
       );
     });
     try {

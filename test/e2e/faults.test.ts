@@ -714,6 +714,20 @@ onThisRelease("On a slow host", () => {
     await nothingLeft();
   });
 
+  test("a helper that was long in coming refuses in time, and is not ended by its alarm with nobody to cut off the process", async () => {
+    await lab.pam("lab", { through: "exec" });
+    const since = await lab.cursor();
+    const late = `[ "$PAM_TYPE" != open_session ] || sleep 9; ${become(REAL)}`;
+    await broken(instead(late), async () => {
+      const { code } = await lab.run(["pamtester", "lab", "alice", "open_session"]);
+      expect(code).toBe(1);
+    });
+    const events = (await lab.journal({ since })).filter((entry) => entry["AUTHNFT_EVENT"] === "refuse");
+    expect(events.map((entry) => entry["AUTHNFT_REASON"])).toEqual(["timeout"]);
+    await forgetLocks();
+    await nothingLeft();
+  });
+
   test("what hangs is given up after some ten seconds: a member is refused or without network, others come in", async () => {
     const since = await lab.cursor();
     const slow = {

@@ -166,13 +166,14 @@ export class Lane implements AsyncDisposable {
     const pid = Number(await this.#tell(`begin ${this.#user}`));
     const state: { count: number; met: boolean; filtered?: string } = { count: 0, met: false };
     const decide = (call: Call): Decision => {
-      if (callName(call.number) === point.call && state.count++ === point.nth) {
+      const name = callName(call.number);
+      if (name === point.call && state.count++ === point.nth) {
         state.met = true;
         return point.fault === "killed" ? "end" : { errno: ERRORS[point.fault] };
       }
       const decision = filter(call);
       if (decision === "end")
-        state.filtered ??= `${callName(call.number)} ${call.args.map((word) => word.toString(16)).join(" ")}`;
+        state.filtered ??= `${name} ${call.args.map((word) => word.toString(16)).join(" ")}`;
       return decision;
     };
     let told: Told;

@@ -227,7 +227,7 @@ export class Rig implements Disposable {
   async session(options: SessionOptions = {}): Promise<Session> {
     const build = options.build ?? "gcc";
     const service = options.service ?? "sshd";
-    for (const name of ["seen", "request", "helper", "passwd", "group", "cg", "cgroup"]) {
+    for (const name of ["seen", "request", "helper", "next", "passwd", "group", "cg", "cgroup"]) {
       rmSync(this.path(name), { recursive: true, force: true });
     }
     const refused = join(this.cgroups, "authnft.slice", "run-authnft-refused.mount");
@@ -266,7 +266,7 @@ export class Rig implements Disposable {
     args: readonly string[],
     options: { readonly cc?: string; readonly under?: readonly string[] } = {},
   ): Promise<Outcome> {
-    for (const name of ["seen", "request", "plan", "next", "log", "cg"])
+    for (const name of ["seen", "request", "plan", "log", "cg"])
       rmSync(this.path(name), { recursive: true, force: true });
     mkdirSync(this.cgroups);
     return await run(

@@ -119,6 +119,7 @@ enum mode {
 	MODE_REQUEST,	/* "session": a request on stdin, an answer on stdout */
 	MODE_PAM_EXEC,	/* PAM items in the environment; of what it is asked the program makes a request */
 	MODE_NAMES,	/* a verb that asks the name service, and then comes back with another */
+	MODE_SEAL,	/* the verb that loads the seal into the kernel; no login's, and with nobody's input */
 	MODE_VERB	/* any other, for systemd's units and administrators; arguments handed on unchanged */
 };
 
@@ -423,6 +424,8 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 	}
 	if (equal(verb, "cover"))
 		return MODE_NAMES;
+	if (equal(verb, "seal"))
+		return MODE_SEAL;
 	if (equal(verb, "end") || equal(verb, "restore") || equal(verb, "release") || equal(verb, "cover-users") ||
 	    equal(verb, "reload-sessions"))
 		return MODE_VERB;
@@ -631,6 +634,9 @@ kept_capabilities(enum mode mode)
 
 	if (mode == MODE_PAM_EXEC)
 		kept |= 1ULL << CAP_SYS_PTRACE;		/* /proc/PID/fd of the PAM process */
+	if (mode == MODE_SEAL)
+		kept |= 1ULL << CAP_BPF |
+		    1ULL << CAP_SYS_ADMIN;		/* in its stead where a container's manager does not know it */
 	return kept;
 }
 
@@ -737,7 +743,7 @@ confine(enum mode mode)
 {
 	drop_capabilities(kept_capabilities(mode));
 	/* The name service's modules read what they like, and talk to whom they like. */
-	if (mode == MODE_REQUEST || mode == MODE_VERB)
+	if (mode == MODE_REQUEST || mode == MODE_VERB || mode == MODE_SEAL)
 		restrict_files();
 }
 

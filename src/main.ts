@@ -30,6 +30,9 @@ async function run(args: readonly string[]): Promise<number> {
       if (more.length > 0) return usage("cover [user number]");
       return (await import("./commands/cover.ts")).runCover(uid);
     }
+    case "seal":
+      if (rest.length > 0) return usage("seal");
+      return (await import("./commands/seal.ts")).runSeal();
     case "cover-users":
       return (await import("./commands/cover.ts")).runCoverUsers(rest.map(Number));
     case "reload-sessions":

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { REFUSED_UNIT } from "../session/scope_unit.ts";
+import { REFUSED_UNIT, SEAL_UNITS } from "../session/scope_unit.ts";
 import { hostCommand } from "../system/host_command.ts";
 import { linesNaming, pamFiles } from "../system/pam_config.ts";
 import { directoryOf } from "../system/pam_directory.ts";
@@ -52,6 +52,8 @@ export async function runUninstall(options: {
     }
   };
   if (live) {
+    // What has no rules any more must not be stopped by the want of them. Before the place where the seal is kept goes.
+    await attempt(unseal);
     await attempt(stopUnits);
     // Before the files go: the addon is one of them.
     await attempt(deleteTable);
@@ -132,7 +134,7 @@ function stopUnits(): void {
   if (!existsSync("/run/systemd/system")) return;
   const commands: [string, ...string[]][] = [
     ["systemctl", "disable", "--now", "authnft.service"],
-    ["systemctl", "stop", REFUSED_UNIT],
+    ["systemctl", "stop", REFUSED_UNIT, SEAL_UNITS.load, SEAL_UNITS.keep],
   ];
   // Stopping the slice would kill whoever is in it.
   if (!/^populated 1$/m.test(readText("/sys/fs/cgroup/authnft.slice/cgroup.events") ?? "")) {
@@ -144,6 +146,11 @@ function stopUnits(): void {
     if (outcome?.ok || /not loaded|does not exist|not found/.test(outcome?.stderr ?? "")) continue;
     throw new Error(`"${command.join(" ")}" failed: ${outcome?.stderr ?? "there is no systemctl"}.`);
   }
+}
+
+async function unseal(): Promise<void> {
+  const { unsealAll } = await import("../lifecycle/seal.ts");
+  unsealAll();
 }
 
 async function deleteTable(): Promise<void> {

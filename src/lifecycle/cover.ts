@@ -20,6 +20,7 @@ import { coverName, userSlice } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
 import type { Person } from "./policy.ts";
+import { seal } from "./seal.ts";
 import { readPolicy, savePolicy } from "./store.ts";
 import { kept, remember, run } from "./table.ts";
 
@@ -73,6 +74,7 @@ export function openCover(
     save: () => {
       keepClosed(uid);
       savePolicy(member.name, whole);
+      seal(slice);
     },
   };
 }
@@ -114,10 +116,12 @@ export function coverUser(uid: number): void {
   run([closed]);
   keepClosed(uid);
   const lines = readPolicy(name);
-  if (lines === undefined) return;
-  // Where the rules are in force already, the new slice is led to them.
-  const there = nftables.hasChain(TABLE_NAME, memberChain(name, "in"));
-  run(there ? lines.filter((line) => OUR_ELEMENT.test(line)) : lines);
+  if (lines !== undefined) {
+    // Where the rules are in force already, the new slice is led to them.
+    const there = nftables.hasChain(TABLE_NAME, memberChain(name, "in"));
+    run(there ? lines.filter((line) => OUR_ELEMENT.test(line)) : lines);
+  }
+  seal(slice);
 }
 
 /** Keeps what closes a slice, for a restoration and for nft. */

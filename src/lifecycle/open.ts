@@ -35,6 +35,7 @@ import { coverUser, openCover } from "./cover.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
 import { adoptScope, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
+import { findSeal } from "./seal.ts";
 import { lockRuleset, readRecords, removePolicy, savePolicy, writeRecord } from "./store.ts";
 import { closeBase, mendTable, run, sessionComment } from "./table.ts";
 import { takeOut } from "./take_out.ts";
@@ -158,6 +159,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(id) });
   for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
 
+  await findSeal(deadline);
   // From here on a session is in the table, in its record and among the saved rules, or in none of them.
   using _held = await lockRuleset(deadline);
   // What is pushed here is undone in reverse when a later step fails.

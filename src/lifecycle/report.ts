@@ -35,9 +35,9 @@ export function reportUnread(refusal: Refusal): void {
 
 /** Logs what went wrong where nothing is to be refused for it. */
 export function complain(what: string, error: unknown): void {
-  const cause =
-    error instanceof Refusal || error instanceof SystemError
-      ? error.message
-      : String((error as Error).stack ?? error);
+  // The bus's errors go by name: importing their class would load D-Bus.
+  const isTold =
+    error instanceof Refusal || error instanceof SystemError || (error as Error).name === "BusError";
+  const cause = isTold ? (error as Error).message : String((error as Error).stack ?? error);
   log({ level: Level.warning, message: oneLine(`${what}: ${cause}`) });
 }

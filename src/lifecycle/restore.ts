@@ -8,6 +8,7 @@ import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
 import { coverUser } from "./cover.ts";
 import { setAddresses } from "./scope.ts";
+import { findSeal } from "./seal.ts";
 import { lockRuleset, lockSession, readPolicy, readRecord, savePolicy, writeRecord } from "./store.ts";
 import { mendTable, restoreTable, run } from "./table.ts";
 
@@ -24,6 +25,7 @@ const LOCK_PATIENCE = 3000;
  * @throws {Refusal} `ruleset`, `record` or `timeout`
  */
 export async function restore(): Promise<number> {
+  await findSeal(performance.now() + PATIENCE);
   using _held = await lockRuleset(performance.now() + PATIENCE);
   return restoreTable();
 }
@@ -34,6 +36,7 @@ export async function restore(): Promise<number> {
  * @throws {Refusal} `ruleset`, `record` or `timeout`
  */
 export async function cover(uids: readonly number[]): Promise<void> {
+  await findSeal(performance.now() + PATIENCE);
   using _held = await lockRuleset(performance.now() + PATIENCE);
   mendTable();
   for (const uid of uids) coverUser(uid);

@@ -39,6 +39,12 @@ const SESSIONS_FILE = "/run/authnft/sessions.nft";
 /** The kinds of what is kept of a member. */
 type Kind = "nft" | "closed" | "slice";
 
+/**
+ * The first line of kept commands: what an earlier release has kept, whose rules mark no packet as let through, is not brought
+ * back by this one, but made anew.
+ */
+const FORMAT = "# format 2";
+
 /** Takes the lock of a session. @throws {Refusal} `timeout` or `record` */
 export function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
   return take(unit, deadline, `systemctl status authnft-end@${unit}.service`);
@@ -125,7 +131,7 @@ function recordPath(unit: string): string {
 export function savePolicy(name: string, lines: readonly string[], kind: "nft" | "slice" = "nft"): void {
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
-    replaceFile(`${POLICY_DIRECTORY}/${name}.${kind}`, `${lines.join("\n")}\n`, 0o600);
+    replaceFile(`${POLICY_DIRECTORY}/${name}.${kind}`, `${[FORMAT, ...lines].join("\n")}\n`, 0o600);
     if (kind === "nft") removeFile(`${POLICY_DIRECTORY}/${name}.closed`);
   } catch (error) {
     throw notKept(`write the rules of ${name}`, error);
@@ -134,9 +140,11 @@ export function savePolicy(name: string, lines: readonly string[], kind: "nft" |
 
 /** The commands of a member whose rules are in force, or of one that is closed; `undefined` when there are none. */
 export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string[] | undefined {
-  return readText(`${POLICY_DIRECTORY}/${name}.${kind}`)
-    ?.split("\n")
-    .filter((line) => line !== "");
+  const [format, ...lines] =
+    readText(`${POLICY_DIRECTORY}/${name}.${kind}`)
+      ?.split("\n")
+      .filter((line) => line !== "") ?? [];
+  return format === FORMAT ? lines : undefined;
 }
 
 /** Puts a member's commands aside: they are no longer in force. Where that cannot be, forgets them. @throws {Refusal} `record` */

@@ -33,6 +33,7 @@ import { SystemError } from "../system/libc.ts";
 import * as nftables from "../system/nftables.ts";
 import { compileFor, readWhole } from "./policy.ts";
 import { complain } from "./report.ts";
+import { seal, stampBits } from "./seal.ts";
 import {
   type ClosedSlice,
   isAnybodyIn,
@@ -76,7 +77,11 @@ export function run(
 
 /** The slices as they are now. */
 export function slices(): Slices {
-  return { closed: SLICE, users: existsSync(`${CGROUP_ROOT}/${USERS_SLICE}`) ? USERS_SLICE : undefined };
+  return {
+    closed: SLICE,
+    users: existsSync(`${CGROUP_ROOT}/${USERS_SLICE}`) ? USERS_SLICE : undefined,
+    stamps: stampBits(),
+  };
 }
 
 /** The commands that close what is below the slices by default. The slices are remembered. */
@@ -107,8 +112,12 @@ export function kept(what: string, act: () => void): void {
 
 /** Sees to it that the table is whole and knows the slices; brings everything back where it is not. @throws {Refusal} `ruleset` */
 export function mendTable(): void {
-  if (baseIsWhole()) run(closeBase());
-  else restoreTable();
+  if (!baseIsWhole()) {
+    restoreTable();
+    return;
+  }
+  run(closeBase());
+  seal(SLICE);
 }
 
 function baseIsWhole(): boolean {
@@ -144,6 +153,7 @@ export function restoreTable(): number {
     try {
       nftables.runTransaction(lines);
       closeGoneSlices();
+      sealAll();
       return countSessions(wanted);
     } catch (error) {
       if (!(error instanceof nftables.TransactionError)) throw error;
@@ -167,7 +177,13 @@ export function restoreTable(): number {
       return false;
     }
   });
+  sealAll();
   return countSessions(restored);
+}
+
+/** Seals what is closed by default. What has rules in it has those of the table that has just been loaded, which stamp. */
+function sealAll(): void {
+  for (const slice of [SLICE, ...closedCovers().map(({ cgroup }) => cgroup)]) seal(slice);
 }
 
 /** How many whose rules are not to be had are told from the rest by trying again with all others. */

@@ -1,33 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-/** nf_conntrack_labels(5): a flow has 128 label bits. */
-const BITS = 128;
+/** Which way a flow was opened: by what somebody `sent`, or by what `arrived`. */
+export type Opening = "sent" | "arrived";
 
-/** Eight bits of 128 make 1.4e12 different labels. */
+/**
+ * The bit that a flow has besides, once any member's rules have let its first packet through in that direction. For packets
+ * of which the kernel does not say whose they are.
+ */
+export const OPENED: Readonly<Record<Opening, number>> = { sent: 126, arrived: 127 };
+
+/** A flow has 128 label bits (nf_conntrack_labels), of which two are those above. */
+const BITS = 126;
+
+/** Eight bits of 126 make 1.3e12 different labels. */
 const WEIGHT = 8;
 const LABELS = choose(BITS, WEIGHT);
 
-/** How many labels each cgroup can have before they come again. */
-const GENERATIONS = Math.floor(LABELS / 2 ** 32);
+/** How many labels each cgroup can have, of either opening, before they come again. */
+const GENERATIONS = Math.floor(LABELS / 2 ** 33);
 
-/** Spreads consecutive ids over all labels; LABELS by the golden ratio, and the next number that shares no factor with it. */
-const SPREAD = 883_604_832_989n;
+/** Spreads consecutive ids over all labels: LABELS by the golden ratio, and the next number that shares no factor with it. */
+const SPREAD = 776_198_143_153n;
 
 /**
  * The connection tracking label of a cgroup's flows, as the numbers of its bits.
  *
  * "Established" says only that packets went both ways, and a peer can bring that about alone. A flow that carries
- * this label was accepted by the chain that sets it. Bits can be added to a flow, never taken away, and on the loopback two sessions
+ * this label was accepted by the chain that sets it, in the direction in which it was opened: what a session sent first is no
+ * answer when it is sent again. Bits can be added to a flow, never taken away, and on the loopback two sessions
  * label one flow; so a label counts as there when its eight bits are, whatever others are. No two cgroups of a boot have the
  * same label, and labels of neighbours have little in common, so that two together do not make up a third's.
  *
  * @param cgroupId the inode of the cgroup's directory
+ * @param opening by what the flows were opened
  * @param generation which of the cgroup's labels, from 0: what was known under one is unknown under the next
- * @returns eight different bit numbers, 0 to 127, in descending order: the scrambled id's combination in the combinatorial number system
+ * @returns eight different bit numbers, 0 to 125, in descending order: the scrambled id's combination in the combinatorial number system
  */
-export function flowLabel(cgroupId: bigint, generation = 0): number[] {
-  // The kernel numbers cgroups with 32 bits before it starts over. That leaves room for 332 generations.
-  const number = BigInt.asUintN(32, cgroupId) + (BigInt(generation % GENERATIONS) << 32n);
+export function flowLabel(cgroupId: bigint, opening: Opening, generation = 0): number[] {
+  // The kernel numbers cgroups with 32 bits before it starts over. That leaves room for 146 generations.
+  const kind = 2 * (generation % GENERATIONS) + (opening === "sent" ? 0 : 1);
+  const number = BigInt.asUintN(32, cgroupId) + (BigInt(kind) << 32n);
   let rest = Number((number * SPREAD) % BigInt(LABELS));
   const bits: number[] = [];
   let bit = BITS;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { flowLabel } from "./flow_label.ts";
-import { CLOSED, TABLE } from "./table.ts";
+import { flowLabel, OPENED, type Opening } from "./flow_label.ts";
+import { CLOSED, STAMP, TABLE } from "./table.ts";
 
 /** The direction that a chain judges: `in` is what arrives, `out` what is sent. */
 export type Direction = "in" | "out";
@@ -58,7 +58,7 @@ export type Generation = {
 /** A member's flows before its rules were ever replaced. */
 export const FIRST: Generation = { generation: 0, keeps: 0 };
 
-/** Flows of how many generations may pass at once: each takes two rules that every packet of the member's meets. */
+/** Flows of how many generations may pass at once: each takes two or three rules that every packet of the member's meets. */
 export const KEPT_GENERATIONS = 8;
 
 /** The generation that begins when a member's rules are replaced. */
@@ -160,11 +160,30 @@ const MAKING: readonly OwnKind[] = ["chain", "counter", "quota", "limit", "set",
 function contents(member: Member): Line[] {
   const { name, parts } = member;
   const { generation, keeps } = member.flows ?? FIRST;
-  const labelOf = (of: number): string => flowLabel(member.cgroupId, of).join("|");
-  const label = labelOf(generation);
-  const kept = Array.from({ length: Math.min(keeps, generation) }, (_, n) => labelOf(generation - 1 - n));
+  const labelOf = (opening: Opening, of: number): string => flowLabel(member.cgroupId, opening, of).join("|");
+  const has = (opening: Opening, of: number, is = "=="): string =>
+    `ct label & (${labelOf(opening, of)}) ${is} ${labelOf(opening, of)}`;
+  const known = (opening: Opening): string =>
+    `ct direction original ct label set ${labelOf(opening, generation)}|${OPENED[opening]}`;
+  // What answers a flow of the generation. Of a flow within the session, which it sent and which arrived, either end could
+  // pass for the other: only TCP tells who began, by a SYN, which is never an answer.
+  const answers = (of: number): Line[] => [
+    [`add rule ${TABLE} ${chain("in")} ct direction reply ${has("sent", of)} goto ${STAMP.in}`],
+    [
+      `add rule ${TABLE} ${chain("out")} meta l4proto tcp ct direction reply ${has("arrived", of)} goto ${STAMP.out}`,
+    ],
+    [
+      `add rule ${TABLE} ${chain("out")} ct direction reply ${has("arrived", of)} ${has("sent", of, "!=")} goto ${STAMP.out}`,
+    ],
+  ];
+  const goesOn = (of: number): Line[] => [
+    [`add rule ${TABLE} ${chain("in")} ct direction original ${has("arrived", of)} goto ${STAMP.in}`],
+    [`add rule ${TABLE} ${chain("out")} ct direction original ${has("sent", of)} goto ${STAMP.out}`],
+  ];
+  const kept = Array.from({ length: Math.min(keeps, generation) }, (_, n) => generation - 1 - n);
   const judged = judgedChain(name);
   const directions = ["in", "out"] as const;
+  const chain = (direction: Direction): string => memberChain(name, direction);
   const own = (kind: OwnKind | "element", verb: string): Line[] =>
     parts.flatMap((part, index): Line[] => {
       if (part.kind === "rule" || part.kind !== kind) return [];
@@ -175,30 +194,21 @@ function contents(member: Member): Line[] {
     ...own("element", "add"),
     // The elements first: then the kernel blames the rule that it cannot have in such a chain, and not the element.
     ...memberElements(member).map((line): Line => [line]),
-    // The opener's direction only: who joins a flow that a peer opened is judged packet by packet.
-    [`add rule ${TABLE} ${judged} ct direction original ct label set ${label}`],
-    [`add rule ${TABLE} ${judged} accept`],
-    ...directions.map(
-      (direction): Line => [
-        `add rule ${TABLE} ${memberChain(name, direction)} ct direction reply ct label & (${label}) == ${label} accept`,
-      ],
-    ),
+    // The opener's direction only: who joins a flow that a peer opened is judged packet by packet. What arrives has no
+    // device that it leaves by.
+    [`add rule ${TABLE} ${judged} oif != 0 ${known("sent")}`],
+    [`add rule ${TABLE} ${judged} oif != 0 goto ${STAMP.out}`],
+    [`add rule ${TABLE} ${judged} ${known("arrived")}`],
+    [`add rule ${TABLE} ${judged} goto ${STAMP.in}`],
+    ...answers(generation),
     // Flows of earlier generations never get this one's label: these rules are before all that could give it.
-    ...kept.flatMap((earlier) =>
-      directions.map(
-        (direction): Line => [
-          `add rule ${TABLE} ${memberChain(name, direction)} ct label & (${earlier}) == ${earlier} accept`,
-        ],
-      ),
-    ),
+    ...kept.flatMap((of) => [...goesOn(of), ...answers(of)]),
     ...parts.flatMap((part, index): Line[] =>
       part.kind === "rule"
         ? [[`add rule ${TABLE} ${memberChain(name, part.chain)} ${part.body}`, index]]
         : [],
     ),
-    ...directions.map(
-      (direction): Line => [`add rule ${TABLE} ${memberChain(name, direction)} goto ${judged}`],
-    ),
+    ...directions.map((direction): Line => [`add rule ${TABLE} ${chain(direction)} goto ${judged}`]),
   ];
 }
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { OPENED } from "./flow_label.ts";
+import { hexMark, STAMP_BITS, type StampBits } from "./seal.ts";
 
 /** The table that holds everything of ours. */
 export const TABLE_NAME = "authnft";
@@ -19,17 +21,32 @@ export const KEYED_SETS = [
  */
 export const CLOSED = { in: "closed_in", out: "closed_out" } as const;
 
+/**
+ * The chains that a packet ends in when it may pass: they set the bit of its mark that the seal looks for. No rule of a
+ * member's comes behind that could undo it.
+ */
+export const STAMP = { in: "stamp_in", out: "stamp_out" } as const;
+
 /** The chains whose rules do not depend on sessions, and how many rules each has. */
 export const BASE_CHAINS = {
-  filter: 1,
-  egress: 1,
+  sources: 1,
+  users_sources: 1,
+  members_sources: 4,
+  filter: 2,
+  egress: 2,
   users_in: 1,
   users_out: 1,
-  members_in: 6,
-  members_out: 5,
+  members_in: 8,
+  members_out: 6,
+  unowned_in: 2,
   closed_in: 1,
   closed_out: 1,
+  stamp_in: 1,
+  stamp_out: 1,
 } as const;
+
+/** The maps that lead what belongs to a slice to chains, and what the names of those chains end in. */
+export const SLICE_MAPS = { slices_sources: "sources", slices_in: "in", slices_out: "out" } as const;
 
 /** The two slices that the table looks into. Their cgroups must exist, for libnftables resolves the paths. */
 export type Slices = {
@@ -37,7 +54,12 @@ export type Slices = {
   readonly closed: string;
   /** The slice of everybody's slices, of which the covered ones are closed by default; `undefined` where it does not exist. */
   readonly users: string | undefined;
+  /** The bits of marks that stand for a packet that may pass; those of {@link STAMP_BITS} when left out. */
+  readonly stamps?: StampBits;
 };
+
+/** A segment that begins a connection and answers nothing. */
+const SYN_ALONE = "tcp flags & (fin | syn | rst | ack) == syn";
 
 /**
  * The part of the table that does not depend on sessions, as nftables commands.
@@ -45,17 +67,19 @@ export type Slices = {
  * Loading it again changes nothing, and mends what somebody else changed: the rules of its chains are written anew in
  * one transaction. That costs some 14 ms, for the kernel waits for readers of the old rules; see `closeSlices` for less.
  *
- * A packet of a process outside the two slices meets one look-up, one of a user's who is not covered two. One from
- * inside goes to the chain of its cgroup by verdict map; where the map has no element for it, the last rules of
- * `members_in` and `members_out` hold.
+ * A packet of a process outside the two slices meets two look-ups on its way out and one on its way in, and the rules for
+ * packets of which the kernel does not say whose they are. One from inside goes to the chain of its cgroup by verdict map;
+ * where the map has no element for it, the last rules of `members_in` and `members_out` hold.
  */
 export function baseTable(slices: Slices): string[] {
+  const stamps = slices.stamps ?? STAMP_BITS;
   return [
     `add table ${TABLE}`,
     // typeof instead of a type: nftables has no type name for a cgroup. It does not hold the level: ids of one level and
     // of another are never the same.
-    `add map ${TABLE} slices_in { typeof socket cgroupv2 level 1 : verdict; }`,
-    `add map ${TABLE} slices_out { typeof socket cgroupv2 level 1 : verdict; }`,
+    ...Object.keys(SLICE_MAPS).map(
+      (map) => `add map ${TABLE} ${map} { typeof socket cgroupv2 level 1 : verdict; }`,
+    ),
     `add set ${TABLE} covered_slices { typeof socket cgroupv2 level 2; }`,
     `add set ${TABLE} refused { typeof socket cgroupv2 level 2; }`,
     `add set ${TABLE} session_map_cg { typeof socket cgroupv2 level 2; }`,
@@ -63,37 +87,71 @@ export function baseTable(slices: Slices): string[] {
     `add set ${TABLE} session_map_ipv6 { typeof socket cgroupv2 level 2 . ip6 saddr; }`,
     `add map ${TABLE} session_in { typeof socket cgroupv2 level 2 : verdict; counter; }`,
     `add map ${TABLE} session_out { typeof socket cgroupv2 level 2 : verdict; counter; }`,
+    // Before whoever might answer, or translate, or remember what has to be dropped: connection tracking takes fragments
+    // together at -400, and the first tables of others are at -300.
+    `add chain ${TABLE} sources { type filter hook output priority -450; policy accept; }`,
     `add chain ${TABLE} filter { type filter hook input priority filter - 1; policy accept; }`,
     `add chain ${TABLE} egress { type filter hook output priority filter - 1; policy accept; }`,
     ...chains.map((chain) => `add chain ${TABLE} ${chain}`),
     ...Object.keys(BASE_CHAINS).map((chain) => `flush chain ${TABLE} ${chain}`),
     ...closeSlices(slices),
+    `add rule ${TABLE} sources socket cgroupv2 level 1 vmap @slices_sources`,
     `add rule ${TABLE} filter socket cgroupv2 level 1 vmap @slices_in`,
+    `add rule ${TABLE} filter goto unowned_in`,
     `add rule ${TABLE} egress socket cgroupv2 level 1 vmap @slices_out`,
+    // A half-open connection has no cgroup, and its answer is of it. That it may be opened was judged when the SYN arrived.
+    `add rule ${TABLE} egress tcp flags & (syn | ack) == syn | ack ct direction reply ${opened("arrived")} goto ${STAMP.out}`,
+    `add rule ${TABLE} users_sources socket cgroupv2 level 2 @covered_slices goto members_sources`,
     `add rule ${TABLE} users_in socket cgroupv2 level 2 @covered_slices goto members_in`,
     `add rule ${TABLE} users_out socket cgroupv2 level 2 @covered_slices goto members_out`,
+    // The rules see the first hop of a packet that tells its own way, and not where it goes.
+    `add rule ${TABLE} members_sources exthdr rt exists drop`,
+    `add rule ${TABLE} members_sources ip option lsrr exists drop`,
+    `add rule ${TABLE} members_sources ip option ssrr exists drop`,
+    // Anybody may send from any IPv6 address. Whatever answers such a packet, a reject of anybody's or the kernel, sends the
+    // answer there, with what the sender wrote. The second question is for addresses that a VRF has for itself.
+    `add rule ${TABLE} members_sources fib saddr type != local fib saddr . oif type != local drop`,
+    // The same by others of this host, to a member who lets a certain address in.
+    `add rule ${TABLE} members_in iif lo fib saddr type != local drop`,
     // The kernel finds a receiver only for TCP and unicast UDP; for multicast it names whoever bound the port last,
-    // and dropping then would take packets away from others.
-    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } accept`,
+    // and dropping then would take packets away from others. The seal is asked for each receiver.
+    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } goto unowned_in`,
     `add rule ${TABLE} members_in fib daddr type { broadcast, multicast } accept`,
     // The answer of a reject below comes back in over the loopback; without it a refused connect would hang.
-    `add rule ${TABLE} members_in iif lo tcp flags & rst == rst accept`,
+    `add rule ${TABLE} members_in iif lo tcp flags & rst == rst goto ${STAMP.in}`,
+    // Who opens a connection is judged, whatever went the other way between the two ports before.
+    `add rule ${TABLE} members_in ct direction reply ${SYN_ALONE} drop`,
     // The deeper cgroup first: a login session's scope lies in its user's slice.
     `add rule ${TABLE} members_in socket cgroupv2 level 3 vmap @session_in`,
     `add rule ${TABLE} members_in socket cgroupv2 level 2 vmap @session_in`,
     `add rule ${TABLE} members_in drop`,
+    `add rule ${TABLE} members_out ct direction reply ${SYN_ALONE} drop`,
     `add rule ${TABLE} members_out socket cgroupv2 level 3 vmap @session_out`,
     `add rule ${TABLE} members_out socket cgroupv2 level 2 vmap @session_out`,
     `add rule ${TABLE} members_out socket cgroupv2 level 2 @refused goto ${CLOSED.out}`,
     `add rule ${TABLE} members_out meta l4proto tcp reject with tcp reset`,
     `add rule ${TABLE} members_out reject with icmpx admin-prohibited`,
+    // Of these the kernel does not say whose they are: answers to what a member was let send, of protocols without ports that
+    // it knows, and what follows a SYN that a member was let receive, until the connection has a socket of its own.
+    `add rule ${TABLE} unowned_in meta l4proto != { tcp, udp } ct direction reply ${opened("sent")} goto ${STAMP.in}`,
+    `add rule ${TABLE} unowned_in tcp flags & (syn | ack) != syn ct direction original ${opened("arrived")} goto ${STAMP.in}`,
     `add rule ${TABLE} ${CLOSED.in} drop`,
     `add rule ${TABLE} ${CLOSED.out} reject with icmpx admin-prohibited`,
+    `add rule ${TABLE} ${STAMP.in} meta mark set meta mark or ${hexMark(stamps.in)} accept`,
+    `add rule ${TABLE} ${STAMP.out} meta mark set meta mark or ${hexMark(stamps.out)} accept`,
   ];
 }
 
-/** The chains of the base table that are no base chains, in nft's sense of the word. */
-const chains = Object.keys(BASE_CHAINS).filter((chain) => chain !== "filter" && chain !== "egress");
+/** A flow that some member's rules have let begin, opened so. */
+function opened(opening: keyof typeof OPENED): string {
+  return `ct label ${OPENED[opening]}`;
+}
+
+/** The base chains, in nft's sense of the word. */
+const HOOKED: readonly string[] = ["sources", "filter", "egress"];
+
+/** The chains of the base table that are no base chains. */
+const chains = Object.keys(BASE_CHAINS).filter((chain) => !HOOKED.includes(chain));
 
 /**
  * The commands that make the table look into the slices. Where the table is whole they are all that is needed before a
@@ -101,16 +159,11 @@ const chains = Object.keys(BASE_CHAINS).filter((chain) => chain !== "filter" && 
  * sockets outlive slices.
  */
 export function closeSlices({ closed, users }: Slices): string[] {
-  return [
-    `add element ${TABLE} slices_in { "${closed}" : jump members_in }`,
-    `add element ${TABLE} slices_out { "${closed}" : jump members_out }`,
-    ...(users === undefined
-      ? []
-      : [
-          `add element ${TABLE} slices_in { "${users}" : jump users_in }`,
-          `add element ${TABLE} slices_out { "${users}" : jump users_out }`,
-        ]),
-  ];
+  const leads = (slice: string, chains: string): string[] =>
+    Object.entries(SLICE_MAPS).map(
+      ([map, end]) => `add element ${TABLE} ${map} { "${slice}" : jump ${chains}_${end} }`,
+    );
+  return [...leads(closed, "members"), ...(users === undefined ? [] : leads(users, "users"))];
 }
 
 /**

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { addressSet, memberChain, memberChains, type OwnKind, type OwnObject } from "../ruleset/members.ts";
-import { CLOSED, KEYED_SETS, TABLE_NAME } from "../ruleset/table.ts";
+import { CLOSED, KEYED_SETS, SLICE_MAPS, TABLE_NAME } from "../ruleset/table.ts";
 import { type Address, addressBytes, familyOf, parseAddress } from "./address.ts";
 import type { SessionRecord } from "./record.ts";
 import { SLICE } from "./scope_unit.ts";
@@ -97,7 +97,7 @@ export function staleClosings(live: ReadonlySet<bigint>, ruleset: Ruleset): Chan
   });
 }
 
-/** Closes a slice that is gone, and that no path leads to any more: a set's element, or both maps'. */
+/** Closes a slice that is gone, and that no path leads to any more: a set's element, or those of all maps. */
 export function closingSlice(slice: {
   readonly set: string;
   readonly name: string;
@@ -106,12 +106,7 @@ export function closingSlice(slice: {
   const key = cgroupKey(slice.id);
   if (slice.set === "covered_slices") return [{ set: slice.set, key, add: true }];
   const chains = slice.name === SLICE ? "members" : "users";
-  return (["in", "out"] as const).map((direction) => ({
-    set: `slices_${direction}`,
-    key,
-    add: true,
-    goto: `${chains}_${direction}`,
-  }));
+  return Object.entries(SLICE_MAPS).map(([set, end]) => ({ set, key, add: true, goto: `${chains}_${end}` }));
 }
 
 /** Takes a slice out that is gone, where it is there. */
@@ -120,7 +115,7 @@ export function sliceDeparture(
   ruleset: Ruleset,
 ): Change[] {
   const key = cgroupKey(slice.id);
-  const sets = slice.set === "covered_slices" ? [slice.set] : ["slices_in", "slices_out"];
+  const sets = slice.set === "covered_slices" ? [slice.set] : Object.keys(SLICE_MAPS);
   return sets
     .filter((set) => ruleset.element(TABLE_NAME, set, key) !== undefined)
     .map((set) => ({ set, key }));

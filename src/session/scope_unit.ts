@@ -17,6 +17,9 @@ export const USERS_SLICE = "user.slice";
 /** A unit in it whose cgroup is denied every address, whatever becomes of the ruleset. */
 export const REFUSED_UNIT = "run-authnft-refused.mount";
 
+/** The units that load the seal, and keep it. */
+export const SEAL_UNITS = { load: "authnft-seal.service", keep: "run-authnft-bpf.mount" } as const;
+
 /** Where a process goes whose session is refused and that systemd does not take: below the slice, without an element. */
 export const REFUSED_CGROUP = `${SLICE}/${REFUSED_UNIT}`;
 

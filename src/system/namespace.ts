@@ -10,6 +10,9 @@ const c = {
   setns: libc.func("int setns(int fd, int type)"),
   socket: libc.func("int socket(int domain, int type, int protocol)"),
   ioctl: libc.func("int ioctl(int fd, unsigned long request, const void *argument)"),
+  getsockopt: libc.func(
+    "int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ uint32_t *length)",
+  ),
 };
 
 const CLONE_NEWNET = 0x4000_0000; // linux/sched.h
@@ -63,6 +66,21 @@ export function joinNetwork(pid: number): void {
     checked("setns", c.setns(network, CLONE_NEWNET));
   } finally {
     closeSync(network);
+  }
+}
+
+const SOL_SOCKET = 1;
+const SO_NETNS_COOKIE = 71; // asm-generic/socket.h
+
+/** The number that the kernel has for the network namespace of the calling thread, and for no other until the next boot. @throws {SystemError} */
+export function networkCookie(): bigint {
+  const fd = checked("socket", c.socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0));
+  try {
+    const cookie = new BigUint64Array(1);
+    checked("getsockopt", c.getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, [cookie.byteLength]));
+    return cookie[0] ?? 0n;
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { memberChain } from "../ruleset/members.ts";
-import { CLOSED, TABLE_NAME } from "../ruleset/table.ts";
+import { CLOSED, SLICE_MAPS, TABLE_NAME } from "../ruleset/table.ts";
 import { isLoginScope, parseScopeUnit, SLICE, USERS_SLICE } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
 import { type Element, element } from "../system/nftables.ts";
@@ -33,9 +33,9 @@ export function ownElement({ cgroup, name }: Subject, direction: "in" | "out"): 
 function expectedLeads({ cgroup, name }: Subject): Lead[] {
   const directions = ["in", "out"] as const;
   if (cgroup === SLICE) {
-    return directions.flatMap((direction) => [
-      { set: `slices_${direction}`, cgroup: SLICE, to: [`members_${direction}`] },
-      { set: `slices_${direction}`, cgroup: USERS_SLICE, to: [`users_${direction}`] },
+    return Object.entries(SLICE_MAPS).flatMap(([set, end]) => [
+      { set, cgroup: SLICE, to: [`members_${end}`] },
+      { set, cgroup: USERS_SLICE, to: [`users_${end}`] },
     ]);
   }
   const unit = parseScopeUnit(cgroup.replace(/.*\//, ""));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { flowLabel } from "../../../src/ruleset/flow_label.ts";
+import { flowLabel, OPENED } from "../../../src/ruleset/flow_label.ts";
 
 /** A label as the kernel keeps it: 128 bits. */
 function bitsOf(id: bigint): bigint {
-  return flowLabel(id).reduce((bits, bit) => bits | (1n << BigInt(bit)), 0n);
+  return flowLabel(id, "sent").reduce((bits, bit) => bits | (1n << BigInt(bit)), 0n);
 }
 
 /** Numbers as cgroups have them: from the first on, around 2^32, and from all over what 32 bits hold. */
@@ -18,11 +18,11 @@ function* sample(count: number): Generator<bigint> {
   }
 }
 
-test("each has eight different bits of 128, the highest first", () => {
+test("each has eight different bits of 126, the highest first, and none that stands for any member", () => {
   for (const id of sample(50_000)) {
-    const bits = flowLabel(id);
+    const bits = flowLabel(id, "arrived");
     expect(bits).toHaveLength(8);
-    let above = 128;
+    let above = Math.min(OPENED.sent, OPENED.arrived);
     for (const bit of bits) {
       if (!(Number.isInteger(bit) && bit >= 0 && bit < above)) throw new Error(`${id}: ${bits}`);
       above = bit;
@@ -33,7 +33,7 @@ test("each has eight different bits of 128, the highest first", () => {
 test("no two of 100,000 cgroups share one", () => {
   const seen = new Map<string, bigint>();
   for (const id of sample(100_000)) {
-    const label = flowLabel(id).join();
+    const label = flowLabel(id, "sent").join();
     const other = seen.get(label);
     if (other !== undefined && other !== id) throw new Error(`${id} and ${other}: ${label}`);
     seen.set(label, id);
@@ -42,7 +42,7 @@ test("no two of 100,000 cgroups share one", () => {
 });
 
 test("a cgroup's generation, above 32 bits, does not matter", () => {
-  expect(flowLabel(2n ** 32n + 5n)).toEqual(flowLabel(5n));
+  expect(flowLabel(2n ** 32n + 5n, "sent")).toEqual(flowLabel(5n, "sent"));
 });
 
 describe("a flow that two sessions labelled", () => {
@@ -58,9 +58,10 @@ describe("a flow that two sessions labelled", () => {
   });
 });
 
-test("no label of a cgroup comes again within 300 generations, nor is it another cgroup's", () => {
+test("no label of a cgroup comes again within 140 generations of either opening, nor is it another cgroup's", () => {
   const seen = new Set<string>();
   for (const id of [1n, 2n, 27711n, 2n ** 32n - 1n])
-    for (let generation = 0; generation < 300; generation++) seen.add(flowLabel(id, generation).join());
-  expect(seen.size).toBe(4 * 300);
+    for (let generation = 0; generation < 140; generation++)
+      for (const opening of ["sent", "arrived"] as const) seen.add(flowLabel(id, opening, generation).join());
+  expect(seen.size).toBe(4 * 140 * 2);
 });

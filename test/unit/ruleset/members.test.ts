@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { flowLabel } from "../../../src/ruleset/flow_label.ts";
+import { flowLabel, OPENED, type Opening } from "../../../src/ruleset/flow_label.ts";
 import {
   addMember,
   closeMember,
@@ -31,8 +31,16 @@ const MEMBER: Member = {
   ],
 };
 
+/** What a rule says of a flow of the member's. */
+function has(opening: Opening, generation = 0, is = "=="): string {
+  const label = flowLabel(27711n, opening, generation).join("|");
+  return `ct label & (${label}) ${is} ${label}`;
+}
+
 test("a session with an address, whole", () => {
-  const label = flowLabel(27711n).join("|");
+  const [sent, arrived] = (["sent", "arrived"] as const).map((opening) =>
+    [...flowLabel(27711n, opening), OPENED[opening]].join("|"),
+  );
   const path = '"authnft.slice/authnft-alice-4711.scope"';
   const comment = 'comment "alice (PID:4711)"';
   expect(addMember(MEMBER).lines).toEqual([
@@ -43,10 +51,13 @@ test("a session with an address, whole", () => {
     `add element inet authnft session_map_ipv4 { ${path} . 192.0.2.7 ${comment} }`,
     `add element inet authnft session_in { ${path} ${comment} : jump session_alice_4711_in }`,
     `add element inet authnft session_out { ${path} ${comment} : jump session_alice_4711_out }`,
-    `add rule inet authnft session_alice_4711_judged ct direction original ct label set ${label}`,
-    "add rule inet authnft session_alice_4711_judged accept",
-    `add rule inet authnft session_alice_4711_in ct direction reply ct label & (${label}) == ${label} accept`,
-    `add rule inet authnft session_alice_4711_out ct direction reply ct label & (${label}) == ${label} accept`,
+    `add rule inet authnft session_alice_4711_judged oif != 0 ct direction original ct label set ${sent}`,
+    "add rule inet authnft session_alice_4711_judged oif != 0 goto stamp_out",
+    `add rule inet authnft session_alice_4711_judged ct direction original ct label set ${arrived}`,
+    "add rule inet authnft session_alice_4711_judged goto stamp_in",
+    `add rule inet authnft session_alice_4711_in ct direction reply ${has("sent")} goto stamp_in`,
+    `add rule inet authnft session_alice_4711_out meta l4proto tcp ct direction reply ${has("arrived")} goto stamp_out`,
+    `add rule inet authnft session_alice_4711_out ct direction reply ${has("arrived")} ${has("sent", 0, "!=")} goto stamp_out`,
     "add rule inet authnft session_alice_4711_out tcp dport 443 goto session_alice_4711_judged",
     "add rule inet authnft session_alice_4711_in drop",
     "add rule inet authnft session_alice_4711_out reject",
@@ -139,7 +150,6 @@ test("what was a member's own goes before the new comes, and nothing goes before
 });
 
 test("flows of kept generations pass whole, those of this one get a label of their own", () => {
-  const labelOf = (generation: number): string => flowLabel(27711n, generation).join("|");
   const reloads = [true, true, false, true] as const;
   const seen = [FIRST];
   for (const keepsFlows of reloads) seen.push(nextGeneration(seen.at(-1) ?? FIRST, { keepsFlows }));
@@ -153,22 +163,24 @@ test("flows of kept generations pass whole, those of this one get a label of the
   for (const flows of seen) {
     const { lines } = addMember({ ...MEMBER, flows });
     const { generation, keeps } = flows;
-    expect(lines.filter((line) => line.includes("ct label set"))).toEqual([
-      `add rule ${TABLE} session_alice_4711_judged ct direction original ct label set ${labelOf(generation)}`,
+    const set = (opening: Opening): string =>
+      [...flowLabel(27711n, opening, generation), OPENED[opening]].join("|");
+    expect(lines.flatMap((line) => /ct label set (.*)/.exec(line)?.[1] ?? [])).toEqual([
+      set("sent"),
+      set("arrived"),
     ]);
     // Of this generation's flows the replies pass, and nothing else without being judged.
-    const passing = lines.filter((line) => line.includes("== "));
-    expect(passing.filter((line) => line.includes(labelOf(generation)))).toEqual(
-      passing.filter((line) => line.includes("ct direction reply")),
+    const passing = lines.filter((line) => line.includes("== ") && line.includes("ct label"));
+    for (const opening of ["sent", "arrived"] as const)
+      for (const line of passing.filter((line) => line.includes(has(opening, generation))))
+        expect(line).toContain("ct direction reply");
+    expect(passing.filter((line) => line.includes("ct direction original"))).toEqual(
+      [...Array(keeps).keys()].flatMap((age) => [
+        `add rule ${TABLE} session_alice_4711_in ct direction original ${has("arrived", generation - 1 - age)} goto stamp_in`,
+        `add rule ${TABLE} session_alice_4711_out ct direction original ${has("sent", generation - 1 - age)} goto stamp_out`,
+      ]),
     );
-    expect(passing.filter((line) => !line.includes("ct direction reply"))).toEqual(
-      [...Array(keeps).keys()].flatMap((age) =>
-        ["in", "out"].map((direction) => {
-          const label = labelOf(generation - 1 - age);
-          return `add rule ${TABLE} session_alice_4711_${direction} ct label & (${label}) == ${label} accept`;
-        }),
-      ),
-    );
+    expect(passing.filter((line) => line.includes("ct direction reply"))).toHaveLength(3 * (1 + keeps));
   }
   // However often they are kept, there are some rules in front and not many.
   let flows = FIRST;

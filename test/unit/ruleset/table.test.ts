@@ -7,6 +7,7 @@ import {
   closeSlices,
   coverSlice,
   KEYED_SETS,
+  STAMP,
   TABLE,
   tellRefused,
 } from "../../../src/ruleset/table.ts";
@@ -30,14 +31,20 @@ test("every command is of our table, stands on one line and adds, but for what i
 test("the chains that are hooked accept: what is not a member's is nobody's business here", () => {
   const hooked = lines.filter((line) => line.includes(" hook "));
   expect(hooked).toEqual([
+    `add chain ${TABLE} sources { type filter hook output priority -450; policy accept; }`,
     `add chain ${TABLE} filter { type filter hook input priority filter - 1; policy accept; }`,
     `add chain ${TABLE} egress { type filter hook output priority filter - 1; policy accept; }`,
   ]);
 });
 
-test("packets of everybody else meet one look-up, those of users outside the group two", () => {
-  expect(rulesOf("filter")).toEqual(["socket cgroupv2 level 1 vmap @slices_in"]);
-  expect(rulesOf("egress")).toEqual(["socket cgroupv2 level 1 vmap @slices_out"]);
+test("whose packet it is, is asked once in each chain that is hooked, and once more below user.slice", () => {
+  expect(rulesOf("sources")).toEqual(["socket cgroupv2 level 1 vmap @slices_sources"]);
+  expect(rulesOf("filter")).toEqual(["socket cgroupv2 level 1 vmap @slices_in", "goto unowned_in"]);
+  expect(rulesOf("egress")).toEqual([
+    "socket cgroupv2 level 1 vmap @slices_out",
+    "tcp flags & (syn | ack) == syn | ack ct direction reply ct label 127 goto stamp_out",
+  ]);
+  expect(rulesOf("users_sources")).toEqual(["socket cgroupv2 level 2 @covered_slices goto members_sources"]);
   expect(rulesOf("users_in")).toEqual(["socket cgroupv2 level 2 @covered_slices goto members_in"]);
   expect(rulesOf("users_out")).toEqual(["socket cgroupv2 level 2 @covered_slices goto members_out"]);
 });
@@ -54,6 +61,7 @@ test("a packet of a member that no session answers for ends here", () => {
   ]);
   // Before the default stand the look-ups, the deeper cgroup's first, and only what has no judge passes before those.
   expect(rulesOf("members_out").slice(0, -3)).toEqual([
+    "ct direction reply tcp flags & (fin | syn | rst | ack) == syn drop",
     "socket cgroupv2 level 3 vmap @session_out",
     "socket cgroupv2 level 2 vmap @session_out",
   ]);
@@ -62,10 +70,36 @@ test("a packet of a member that no session answers for ends here", () => {
     "socket cgroupv2 level 2 vmap @session_in",
   ]);
   expect(rulesOf("members_in").slice(0, -3)).toEqual([
-    "meta l4proto != { tcp, udp } accept",
+    "iif lo fib saddr type != local drop",
+    "meta l4proto != { tcp, udp } goto unowned_in",
     "fib daddr type { broadcast, multicast } accept",
-    "iif lo tcp flags & rst == rst accept",
+    "iif lo tcp flags & rst == rst goto stamp_in",
+    "ct direction reply tcp flags & (fin | syn | rst | ack) == syn drop",
   ]);
+});
+
+test("what a member sends has an address of the host's own and goes where it says, whoever else would answer it", () => {
+  expect(rulesOf("members_sources")).toEqual([
+    "exthdr rt exists drop",
+    "ip option lsrr exists drop",
+    "ip option ssrr exists drop",
+    "fib saddr type != local fib saddr . oif type != local drop",
+  ]);
+});
+
+test("of packets that are nobody's, answers to members are stamped, and what follows a SYN; a SYN never is", () => {
+  expect(rulesOf("unowned_in")).toEqual([
+    "meta l4proto != { tcp, udp } ct direction reply ct label 126 goto stamp_in",
+    "tcp flags & (syn | ack) != syn ct direction original ct label 127 goto stamp_in",
+  ]);
+});
+
+test("a stamp is one bit of the mark, which of them is to choose, and the others stay as they are", () => {
+  expect(rulesOf(STAMP.in)).toEqual(["meta mark set meta mark or 0x20000000 accept"]);
+  expect(rulesOf(STAMP.out)).toEqual(["meta mark set meta mark or 0x10000000 accept"]);
+  const moved = baseTable({ ...SLICES, stamps: { in: 0x8000_0000, out: 1 } });
+  expect(moved).toContain(`add rule ${TABLE} stamp_in meta mark set meta mark or 0x80000000 accept`);
+  expect(moved).toContain(`add rule ${TABLE} stamp_out meta mark set meta mark or 0x00000001 accept`);
 });
 
 test("each chain has as many rules as is said of it, and starts from none", () => {
@@ -104,8 +138,10 @@ test("who was refused is told so where there is a cgroup for them, and without o
 
 test("a map is made before an element goes in, and the slices are closed before a rule looks for them", () => {
   expect(closeSlices(SLICES)).toEqual([
+    `add element ${TABLE} slices_sources { "authnft.slice" : jump members_sources }`,
     `add element ${TABLE} slices_in { "authnft.slice" : jump members_in }`,
     `add element ${TABLE} slices_out { "authnft.slice" : jump members_out }`,
+    `add element ${TABLE} slices_sources { "user.slice" : jump users_sources }`,
     `add element ${TABLE} slices_in { "user.slice" : jump users_in }`,
     `add element ${TABLE} slices_out { "user.slice" : jump users_out }`,
   ]);

@@ -256,8 +256,10 @@ test("a slice that is gone is closed by number, and forgotten by number", () => 
   const cover = { set: "covered_slices", name: "user.slice/user-1000.slice", id: 27711n };
   const key = Uint8Array.fromHex(ID);
   expect([users, own, cover].flatMap(closingSlice)).toEqual([
+    { set: "slices_sources", key, add: true, goto: "users_sources" },
     { set: "slices_in", key, add: true, goto: "users_in" },
     { set: "slices_out", key, add: true, goto: "users_out" },
+    { set: "slices_sources", key, add: true, goto: "members_sources" },
     { set: "slices_in", key, add: true, goto: "members_in" },
     { set: "slices_out", key, add: true, goto: "members_out" },
     { set: "covered_slices", key, add: true },

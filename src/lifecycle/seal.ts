@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The seal below the ruleset: what our chains have not stamped does not pass, whatever becomes of them.
+
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
+import { Refusal } from "../refusal.ts";
+import { formatStampBits, parseStampBits, STAMP_BITS, type StampBits } from "../ruleset/seal.ts";
+import { packetProgram, socketProgram } from "../ruleset/seal_program.ts";
+import { SEAL_UNITS, SLICE, USERS_SLICE } from "../session/scope_unit.ts";
+import { attachedPrograms, attachProgram, BpfObject, detachProgram, type Hook } from "../system/bpf.ts";
+import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
+import { isThere, readTrusted, removeFile, replaceFile } from "../system/files.ts";
+import { SystemError } from "../system/libc.ts";
+import { networkCookie } from "../system/namespace.ts";
+import { readText } from "../system/text_file.ts";
+import { complain } from "./report.ts";
+
+/** Where the programs are kept; a unit of ours mounts it, and the unit of the slice names two of them. */
+const PINS = "/run/authnft/bpf";
+
+const HOOKS: readonly Hook[] = ["ingress", "egress", "create"];
+
+/** The table of the networks that the seal is about. */
+const NETWORKS = `${PINS}/networks`;
+
+/** How many networks there may be: the host's, and those that `authnft verify` makes. */
+const MOST_NETWORKS = 64;
+
+/** Which bits an administrator wants. */
+const SETTINGS = `${FRAGMENT_DIRECTORY}/seal`;
+const SETTINGS_LIMIT = 4096; // bytes
+
+/** Which bits are in force; since what carries them may not change under those who are logged in, until the next boot. */
+const IN_FORCE = "/run/authnft/seal";
+
+/** Why there is no seal on this host, in words. */
+const DENIED = "/run/authnft/unsealed";
+
+/** What the kernel says where it has no such programs, or somebody denies them: a container, a lockdown, a build without. */
+const DENIALS = new Set(["EPERM", "ENOSYS", "EOPNOTSUPP", "EINVAL", "ENOENT", "ENODEV"]);
+
+/** Whether the programs are there; `why` not, where the host has none. */
+export type SealState =
+  | { readonly state: "loaded" | "missing" }
+  | { readonly state: "denied"; readonly why: string };
+
+/** The bits that packets are stamped with. */
+export function stampBits(): StampBits {
+  const text = readText(IN_FORCE);
+  try {
+    return text === undefined ? STAMP_BITS : parseStampBits(text);
+  } catch {
+    return STAMP_BITS;
+  }
+}
+
+/** What has become of the seal on this host. */
+export function sealState(): SealState {
+  if ([...HOOKS.map(pinOf), NETWORKS].every(existsSync)) return { state: "loaded" };
+  const why = readText(DENIED)?.trim();
+  return why === undefined ? { state: "missing" } : { state: "denied", why };
+}
+
+function pinOf(hook: Hook): string {
+  return `${PINS}/${hook}`;
+}
+
+/**
+ * Loads the seal where it is not there yet, and writes down which bits it has.
+ *
+ * @returns what has become of it, and a remark where the administrator's bits are not those in force
+ * @throws {Refusal} where the bits are not written as they should be
+ * @throws {SystemError} where the kernel takes no program for another reason than that the host has none
+ */
+export function loadSeal(): { readonly seal: SealState; readonly remark?: string } {
+  const wanted = wantedBits();
+  if (sealState().state === "loaded") {
+    const inForce = stampBits();
+    return {
+      seal: { state: "loaded" },
+      ...(formatStampBits(inForce) !== formatStampBits(wanted) && {
+        remark: `The bits that ${SETTINGS} names hold from the next boot on.`,
+      }),
+    };
+  }
+  // Of what was lost in part nothing is kept: the pieces have to be of one make.
+  for (const name of pinned()) rmSync(`${PINS}/${name}`);
+  replaceFile(IN_FORCE, formatStampBits(wanted));
+  try {
+    pinPrograms(wanted);
+    removeFile(DENIED);
+    return { seal: { state: "loaded" } };
+  } catch (error) {
+    if (!(error instanceof SystemError && DENIALS.has(error.code))) throw error;
+    replaceFile(DENIED, `${error.message}\n`);
+    return { seal: { state: "denied", why: error.message } };
+  }
+}
+
+function pinned(): string[] {
+  try {
+    return readdirSync(PINS).filter((name) => !name.endsWith(".debug"));
+  } catch {
+    return [];
+  }
+}
+
+function pinPrograms(bits: StampBits): void {
+  using networks = BpfObject.set(MOST_NETWORKS);
+  networks.add(networkCookie());
+  using ingress = BpfObject.program("ingress", packetProgram("in", bits));
+  using egress = BpfObject.program("egress", packetProgram("out", bits));
+  using create = BpfObject.program("create", socketProgram(networks.fd, bits));
+  networks.pin(NETWORKS);
+  ingress.pin(pinOf("ingress"));
+  egress.pin(pinOf("egress"));
+  create.pin(pinOf("create"));
+}
+
+/** @throws {Refusal} */
+function wantedBits(): StampBits {
+  if (!isThere(SETTINGS)) return STAMP_BITS;
+  const text = Buffer.from(
+    readTrusted(SETTINGS, { top: FRAGMENT_DIRECTORY, sizeLimit: SETTINGS_LIMIT }),
+  ).toString();
+  try {
+    return parseStampBits(text);
+  } catch (error) {
+    throw new Refusal("content", `Cannot use ${SETTINGS}: ${(error as Error).message}.`);
+  }
+}
+
+/**
+ * Puts the seal on a cgroup, unless it is there. Only where what is below it is stamped already: the rest has no network
+ * from then on. Best effort, for the ruleset is the first lock; nothing is said where the host has no seal.
+ */
+export function seal(cgroup: string): void {
+  if (cgroupId(cgroup) === undefined || sealState().state === "denied") return;
+  try {
+    eachProgram((hook, program) => attachProgram(cgroup, hook, program));
+  } catch (error) {
+    complain(`${cgroup} is closed by the ruleset alone, for it cannot be sealed`, error);
+  }
+}
+
+/** Takes the seal off our slice and all users'. @throws {SystemError} */
+export function unsealAll(): void {
+  if (sealState().state !== "loaded") return;
+  const users = `${CGROUP_ROOT}/${USERS_SLICE}`;
+  const slices = existsSync(users) ? readdirSync(users).filter((name) => name.endsWith(".slice")) : [];
+  for (const cgroup of [SLICE, ...slices.map((name) => `${USERS_SLICE}/${name}`)])
+    if (cgroupId(cgroup) !== undefined) eachProgram((hook, program) => detachProgram(cgroup, hook, program));
+}
+
+/** Whether a cgroup itself has the whole seal. @throws {SystemError} where the kernel does not tell */
+export function isSealed(cgroup: string): boolean {
+  let whole = sealState().state === "loaded";
+  if (whole)
+    eachProgram((hook, program) => {
+      whole &&= attachedPrograms(cgroup, hook).includes(program.programId());
+    });
+  return whole;
+}
+
+/**
+ * Has systemd load the seal where it is gone, as after somebody unmounted what it is kept in. Best effort.
+ *
+ * @param deadline on the clock of `performance.now()`, in milliseconds
+ */
+export async function findSeal(deadline: number): Promise<void> {
+  // Early at boot there is no bus; what starts the slice then starts the unit before.
+  if (sealState().state !== "missing" || !existsSync(BUS)) return;
+  const { Systemd } = await import("../system/systemd.ts");
+  try {
+    using systemd = new Systemd(Math.min(deadline, performance.now() + LOADING));
+    await systemd.startUnit(SEAL_UNITS.load);
+  } catch (error) {
+    complain("The seal is gone, and could not be loaded again", error);
+  }
+}
+
+/** Where the system bus listens. */
+const BUS = "/run/dbus/system_bus_socket";
+
+/** How long it may take to have the seal loaded, in milliseconds: a login waits. */
+const LOADING = 3000;
+
+function eachProgram(act: (hook: Hook, program: BpfObject) => void): void {
+  for (const hook of HOOKS) {
+    using program = BpfObject.pinned(pinOf(hook));
+    act(hook, program);
+  }
+}
+
+/** The seal's word on a network besides the host's for as long as it is held: what is in it has a table of ours, too. */
+export class SealedNetwork implements Disposable {
+  readonly #cookie: bigint;
+
+  /** @throws {SystemError} */
+  constructor(cookie: bigint) {
+    this.#cookie = cookie;
+    if (sealState().state !== "loaded") return;
+    using networks = BpfObject.pinned(NETWORKS);
+    networks.add(cookie);
+  }
+
+  [Symbol.dispose](): void {
+    if (sealState().state !== "loaded") return;
+    using networks = BpfObject.pinned(NETWORKS);
+    networks.remove(this.#cookie);
+  }
+}

@@ -156,7 +156,7 @@ export class BpfObject implements Disposable {
       map: this.fd,
       padding: 0,
       key: new BigUint64Array([number]),
-      value: Uint8Array.of(1),
+      value: command === "update" ? Uint8Array.of(1) : null,
       flags: 0,
     };
     call(command, c.changeMap, attributes, ChangeMap);

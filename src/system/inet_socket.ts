@@ -67,6 +67,7 @@ const SO_ERROR = 4;
 const SO_ATTACH_FILTER = 26;
 const SCM_RIGHTS = 1;
 const ETH_P_IP = 0x0800;
+const ETH_P_IPV6 = 0x86dd;
 /** The loopback has this number in every network. */
 const LOOPBACK_INDEX = 1;
 /** struct cmsghdr and one descriptor, padded. */
@@ -169,20 +170,21 @@ function descriptorMessage(control: Uint8Array): object {
 }
 
 /**
- * Watches the loopback for IPv4 packets to one address, whatever becomes of them there.
+ * Watches the loopback for packets to one address, whatever becomes of them there.
  *
  * @returns a descriptor that the packets are received from, beginning with their IP headers
  * @throws {SystemError}
  */
 export function watchLoopback(destination: string): number {
+  const six = destination.includes(":");
+  const address = new DataView(addressBytes(six ? AF_INET6 : AF_INET, destination).buffer);
   // Without a protocol it receives nothing until it is bound, with the filter in place.
   const fd = openSocket(AF_PACKET, SOCK_DGRAM, 0);
   try {
-    const wanted = new DataView(addressBytes(AF_INET, destination).buffer).getUint32(0);
-    // Load the destination address; if it is the wanted one take all of the packet, else nothing.
+    // Load the destination address, or the end of a long one; if it is the wanted one take all of the packet, else nothing.
     const instructions = [
-      [0x20, 0, 0, 16],
-      [0x15, 0, 1, wanted],
+      [0x20, 0, 0, six ? 36 : 16],
+      [0x15, 0, 1, address.getUint32(six ? 12 : 0)],
       [0x06, 0, 0, 0xffff],
       [0x06, 0, 0, 0],
     ] as const;
@@ -204,12 +206,11 @@ export function watchLoopback(destination: string): number {
         koffi.sizeof(Program),
       ),
     );
-    const address = new Uint8Array(20); // struct sockaddr_ll
-    const place = new DataView(address.buffer);
+    const place = new DataView(new ArrayBuffer(20)); // struct sockaddr_ll
     place.setUint16(0, AF_PACKET, true);
-    place.setUint16(2, ETH_P_IP);
+    place.setUint16(2, six ? ETH_P_IPV6 : ETH_P_IP);
     place.setInt32(4, LOOPBACK_INDEX, true);
-    checked("bind", c.bind(fd, address, address.length));
+    checked("bind", c.bind(fd, new Uint8Array(place.buffer), place.byteLength));
     return fd;
   } catch (error) {
     closeSocket(fd);

@@ -32,8 +32,11 @@ export type Attempt = {
   readonly name: string;
   /** The direction whose dispatch must count it if it gets through; `undefined` where the table does not judge it. */
   readonly judged: "in" | "out" | undefined;
-  /** What has to come of it whatever the policy says; `maker` where it is judged as another's. */
-  readonly law?: "passes" | "nothing" | "maker";
+  /**
+   * What has to come of it whatever the policy says: `held` is nothing, though it gets through where nothing of ours is;
+   * `sealed` is the same where this host has the seal; `maker` where it is judged as another's.
+   */
+  readonly law?: "passes" | "nothing" | "held" | "sealed" | "maker";
   /** What is tried in the private network to learn what is expected, where that is another thing. */
   readonly model?: (stage: Stage) => Promise<Outcome>;
   readonly run: (stage: Stage) => Promise<Outcome>;

@@ -32,6 +32,19 @@ const GROUP = "239.255.71.35";
 const OVER_LOOPBACK: Option = { level: 0, name: 32, value: [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0] };
 const JOIN_GROUP: Option = { level: 0, name: 35, value: [239, 255, 71, 35, 0, 0, 0, 0, 1, 0, 0, 0] };
 
+/** IP_FREEBIND, and IPv6's. */
+const ANY_SOURCE_4: Option = { level: 0, name: 15, value: 1 };
+const ANY_SOURCE_6: Option = { level: 41, name: 78, value: 1 };
+
+/** A segment routing header of one stop (RFC 8754), by IPV6_RTHDR. */
+const ROUTING_HEADER: Option = {
+  level: 41,
+  name: 57,
+  value: [0, 2, 4, 0, 0, 0, 0, 0, ...Array(15).fill(0), 1],
+};
+/** IP_OPTIONS: a loose source route by the loopback, padded. */
+const SOURCE_ROUTE: Option = { level: 0, name: 4, value: [131, 7, 4, 127, 0, 0, 1, 0] };
+
 /** How often is looked whether something came, in milliseconds. */
 const INTERVAL = 10;
 
@@ -42,6 +55,9 @@ const TCP: Protocol = { name: "TCP", type: SOCK_STREAM, number: 0 };
 const MPTCP: Protocol = { name: "MPTCP", type: SOCK_STREAM, number: IPPROTO_MPTCP };
 const SCTP: Protocol = { name: "SCTP", type: SOCK_STREAM, number: IPPROTO_SCTP };
 export const UDP: Protocol = { name: "UDP", type: SOCK_DGRAM, number: 0 };
+/** The first segment takes data along, once the server is known: the client asks for it by TCP_FASTOPEN_CONNECT. */
+const TCP_FAST_OPEN: Protocol = { name: "TCP Fast Open", type: SOCK_STREAM, number: 0 };
+const FAST_OPEN: Option = { level: 6, name: 30, value: 1 };
 const UDPLITE: Protocol = { name: "UDP-Lite", type: SOCK_DGRAM, number: IPPROTO_UDPLITE };
 
 /** The two ends of an attempt: addresses, and the families of the sockets that use them. */
@@ -147,10 +163,17 @@ export async function reach(
     ...(far.own === "::" ? [BOTH_FAMILIES] : []),
   );
   const port = await server.do("bind", { fd: listener, to: { ip: far.own, port: 0 } });
-  const fd = await sockets.make(client, near.family, protocol);
+  const fd = await sockets.make(
+    client,
+    near.family,
+    protocol,
+    ...(protocol === TCP_FAST_OPEN ? [FAST_OPEN] : []),
+  );
   const target = { ip: near.peer, port };
-  if (protocol.type === SOCK_STREAM)
-    return await join(stage, sockets, [client, fd, target], [server, listener]);
+  if (protocol.type === SOCK_STREAM) {
+    const early = protocol === TCP_FAST_OPEN ? word() : undefined;
+    return await join(stage, sockets, [client, fd, target], [server, listener], early);
+  }
   if (connected) {
     const refused = errorOf(await client.try("connect", { fd, to: target }));
     if (refused !== undefined) return nothing(refused);
@@ -169,16 +192,24 @@ async function post(stage: Stage, [hand, fd, to]: Sender, receiver: Receiver): P
   return await hear(stage, data, receiver, [hand, fd]);
 }
 
-/** Connects a socket, and waits for the connection at the other end. */
+/**
+ * Connects a socket, and waits for the connection at the other end.
+ *
+ * @param early what is sent with the first segment, by a socket that waits for it before it connects
+ */
 async function join(
   stage: Stage,
   sockets: Sockets,
   [hand, fd, to]: readonly [Hand, number, Target],
   [server, listener]: Receiver,
+  early?: string,
 ): Promise<Outcome> {
   await server.do("listen", { fd: listener });
-  const refused = errorOf(await hand.try("connect", { fd, to }));
-  if (refused !== undefined) return nothing(refused);
+  const refused =
+    errorOf(await hand.try("connect", { fd, to })) ??
+    (early === undefined ? undefined : errorOf(await hand.try("send", { fd, data: early })));
+  // The first segment is on its way.
+  if (refused !== undefined && refused !== "EINPROGRESS") return nothing(refused);
   return await wait(stage, async () => {
     const accepted = await server.try("accept", { fd: listener });
     if ("value" in accepted) {
@@ -202,7 +233,9 @@ function into(protocol: Protocol, { name, member, outside }: Ends): Attempt {
   return {
     name: `${protocol.name}, ${name}, in`,
     // What a receiver of other protocols gets is not looked at: the kernel does not find it.
-    judged: protocol === UDP || protocol === TCP || protocol === MPTCP ? "in" : undefined,
+    ...(protocol === UDP || protocol === TCP || protocol === MPTCP || protocol === TCP_FAST_OPEN
+      ? { judged: "in" }
+      : { judged: undefined, law: "sealed" }),
     run: (stage) => reach(stage, protocol, [stage.outside, outside], [stage.member, member]),
   };
 }
@@ -284,14 +317,15 @@ export function elsewhere(protocol: "TCP" | "UDP", ip: string, port: number): At
 }
 
 /**
- * A packet that seems to come from somewhere else, made by root and handed to the loopback: it is judged on its way in. A
- * receiver that does not answer sends nothing there.
+ * A packet that seems to come from somewhere else, handed to the loopback: any user can send such over IPv6, and what a policy
+ * says of that address must not be believed of it. A receiver that does not answer sends nothing there.
  */
 export function fromElsewhere(ip: string): Attempt {
   const { name, member } = ip.includes(":") ? IPV6 : IPV4;
   return {
-    name: `UDP, ${name}, in from ${ip}`,
-    judged: "in",
+    name: `UDP, ${name}, in over the loopback from ${ip}`,
+    judged: undefined,
+    law: "held",
     async run(stage) {
       await using sockets = new Sockets();
       const receiver = await sockets.make(stage.member, member.family, UDP);
@@ -395,10 +429,139 @@ function cast(name: string, ip: string): Attempt {
       const receiver = await sockets.make(stage.outside, AF_INET, UDP, ...(ip === GROUP ? [JOIN_GROUP] : []));
       const port = await stage.outside.do("bind", { fd: receiver, to: { ip: "0.0.0.0", port: 0 } });
       const fd = await sockets.make(stage.member, AF_INET, UDP, BROADCAST, OVER_LOOPBACK);
+      // A network that has the loopback alone would have no address for it, and nobody's is no member's to send from.
+      await stage.member.do("bind", { fd, to: { ip: "127.0.0.1", port: 0 } });
       return await post(stage, [stage.member, fd, { ip, port }], [stage.outside, receiver]);
     },
   };
 }
+
+/** What is sent to many, to a member's receiver: the rules do not know of it, for the kernel would name one for all. */
+function castIn(name: string, ip: string): Attempt {
+  return {
+    name: `UDP, IPv4, in by ${name}`,
+    judged: undefined,
+    law: "sealed",
+    async run(stage) {
+      await using sockets = new Sockets();
+      const receiver = await sockets.make(stage.member, AF_INET, UDP, ...(ip === GROUP ? [JOIN_GROUP] : []));
+      const port = await stage.member.do("bind", { fd: receiver, to: { ip: "0.0.0.0", port: 0 } });
+      const fd = await sockets.make(stage.outside, AF_INET, UDP, BROADCAST, OVER_LOOPBACK);
+      return await post(stage, [stage.outside, fd, { ip, port }], [stage.member, receiver]);
+    },
+  };
+}
+
+/** A member sends from an address that is nobody's here. What answers it, answers there. */
+function fromNobodys(family: number): Attempt {
+  const six = family === AF_INET6;
+  return {
+    name: `UDP, ${six ? "IPv6" : "IPv4"}, out from an address that is not the host's`,
+    judged: undefined,
+    law: "held",
+    async run(stage) {
+      await using sockets = new Sockets();
+      const receiver = await sockets.make(stage.outside, family, UDP);
+      const ip = six ? "::1" : "127.0.0.1";
+      const port = await stage.outside.do("bind", { fd: receiver, to: { ip, port: 0 } });
+      const fd = await sockets.make(stage.member, family, UDP, six ? ANY_SOURCE_6 : ANY_SOURCE_4);
+      const refused = errorOf(
+        await stage.member.try("bind", { fd, to: { ip: six ? "2001:db8::71" : "192.0.2.71", port: 0 } }),
+      );
+      if (refused !== undefined) return nothing(refused);
+      return await post(stage, [stage.member, fd, { ip, port }], [stage.outside, receiver]);
+    },
+  };
+}
+
+/** A member sends what tells its own way: the rules see the first stop. It is looked for where it leaves, for nobody may take it. */
+function byWay(family: number, name: string, way: Option): Attempt {
+  const ip = family === AF_INET6 ? "::1" : "127.0.0.1";
+  return {
+    name: `UDP, out by a way of the member's choice (${name})`,
+    judged: undefined,
+    law: "held",
+    async run(stage) {
+      await using sockets = new Sockets();
+      const watch = sockets.keep(stage.outside, await stage.outside.do("watch", { ip }));
+      const fd = await sockets.make(stage.member, family, UDP);
+      const refused = errorOf(await stage.member.try("option", { fd, option: way }));
+      if (refused !== undefined) return nothing(refused);
+      return await post(stage, [stage.member, fd, { ip, port: UNNAMED_PORT }], [stage.outside, watch]);
+    },
+  };
+}
+
+/** A member gives its packets the mark by which others' rules, and ours, know what may pass. */
+const OWN_MARK: Attempt = {
+  name: "UDP, with a mark of the member's own (SO_MARK)",
+  judged: undefined,
+  law: "nothing",
+  async run({ member }) {
+    await using sockets = new Sockets();
+    const fd = await sockets.make(member, AF_INET, UDP);
+    const refused = errorOf(await member.try("option", { fd, option: { level: 1, name: 36, value: -1 } }));
+    return refused === undefined ? { passed: true, how: "the mark was set" } : nothing(refused);
+  },
+};
+
+/**
+ * A member sends to somebody's service from where a flow of its own went to. Both ends of that were the member's, so that either
+ * end could pass for the answer.
+ */
+const BACKWARDS: Attempt = {
+  name: "UDP, IPv4, out, backwards on a flow within the session",
+  judged: "out",
+  async run(stage) {
+    await using sockets = new Sockets();
+    const at = { ip: "127.0.0.1", port: await freePort(stage.member) };
+    const near = await sockets.make(stage.member, AF_INET, UDP);
+    const port = await stage.member.do("bind", { fd: near, to: { ip: "127.0.0.1", port: 0 } });
+    {
+      await using before = new Sockets();
+      const fd = await before.make(stage.member, AF_INET, UDP);
+      await stage.member.do("bind", { fd, to: at });
+      await stage.member.try("send", { fd, data: word(), to: { ip: "127.0.0.1", port } });
+    }
+    const service = await sockets.make(stage.outside, AF_INET, UDP);
+    await stage.outside.do("bind", { fd: service, to: at });
+    return await post(stage, [stage.member, near, at], [stage.outside, service]);
+  },
+  model: (stage) => reach(stage, UDP, [stage.member, FOUR], [stage.outside, FOUR]),
+};
+
+/**
+ * Somebody connects to a member from where the member was connected to a moment before: what is left of that connection has
+ * no cgroup, and no rule is asked.
+ */
+const ONTO_TIME_WAIT: Attempt = {
+  name: "TCP, IPv4, in, onto what is left of a connection that the member made",
+  judged: undefined,
+  law: "sealed",
+  async run(stage) {
+    const { member, outside } = stage;
+    await using sockets = new Sockets();
+    const own = { ip: "127.0.0.1", port: await freePort(member) };
+    const peer = { ip: "127.0.0.1", port: await freePort(outside) };
+    {
+      await using first = new Sockets();
+      const listener = await first.make(outside, AF_INET, TCP, REUSE_ADDRESS);
+      await outside.do("bind", { fd: listener, to: peer });
+      const fd = await first.make(member, AF_INET, TCP, REUSE_ADDRESS);
+      await member.do("bind", { fd, to: own });
+      const joined = await join(stage, first, [member, fd, peer], [outside, listener]);
+      if (joined.passed !== true) return joined;
+      // Who closes first has what is left.
+      await member.do("close", { fd });
+      first.keep(member, await member.do("socket", { family: AF_INET, type: SOCK_STREAM, protocol: 0 }));
+    }
+    const server = await sockets.make(member, AF_INET, TCP, REUSE_ADDRESS);
+    await member.do("bind", { fd: server, to: own });
+    const caller = await sockets.make(outside, AF_INET, TCP, REUSE_ADDRESS);
+    await outside.do("bind", { fd: caller, to: peer });
+    return await join(stage, sockets, [outside, caller, own], [member, server]);
+  },
+};
 
 /** What others get of what is sent to many, with a member beside them on the same port. */
 function shared(name: string, ip: string): Attempt {
@@ -552,6 +715,7 @@ export function sharedPort(protocol: "TCP" | "UDP"): Attempt {
 export const ATTEMPTS: readonly Attempt[] = [
   ...[IPV4, IPV6, MAPPED].flatMap((ends) => [out(TCP, ends), into(TCP, ends)]),
   ...[IPV4, IPV6].flatMap((ends) => [out(MPTCP, ends), into(MPTCP, ends)]),
+  ...[IPV4, IPV6].map((ends) => out(TCP_FAST_OPEN, ends)),
   ...[IPV4, IPV6, MAPPED].flatMap((ends) => [out(UDP, ends), into(UDP, ends)]),
   ...[IPV4, IPV6].map(
     ({ name, member, outside }): Attempt => ({
@@ -567,6 +731,15 @@ export const ATTEMPTS: readonly Attempt[] = [
   privileged("raw socket, IPv4", AF_INET, SOCK_RAW, 255),
   privileged("raw socket, IPv6", AF_INET6, SOCK_RAW, 255),
   privileged("packet socket", AF_PACKET, SOCK_RAW, 0),
+  OWN_MARK,
+  fromNobodys(AF_INET),
+  fromNobodys(AF_INET6),
+  byWay(AF_INET6, "routing header", ROUTING_HEADER),
+  byWay(AF_INET, "source route", SOURCE_ROUTE),
+  BACKWARDS,
+  ONTO_TIME_WAIT,
+  castIn("multicast", GROUP),
+  castIn("broadcast", "127.255.255.255"),
   cast("a multicast group", GROUP),
   cast("a broadcast address", "127.255.255.255"),
   shared("multicast", GROUP),

@@ -39,6 +39,9 @@ export type Operations = {
   take: { ask: { over: number }; answer: number };
   watch: { ask: { ip: string }; answer: number };
   close: { ask: { fd: number }; answer: number };
+  /** The kernel's number for the network that it is in. */
+  cookie: { ask: Record<string, never>; answer: string };
+  option: { ask: { fd: number; option: Option }; answer: number };
   /** Moves to another cgroup; for root. */
   move: { ask: { cgroup: string }; answer: number };
   /** Loads lines of nftables; for root. */

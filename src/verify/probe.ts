@@ -8,7 +8,7 @@ import { CGROUP_ROOT } from "../system/cgroup.ts";
 import { becomeUser } from "../system/identity.ts";
 import * as sockets from "../system/inet_socket.ts";
 import { errnoName, SystemError } from "../system/libc.ts";
-import { joinNetwork, leaveNetwork } from "../system/namespace.ts";
+import { joinNetwork, leaveNetwork, networkCookie } from "../system/namespace.ts";
 import type { Answer, Operation, Operations, Request, Station } from "./operation.ts";
 
 /** How long a program that is run may take, in milliseconds. */
@@ -49,6 +49,11 @@ const OPERATIONS: { [Name in Operation]: (ask: Operations[Name]["ask"]) => Opera
   watch: ({ ip }) => sockets.watchLoopback(ip),
   close({ fd }) {
     sockets.closeSocket(fd);
+    return 0;
+  },
+  cookie: () => String(networkCookie()),
+  option({ fd, option }) {
+    sockets.setOption(fd, option);
     return 0;
   },
   move({ cgroup }) {

@@ -22,6 +22,8 @@ export type Trial = {
   readonly attempt: Pick<Attempt, "name" | "judged" | "law">;
   /** What comes of it where no policy holds; `undefined` when that was not tried. Without it "nothing" would mean nothing. */
   readonly control: Outcome | undefined;
+  /** Whether this host has the seal. */
+  readonly sealed: boolean;
   /** Whether whatever is tried has no network at all. */
   readonly closed: boolean;
   /** What came of it in the private network, under the policy as it was loaded; `undefined` when it was not tried there. */
@@ -32,7 +34,7 @@ export type Trial = {
 };
 
 /** Judges an attempt. */
-export function judge({ attempt, control, closed, model, seen, counted }: Trial): Row {
+export function judge({ attempt, control, sealed, closed, model, seen, counted }: Trial): Row {
   const expected = expectation(attempt, closed, model);
   const row = (verdict: Verdict, remark = describe(seen)): Row => ({
     tried: attempt.name,
@@ -43,6 +45,7 @@ export function judge({ attempt, control, closed, model, seen, counted }: Trial)
   if (seen.passed === "untried") return row("untried");
   if (control !== undefined && control.passed !== true && seen.passed !== true)
     return row("untried", `untried (not even without a policy: ${control.how})`);
+  if (attempt.law === "sealed" && !sealed) return row(seen.passed ? "outside" : "ok");
   if (attempt.law === "maker") return row(seen.passed ? "outside" : "lost");
   if (attempt.law === "passes") return row(seen.passed ? "ok" : "harm");
   // What the policy says of it cannot be learnt here; that the session's chains judged it can.
@@ -55,7 +58,12 @@ export function judge({ attempt, control, closed, model, seen, counted }: Trial)
 /** What is to come of an attempt. */
 function expectation(attempt: Trial["attempt"], closed: boolean, model: Outcome | undefined): Outcome {
   if (attempt.law === "passes") return { passed: true, how: "" };
-  if (attempt.law === "nothing" || (closed && attempt.judged !== undefined))
+  if (
+    attempt.law === "nothing" ||
+    attempt.law === "held" ||
+    attempt.law === "sealed" ||
+    (closed && attempt.judged !== undefined)
+  )
     return { passed: false, how: "" };
   return model ?? { passed: "untried", how: "" };
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { isSealed, SealedNetwork, sealState } from "../lifecycle/seal.ts";
 import { slices } from "../lifecycle/table.ts";
 import type { Direction } from "../ruleset/members.ts";
 import { BASE_CHAINS, baseTable, TABLE } from "../ruleset/table.ts";
-import { SLICE } from "../session/scope_unit.ts";
+import { SLICE, USERS_SLICE } from "../session/scope_unit.ts";
 import type { User } from "../system/users.ts";
 import type { Attempt, Outcome, Stage } from "./attempt.ts";
 import { ATTEMPTS, attempt, elsewhere, fromElsewhere, leftOut, orphaned, sharedPort } from "./attempts.ts";
@@ -81,6 +82,8 @@ export async function verify(subjects: readonly Subject[], tools: Tools): Promis
     held.use(await Hand.start(tools.probe, { network, cgroup: outsideCgroup, user }));
   const live = await start(undefined);
   const apart = await start("new");
+  // It gets a table of ours, so what is made in it is sealed as in the host's.
+  held.use(new SealedNetwork(BigInt(await apart.do("cookie", {}))));
   // The members' processes are gone before their cgroups, and all of it before the function returns.
   const networks: Networks = {
     live: { outside: live, network: undefined },
@@ -192,7 +195,21 @@ async function verifyOne(subject: Subject, networks: Networks, tools: Tools, bud
   const names = subject.cgroup === SLICE ? Object.keys(BASE_CHAINS) : chainsOfSubject(subject);
   if (names.length > 0 && inForce !== undefined && loaded !== undefined)
     judged.push(compareChains("the rules in force", names, loaded, inForce));
-  return [...judged, compareDispatch(subject)];
+  return [...judged, compareDispatch(subject), compareSeal(subject)];
+}
+
+/** Looks whether what stops packets that no rule has judged is there: while the rules are, no packet tells. */
+function compareSeal({ cgroup }: Subject): Row {
+  const state = sealState();
+  const slice = cgroup
+    .split("/")
+    .slice(0, cgroup.startsWith(`${USERS_SLICE}/`) ? 2 : 1)
+    .join("/");
+  const row = { tried: "the seal below the rules", expected: "in place" };
+  if (state.state === "denied")
+    return { ...row, seen: `this host has none (${state.why})`, verdict: "outside" };
+  const whole = isSealed(slice);
+  return { ...row, seen: whole ? "in place" : `${slice} has none`, verdict: whole ? "ok" : "changed" };
 }
 
 /** Has the processes and sockets made that attempts on a subject are made with. They are gone when what holds them is. */
@@ -250,6 +267,10 @@ function attemptsOn(subject: Subject): Attempt[] {
     ),
     ...new Set(named.map(({ ip }) => ip)).values().map(fromElsewhere),
     ...addresses6(subject.lines).map(fromElsewhere),
+    leftOut(
+      "TCP and UDP, in from other hosts",
+      "over the loopback nothing arrives from another's address; the rules are compared",
+    ),
     ...(isClosedSlice ? [] : [sharedPort("TCP"), sharedPort("UDP")]),
     ...BY_PROCESS,
     ...(!subject.below || isClosedSlice ? [] : subject.managed ? BY_MANAGER : [NO_MANAGER]),
@@ -324,7 +345,14 @@ async function tryEach(
         : undefined;
     const seen = trial.model === TOO_LATE || counted === "too late" ? TOO_LATE : trial.seen;
     rows.push(
-      judge({ attempt: each, closed, ...trial, seen, counted: counted === "too late" ? undefined : counted }),
+      judge({
+        attempt: each,
+        sealed: sealState().state === "loaded",
+        closed,
+        ...trial,
+        seen,
+        counted: counted === "too late" ? undefined : counted,
+      }),
     );
   }
   return rows;

@@ -14,6 +14,7 @@ function verdictOf(trial: Partial<Trial>, law?: Attempt["law"]) {
   return judge({
     attempt,
     control: PASSES,
+    sealed: true,
     closed: false,
     model: PASSES,
     seen: PASSES,
@@ -70,6 +71,21 @@ describe("what no policy decides", () => {
   test("must not be possible", () => {
     expect(verdictOf({ seen: NOTHING, model: undefined, control: undefined }, "nothing")).toBe("ok");
     expect(verdictOf({ model: undefined, control: undefined }, "nothing")).toBe("leak");
+  });
+
+  test("must not be possible, though it is where nothing of ours stands, or it has not been tried", () => {
+    expect(verdictOf({ seen: NOTHING, model: undefined }, "held")).toBe("ok");
+    expect(verdictOf({ model: undefined }, "held")).toBe("leak");
+    expect(verdictOf({ seen: NOTHING, control: NOTHING, model: undefined }, "held")).toBe("untried");
+    expect(verdictOf({ control: NOTHING, model: undefined }, "held")).toBe("leak");
+  });
+
+  test("is the seal's to hold, and outside where the host has none", () => {
+    expect(verdictOf({ seen: NOTHING, model: undefined }, "sealed")).toBe("ok");
+    expect(verdictOf({ model: undefined }, "sealed")).toBe("leak");
+    expect(verdictOf({ sealed: false, model: undefined }, "sealed")).toBe("outside");
+    expect(verdictOf({ sealed: false, seen: NOTHING, model: undefined }, "sealed")).toBe("ok");
+    expect(verdictOf({ seen: NOTHING, control: NOTHING, model: undefined }, "sealed")).toBe("untried");
   });
 
   test("must reach others", () => {
@@ -159,5 +175,13 @@ describe("rules in force", () => {
 });
 
 function trial(): Trial {
-  return { attempt: JUDGED, control: PASSES, closed: false, model: PASSES, seen: PASSES, counted: undefined };
+  return {
+    attempt: JUDGED,
+    control: PASSES,
+    sealed: true,
+    closed: false,
+    model: PASSES,
+    seen: PASSES,
+    counted: undefined,
+  };
 }

@@ -9,6 +9,7 @@ import { INSTALLATION_CHECKS } from "./doctor/installation.ts";
 import { PAM_CHECKS } from "./doctor/pam.ts";
 import { POLICY_CHECKS } from "./doctor/policy.ts";
 import { RULESET_CHECKS } from "./doctor/ruleset.ts";
+import { SEAL_CHECKS } from "./doctor/seal.ts";
 import type { Terminal } from "./program.ts";
 
 /** Every examination, in the order in which one builds on another. */
@@ -18,6 +19,7 @@ const CHECKS: readonly Check[] = [
   ...CONFINEMENT_CHECKS,
   ...INSTALLATION_CHECKS,
   ...RULESET_CHECKS,
+  ...SEAL_CHECKS,
   ...PAM_CHECKS,
   ...POLICY_CHECKS,
 ];

@@ -111,14 +111,14 @@ export function baseTable(slices: Slices): string[] {
     // Anybody may send from any IPv6 address. Whatever answers such a packet, a reject of anybody's or the kernel, sends the
     // answer there, with what the sender wrote. The second question is for addresses that a VRF has for itself.
     `add rule ${TABLE} members_sources fib saddr type != local fib saddr . oif type != local drop`,
-    // The same by others of this host, to a member who lets a certain address in.
+    // The answer of a reject comes back in over the loopback, from whom it speaks for; without it a refused connect would hang.
+    `add rule ${TABLE} members_in iif lo tcp flags & rst == rst goto ${STAMP.in}`,
+    // An address that is not the sender's again: others of this host's, to a member who lets that address in.
     `add rule ${TABLE} members_in iif lo fib saddr type != local drop`,
     // The kernel finds a receiver only for TCP and unicast UDP; for multicast it names whoever bound the port last,
     // and dropping then would take packets away from others. The seal is asked for each receiver.
     `add rule ${TABLE} members_in meta l4proto != { tcp, udp } goto unowned_in`,
     `add rule ${TABLE} members_in fib daddr type { broadcast, multicast } accept`,
-    // The answer of a reject below comes back in over the loopback; without it a refused connect would hang.
-    `add rule ${TABLE} members_in iif lo tcp flags & rst == rst goto ${STAMP.in}`,
     // Who opens a connection is judged, whatever went the other way between the two ports before.
     `add rule ${TABLE} members_in ct direction reply ${SYN_ALONE} drop`,
     // The deeper cgroup first: a login session's scope lies in its user's slice.

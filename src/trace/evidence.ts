@@ -32,6 +32,7 @@ export type Kind = {
 
 /** The arguments by which a call is judged: numbers that say what it does. */
 const TELLING: Readonly<Record<string, readonly number[]>> = {
+  bpf: [0],
   clone: [0],
   fcntl: [1],
   flock: [1],

@@ -311,7 +311,7 @@ onThisRelease("the firewall is reloaded", () => {
     await lab.output(`systemctl set-property --runtime ${left} IPAddressAllow=any`);
     await sink.settled();
     await sink.seen();
-    await lab.output("nft delete table inet authnft");
+    await lab.output("/usr/local/lib/lab/unseal; nft delete table inet authnft");
     let leaked: Record<string, number> = {};
     await waitFor(async () => {
       ({ leaked } = await sink.now());
@@ -324,35 +324,21 @@ onThisRelease("the firewall is reloaded", () => {
     expect((await sink.now()).leaked).toEqual({});
   });
 
-  /** How long a restoration takes that nobody waits for, in milliseconds: what is to be expected of this machine now. */
-  async function yardstick(): Promise<number> {
-    const start = performance.now();
-    expect((await restore()).code).toBe(0);
-    return performance.now() - start;
-  }
-
   for (const { command, gap, before, after } of OPERATIONS)
-    test(`by ${command.replace(/\s+/g, " ").slice(0, 100)}: ${gap ? "the gap is short" : "there is no gap"}, and everybody is under their policy again`, async () => {
+    test(`by ${command.replace(/\s+/g, " ").slice(0, 100)}: nobody gets out unjudged, ${gap ? "though there is no table for a moment" : "and nothing is interrupted"}, and everybody is under their policy again`, async () => {
       if (before) await lab.output(before);
       await sink.settled();
       const whole = await table();
-      const restoration = gap ? [await yardstick()] : [];
       await sink.seen();
       const { code, stderr, stdout } = await lab.run(command);
-      if (gap) {
-        await sink.settled();
-        restoration.push(await yardstick());
-      }
+      if (gap) await sink.settled();
       const seen = await sink.seen();
       report(command.replace(/\s+/g, " ").slice(0, 60), seen);
       expect([code, code === 0 ? "" : stdout + stderr]).toEqual([0, ""]);
-      if (gap) {
-        // Some 50 ms on a machine that does nothing else; on a busy one, what starts has to wait for its turn.
-        const bound = 100 + 2 * Math.max(...restoration);
-        expect(Math.max(0, ...seen.gapsUs.judged) / 1000).toBeLessThan(bound);
-        // A second transaction, once the sessions have their rules.
-        expect(Math.max(0, ...seen.gapsUs.closed) / 1000).toBeLessThan(2 * bound);
-      } else expect(seen.leaked).toEqual({});
+      // Of whom there is no record: nft itself, which is sooner, goes by the rules alone, and they hold for a moment.
+      const { "recordless first": judged, ...leaked } = seen.leaked;
+      expect(leaked).toEqual({});
+      expect(judged === undefined || command.startsWith("systemctl")).toBe(true);
       await sink.settled();
       expect(await table()).toBe(whole);
       if (after) await lab.output(after);
@@ -407,7 +393,7 @@ onThisRelease("the firewall is reloaded", () => {
       );
       const filesOf = (unit: string) =>
         `record=${recordFile(unit)} policy=/run/authnft/policy/${unit}.nft other=${recordFile(String(other))}`;
-      await lab.output("rm -rf /root/run && cp -a /run/authnft /root/run");
+      await lab.output("rm -rf /root/run && cp -a --one-file-system /run/authnft /root/run");
       try {
         for (const unit of units) await lab.output(`${filesOf(unit)}; ${by}`);
         for (const reload of [
@@ -433,29 +419,29 @@ onThisRelease("the firewall is reloaded", () => {
       await sink.settled();
     });
 
-  /** What somebody does to our table by hand, under live sessions; `closes` is a stream that it takes the network from. */
-  const BY_HAND: Record<string, { by: string; leaks?: true }> = {
+  /** What somebody does to our table by hand, under live sessions; `open` is whether packets get out where there is no seal. */
+  const BY_HAND: Record<string, { by: string; open?: true }> = {
     "a session's element deleted": {
       by: `for way in in out; do nft delete element inet authnft session_$way "{ \\"$cgroup\\" }"; done`,
     },
     "every element deleted": { by: "for way in in out; do nft flush map inet authnft session_$way; done" },
     "a session's rules flushed": { by: "nft flush chain inet authnft $chain" },
-    "the slices forgotten": { by: "nft flush map inet authnft slices_out", leaks: true },
-    "the covered slices forgotten": { by: "nft flush set inet authnft covered_slices", leaks: true },
-    "the base chain flushed": { by: "nft flush chain inet authnft egress", leaks: true },
-    "a rule of somebody's in front": { by: "nft insert rule inet authnft egress accept", leaks: true },
+    "the slices forgotten": { by: "nft flush map inet authnft slices_out", open: true },
+    "the covered slices forgotten": { by: "nft flush set inet authnft covered_slices", open: true },
+    "the base chain flushed": { by: "nft flush chain inet authnft egress", open: true },
+    "a rule of somebody's in front": { by: "nft insert rule inet authnft egress accept", open: true },
     "a chain of somebody's in the table": {
       by: "nft add chain inet authnft mine; nft add rule inet authnft mine drop",
     },
     "a base chain of somebody's that drops": {
       by: "nft 'add chain inet authnft mine { type filter hook output priority -300; }'; nft add rule inet authnft mine udp dport 9400 drop",
     },
-    "the table made dormant": { by: "nft add table inet authnft '{ flags dormant; }'", leaks: true },
+    "the table made dormant": { by: "nft add table inet authnft '{ flags dormant; }'", open: true },
     "a table of the same name for another family": { by: "nft add table ip authnft" },
   };
 
-  for (const [what, { by, leaks = false }] of Object.entries(BY_HAND))
-    test(`with ${what}${leaks ? ", packets get out, until" : ","} a restore makes the table what it was`, async () => {
+  for (const [what, { by, open = false }] of Object.entries(BY_HAND))
+    test(`with ${what}, no packet gets out, ${open ? "though some would without the seal, " : ""}and a restore makes the table what it was`, async () => {
       await sink.settled();
       const whole = await table();
       const sessions = await Promise.all(["alice", "m3"].map(sessionOf));
@@ -464,8 +450,10 @@ onThisRelease("the firewall is reloaded", () => {
       try {
         for (const { cg_path: cgroup, user, pid } of concerned)
           await lab.output(`cgroup=${cgroup} chain=session_${user}_${pid}_out; ${by}`);
+        expect((await sink.now()).leaked).toEqual({});
+        await lab.output("/usr/local/lib/lab/unseal");
         const { leaked } = await sink.now();
-        expect(Object.keys(leaked).length > 0).toBe(leaks);
+        expect(Object.keys(leaked).length > 0).toBe(open);
       } finally {
         expect((await restore()).code).toBe(0);
       }
@@ -607,6 +595,7 @@ onThisRelease("the host goes down", () => {
     const without = await powerOff(
       `rm /usr/lib/systemd/system/nftables.service.d/*authnft*; systemctl daemon-reload
       systemctl set-property --runtime 'authnft-m0-*.scope' IPAddressAllow=any
+      /usr/local/lib/lab/unseal
       nft delete table inet authnft`,
     );
     expect(Object.keys(without.packets)).toEqual(expect.arrayContaining(["cover second", "session second"]));

@@ -2,7 +2,7 @@
 
 // The leak prober: what it says of sessions that are well, and of leaks that are made by hand.
 
-import { afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { type Running, waitFor } from "../lab/lab.ts";
 import { lab, nothingLeft, ONLY_FIRST, onOneRoad, onThisRelease } from "./rig.ts";
 
@@ -178,6 +178,10 @@ onOneRoad("verify, of sessions that are well", (road) => {
     expect(new Set(untried.filter((tried) => !tried.startsWith("SCTP")))).toEqual(
       new Set([
         "TCP and UDP, IPv6, out to other hosts",
+        "TCP and UDP, in from other hosts",
+        // The kernel itself forbids these two to users.
+        "UDP, IPv4, out from an address that is not the host's",
+        "UDP, out by a way of the member's choice (source route)",
         "TCP and UDP, by sockets of a user's slice that is gone",
       ]),
     );
@@ -185,13 +189,60 @@ onOneRoad("verify, of sessions that are well", (road) => {
   });
 });
 
-onThisRelease("verify", () => {
+onThisRelease("verify, where there is a seal", () => {
   beforeAll(async () => {
     await lab.reset();
     await lab.pam("sshd", { through: "shim" });
     await lab.fragment("alice", ONLY_FIRST);
+  });
+
+  beforeEach(() => logIn("alice"));
+
+  afterEach(logOut);
+
+  const SEAL = "the seal below the rules";
+
+  test("finds that it was taken off, though no packet tells", async () => {
+    const { unit } = await scopeOf("alice");
+    expect(rowOf((await verify(unit)).findings[0], SEAL)).toMatchObject({ seen: "in place", verdict: "ok" });
+    await lab.output("/usr/local/lib/lab/unseal");
+    const { findings, rows } = await verify("alice");
+    for (const finding of findings) expect(rowOf(finding, SEAL).verdict).toBe("changed");
+    // What the seal alone holds gets through then.
+    for (const tried of ["UDP-Lite, IPv4, in", "UDP-Lite, IPv6, in", "UDP, IPv4, in by multicast"])
+      expect({ tried, ...rowOf(findings[1], tried) }).toMatchObject({ seen: "passes", verdict: "leak" });
+    expect(rowOf(findings[1], ONTO).verdict).toBe("leak");
+    expect(complaints(rows).filter((line) => /out/.test(line.split(":")[1] ?? ""))).toEqual([]);
+    await lab.output("authnft restore");
+    expect(complaints((await verify("alice")).rows)).toEqual([]);
+  });
+
+  test("finds that nothing is left of the table, though nothing gets through", async () => {
+    const { unit } = await scopeOf("alice");
+    await lab.output("nft flush ruleset");
+    const { code, findings, rows } = await verify(unit);
+    expect(code).toBe(1);
+    expect(rows.filter(({ verdict }) => verdict === "leak")).toEqual([]);
+    expect(rowOf(findings[0], "UDP, IPv4, out")).toMatchObject({ seen: "nothing (EPERM)", verdict: "lost" });
+    expect(rowOf(findings[0], "the dispatch in force").verdict).toBe("changed");
+    await lab.output("authnft restore");
+    expect(complaints((await verify(unit)).rows)).toEqual([]);
+  });
+});
+
+const ONTO = "TCP, IPv4, in, onto what is left of a connection that the member made";
+
+onThisRelease("verify, where the ruleset holds alone", () => {
+  beforeAll(async () => {
+    await lab.reset();
+    // With the seal no packet would tell.
+    await lab.output("/usr/local/lib/lab/unseal --for-good");
+    await lab.pam("sshd", { through: "shim" });
+    await lab.fragment("alice", ONLY_FIRST);
     await lab.fragment("bob", ONE_PORT);
   });
+
+  afterAll(() => lab.reset());
 
   beforeEach(async () => {
     await logIn("alice");
@@ -338,7 +389,9 @@ onThisRelease("verify", () => {
         "leak",
         "passes, unjudged",
       ],
-      "UDP, IPv6, in from 2001:db8::1": ["leak", "passes, unjudged"],
+      "UDP, IPv6, in over the loopback from 2001:db8::1": ["leak", "passes"],
+      "UDP, IPv6, out from an address that is not the host's": ["leak", "passes"],
+      "UDP, out by a way of the member's choice (routing header)": ["leak", "passes"],
       "UDP, from a terminal multiplexer (tmux)": ["leak", "passes, unjudged"],
       "UDP, from a user namespace of its own": ["leak", "passes, unjudged"],
       "UDP, by a socket of a scope that is gone": ["leak", "passes"],

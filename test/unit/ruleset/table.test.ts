@@ -70,10 +70,10 @@ test("a packet of a member that no session answers for ends here", () => {
     "socket cgroupv2 level 2 vmap @session_in",
   ]);
   expect(rulesOf("members_in").slice(0, -3)).toEqual([
+    "iif lo tcp flags & rst == rst goto stamp_in",
     "iif lo fib saddr type != local drop",
     "meta l4proto != { tcp, udp } goto unowned_in",
     "fib daddr type { broadcast, multicast } accept",
-    "iif lo tcp flags & rst == rst goto stamp_in",
     "ct direction reply tcp flags & (fin | syn | rst | ack) == syn drop",
   ]);
 });

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+import { usersWithSlice } from "../../lifecycle/restore.ts";
+import { isSealed, sealState, stampBits } from "../../lifecycle/seal.ts";
+import { hexMark, type StampBits } from "../../ruleset/seal.ts";
+import { TABLE, TABLE_NAME } from "../../ruleset/table.ts";
+import { SEAL_UNITS, SLICE, userSlice } from "../../session/scope_unit.ts";
+import { cgroupId } from "../../system/cgroup.ts";
+import { hostCommand } from "../../system/host_command.ts";
+import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
+
+/** What stops what the ruleset has not let pass, and who else uses the marks that it goes by. */
+export const SEAL_CHECKS: readonly Check[] = [
+  { name: "seal", run: checkSeal },
+  { name: "marks", run: async () => checkMarks() },
+];
+
+async function checkSeal(): Promise<Finding[]> {
+  const seal = sealState();
+  if (seal.state === "denied") {
+    return [
+      warn({
+        what: `This host has no seal below the ruleset: ${seal.why}.`,
+        why: "The ruleset holds alone: after a flush members have the network of everybody until a restoration, and what is not TCP or UDP reaches them unjudged.",
+        mend: `use a kernel with CONFIG_CGROUP_BPF; in a container, have its manager let bpf(2) through (systemd-nspawn: SystemCallFilter=bpf in its .nspawn file); then systemctl restart ${SEAL_UNITS.load}`,
+      }),
+    ];
+  }
+  const mend = `systemctl restart ${SEAL_UNITS.load} && authnft restore`;
+  if (seal.state === "missing") {
+    return [
+      fail({
+        what: `The seal below the ruleset is not loaded: ${SEAL_UNITS.load} has not run, or what it has loaded is gone.`,
+        why: "What is sealed already stays so; a slice that comes now is held by the ruleset alone.",
+        mend,
+      }),
+    ];
+  }
+  const { elements } = await import("../../system/nftables.ts");
+  const covered = new Set(
+    elements(TABLE_NAME, "covered_slices").map(({ key }) => Buffer.from(key).readBigUInt64LE()),
+  );
+  const closed = [SLICE, ...usersWithSlice().map(userSlice)].filter((slice) => {
+    const id = cgroupId(slice);
+    return id !== undefined && (slice === SLICE || covered.has(id));
+  });
+  const open = closed.filter((slice) => !isSealed(slice));
+  if (open.length === 0) return [ok(`Slices that are sealed below the ruleset: ${closed.length}.`)];
+  return [
+    fail({
+      what: `Not sealed below the ruleset: ${open.join(", ")}.`,
+      why: "The ruleset alone holds what is in there; somebody took the seal off, or it was put there before there was one.",
+      mend,
+    }),
+  ];
+}
+
+function checkMarks(): Finding[] {
+  // Terse: without the elements of sets, of which there may be very many.
+  const listing = hostCommand("nft", "--terse", "list", "ruleset");
+  const rules = hostCommand("ip", "rule");
+  const bits = stampBits();
+  const users = [
+    ...(listing?.ok ? tablesThatUse(bits, listing.stdout) : []),
+    ...(rules?.ok && usesBits(bits, rules.stdout.replace(/fwmark/g, "mark")) ? ["the routing rules"] : []),
+  ].filter((user) => user !== `table ${TABLE}`);
+  const named = `${hexMark(bits.in)} and ${hexMark(bits.out)}`;
+  if (users.length === 0)
+    return [ok(`Nobody else uses the bits of marks that stand for "may pass" (${named}).`)];
+  return [
+    warn({
+      what: `The bits of marks that stand for "may pass" (${named}) are used by ${users.join(", ")}, too.`,
+      why: "A packet that gets such a bit from somebody else is let through unjudged where no rule of ours drops it, and what others do with the bit happens to members' packets.",
+      mend: "choose two bits that are free, in /etc/authnft/seal, as pam_authnft(8) says, and reboot",
+    }),
+  ];
+}
+
+/** The tables of a listing of `nft list ruleset` that match or set one of the bits. */
+export function tablesThatUse(bits: StampBits, listing: string): string[] {
+  return listing
+    .split(/^(?=table )/m)
+    .filter((table) => usesBits(bits, table))
+    .flatMap((table) => /^(table \S+ \S+)/.exec(table)?.[1] ?? []);
+}
+
+/** Whether a line that speaks of a mark has a number with one of the bits. */
+function usesBits(bits: StampBits, text: string): boolean {
+  return text.split("\n").some((line) => {
+    const [, said] = /\bmark\b(.*)/.exec(line) ?? [];
+    return [...(said ?? "").matchAll(/\b0x[0-9a-f]+\b/gi)].some(([number]) =>
+      hasBit(bits, Number.parseInt(number, 16)),
+    );
+  });
+}
+
+/** A mask of more than half of the bits is what somebody takes their own out with, and leaves the others alone. */
+const HALF = 16;
+
+function hasBit(bits: StampBits, value: number): boolean {
+  const count = value.toString(2).replace(/0/g, "").length;
+  return count <= HALF && (value & (bits.in | bits.out)) >>> 0 !== 0;
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { expect, test } from "bun:test";
+import { formatStampBits, parseStampBits, STAMP_BITS } from "../../../src/ruleset/seal.ts";
+import { packetProgram, socketProgram } from "../../../src/ruleset/seal_program.ts";
+
+test("bits are read as they are written, in either order, with remarks", () => {
+  expect(parseStampBits(formatStampBits(STAMP_BITS))).toEqual(STAMP_BITS);
+  expect(parseStampBits("# ours\n\nout 0x1 # the lowest\n  in\t0x80000000\n")).toEqual({
+    in: 0x8000_0000,
+    out: 1,
+  });
+});
+
+test.each([
+  ["", "two lines"],
+  ["in 0x20000000\n", "two lines"],
+  ["in 0x20000000\nout 0x20000000\n", "different bits"],
+  ["in 0x30000000\nout 0x1\n", "line 1"],
+  ["in 0x1\nout 0\n", "line 2"],
+  ["in 0x1\nout 0x0\n", "line 2"],
+  ["in 0x1\nout 0x100000000\n", "line 2"],
+  ["in 1\nout 0x2\n", "line 1"],
+  ["in 0x1 0x2\nout 0x4\n", "line 1"],
+  ["in 0x1\nforward 0x2\n", "line 2"],
+])("what is no pair of bits is refused with its place: %j", (text, said) => {
+  expect(() => parseStampBits(text)).toThrow(said);
+});
+
+/** What a program does, by running it: as far as it goes without the kernel's functions. */
+function run(program: Uint8Array, mark: number, socket: { mark: number } | undefined) {
+  const view = new DataView(program.buffer);
+  const packet = { mark };
+  const registers: unknown[] = [];
+  const field: Record<number, () => unknown> = { 8: () => packet.mark, 168: () => socket ?? 0 };
+  for (let at = 0; at < program.length / 8; at++) {
+    const code = view.getUint8(8 * at);
+    const to = view.getUint8(8 * at + 1) & 15;
+    const from = view.getUint8(8 * at + 1) >> 4;
+    const offset = view.getInt16(8 * at + 2, true);
+    const value = view.getInt32(8 * at + 4, true);
+    switch (code) {
+      case 0xbf: // a register
+        registers[to] = registers[from];
+        break;
+      case 0xb7:
+        registers[to] = value;
+        break;
+      case 0x61: // a word of the packet, or of its socket
+      case 0x79:
+        registers[to] = from === 6 ? field[offset]?.() : socket?.mark;
+        break;
+      case 0x57:
+        registers[to] = (Number(registers[to]) & value) >>> 0;
+        break;
+      case 0x63:
+        packet.mark = Number(registers[from]);
+        break;
+      case 0x15:
+        if (registers[to] === value >>> 0) at += offset;
+        break;
+      case 0x55:
+        if (registers[to] !== value >>> 0) at += offset;
+        break;
+      case 0x85: // the whole socket
+        registers[0] = registers[1];
+        break;
+      case 0x95:
+        return { passes: registers[0] === 1, mark: packet.mark };
+      default:
+        throw new Error(`instruction ${at}: ${code}`);
+    }
+  }
+  throw new Error("it does not end");
+}
+
+const BOTH = STAMP_BITS.in | STAMP_BITS.out;
+
+test.each(["in", "out"] as const)(
+  "what is stamped for %s passes and loses both bits, and nothing else",
+  (direction) => {
+    const program = packetProgram(direction, STAMP_BITS);
+    const other = direction === "in" ? STAMP_BITS.out : STAMP_BITS.in;
+    expect(run(program, 0, { mark: 0 })).toEqual({ passes: false, mark: 0 });
+    expect(run(program, 0xffff, undefined)).toEqual({ passes: false, mark: 0xffff });
+    expect(run(program, other, { mark: 0 })).toEqual({ passes: false, mark: other });
+    expect(run(program, STAMP_BITS[direction] | 0x8000_0001, { mark: 0 })).toEqual({
+      passes: true,
+      mark: 0x8000_0001,
+    });
+    expect(run(program, BOTH, undefined)).toEqual({ passes: true, mark: 0 });
+    // A socket of another network has both bits for its own.
+    expect(run(program, 7, { mark: BOTH | 4 })).toEqual({ passes: true, mark: 7 });
+    expect(run(program, 7, { mark: STAMP_BITS[direction] })).toEqual({ passes: false, mark: 7 });
+  },
+);
+
+test("the program for sockets names the map by its descriptor, and no jump leads out of it", () => {
+  const program = socketProgram(77, STAMP_BITS);
+  const view = new DataView(program.buffer);
+  const loads = [...Array(program.length / 8).keys()].filter((at) => view.getUint8(8 * at) === 0x18);
+  expect(loads.map((at) => [view.getUint8(8 * at + 1) >> 4, view.getInt32(8 * at + 4, true)])).toEqual([
+    [1, 77],
+  ]);
+  for (const program of [socketProgram(1, STAMP_BITS), packetProgram("in", STAMP_BITS)])
+    for (let at = 0; at < program.length / 8; at++) {
+      const code = new DataView(program.buffer).getUint8(8 * at);
+      const offset = new DataView(program.buffer).getInt16(8 * at + 2, true);
+      if (code === 0x15 || code === 0x55) {
+        expect(offset).toBeGreaterThan(0);
+        expect(at + 1 + offset).toBeLessThan(program.length / 8);
+      }
+    }
+});

@@ -9,7 +9,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Running, waitFor } from "../lab/lab.ts";
-import { type Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
+import { Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
 import { lab, onBothRoads, type Road } from "./rig.ts";
 
 /** A hand that forges; see the file. Beside hand.py, of which it has the rest. */
@@ -93,6 +93,8 @@ interface Place {
   escaped?: true;
   /** What is held there. */
   holds: "all but what is permitted" | "all" | "nothing";
+  /** Where the program is put, if no session is opened for it. */
+  inCgroup?: string;
   /** Whether it has a lock on addresses besides the rules. */
   locked?: true;
   /** Whether the program there is root's. */
@@ -142,6 +144,14 @@ const PLACES: readonly Place[] = [
     root: true,
     holds: "all but what is permitted",
   },
+  {
+    name: "who nobody answered for",
+    user: "m7",
+    policy: "",
+    inCgroup: "authnft.slice/run-authnft-refused.mount",
+    locked: true,
+    holds: "all",
+  },
   { name: "who is no member", user: "dave", policy: "", holds: "nothing" },
   { name: "root", user: "root", policy: "", root: true, holds: "nothing" },
 ];
@@ -168,6 +178,8 @@ interface Attempt {
   permitted?: true;
   /** Held by nothing but the seal, and the second lock where there is one. */
   bySeal?: true;
+  /** Sent or taken by the kernel for no socket of the place's, so that no lock on a cgroup is asked. */
+  byKernel?: true;
 }
 
 const SUBJECTS = {
@@ -201,8 +213,9 @@ function attempts(place: number, round: number): Attempt[] {
     rest: Partial<Attempt> = {},
   ) => {
     const word = Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString("hex");
-    // An IPv4 address has no room for it.
-    const needle = command.includes("239.*") ? `ef${word.slice(0, 6)}` : word;
+    // An IPv4 group has no room for it, nor has the group of an address's neighbours (RFC 4291).
+    const [name4, name6] = [`ef${word.slice(0, 6)}`, `01ff${word.slice(10)}`];
+    const needle = command.includes("239.*") ? name4 : command[0] === "join_anycast" ? name6 : word;
     all.push({
       ...{ name, about, by, at, word, needle, ...rest },
       command: command.map((part) => (part === WORD ? word : part)),
@@ -228,6 +241,8 @@ function attempts(place: number, round: number): Attempt[] {
     add(["plain", `multicast${family} in`], IN, cast, BY_SEAL);
     const answer = ["answer_nobody", me, own(place, 0, 0), WORD, second];
     add(["plain", `icmp${family} in, an answer to nothing`], IN, answer, BY_SEAL);
+    const error = ["complain_of_nothing", me, own(place, 0, 3), WORD, second, OPEN];
+    add(["plain", `icmp${family} in, an error of nothing`], IN, error, { byKernel: true });
     if (root) add(["plain", `raw${family} in`], IN, ["throw", "raw", me, 0, WORD, second], BY_SEAL);
 
     // Neither this SYN nor the last ACK after it meets a socket that has a cgroup.
@@ -275,9 +290,10 @@ function attempts(place: number, round: number): Attempt[] {
       ["this host", OWN[4]],
     ] as const)
       add(["forged", `udp4 to ${whom}`], OUT, ["throw_from_anywhere", address, CLOSED, WORD, FORGED_4]);
-    add(["route", "udp4 by way of who is permitted"], OUT, [
-      ...["throw_by_way_of", "udp", FIRST[4], SECOND[4], OPEN, WORD],
-    ]);
+    for (const [how, option] of Object.entries({ loosely: 131, strictly: 137 }))
+      add(["route", `udp4 by way of who is permitted, ${how}`], OUT, [
+        ...["throw_by_way_of", "udp", FIRST[4], SECOND[4], OPEN, WORD, option],
+      ]);
   }
   const targets = {
     "who is forbidden": [SECOND[6], OPEN],
@@ -308,8 +324,9 @@ function attempts(place: number, round: number): Attempt[] {
     const forged = ["throw", kind, OWN[6], forClient(place), WORD, CLIENT];
     add(["forged", `${kind} in, in the client's name`], ["service", "place"], forged);
   }
-  add(["group", "ipv6"], OUT, ["join_group", "ff0e::*", WORD, "world0"]);
-  add(["group", "ipv4"], OUT, ["join_group", "239.*", WORD, "world0"]);
+  for (const group of ["239.*", "ff0e::*"])
+    add(["group", group], OUT, ["join_group", group, WORD, "world0"], { byKernel: true });
+  if (root) add(["group", "anycast"], OUT, ["join_anycast", "fd88::*", WORD, "world0"], { byKernel: true });
   return all;
 }
 
@@ -364,6 +381,8 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
   });
 
   afterAll(async () => {
+    // Out of the cgroup that the lab knows it by, it has to end by itself.
+    await Promise.all(hands.filter((_, n) => PLACES[n]?.inCgroup).map((hand) => hand.end()));
     await lab.run(`
       ip route del 198.51.100.0/24
       ip -6 route del 2001:db8::/32
@@ -394,10 +413,15 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
   }
 
   async function enter(n: number): Promise<Hand> {
-    const { user, by, left, escaped, policy, holds } = PLACES[n] as Place;
+    const { user, by, inCgroup, left, escaped, policy, holds } = PLACES[n] as Place;
     const program = ROGUE;
     const start = async () => {
       const options = { program, to: "v6" } as const;
+      if (inCgroup !== undefined) {
+        const move = `echo $$ >/sys/fs/cgroup/${inCgroup}/cgroup.procs`;
+        const moved = lab.start(`${move}; exec /usr/local/lib/lab/as ${user} python3 ${program}`);
+        return { hand: await new Hand(moved).ready() };
+      }
       if (by === undefined) return { hand: await logIn(user, options) };
       const { hands: started, logOut } = await logInAndLeave(user, [`in-${user}`], { by, ...options });
       return { hand: started[0] as Hand, logOut };
@@ -432,6 +456,7 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
       ["hear", "udp", ANY[family], own(place, 0, 0)],
       ["hear", "icmp", ANY[family], own(place, 0, 0)],
       ["hear", "udplite", ANY[family], own(place, 0, 1)],
+      ["hear_errors", ANY[family], own(place, 0, 3)],
       ["hear", "udp", ANY[family], own(place, 0, 2), GROUP[family], "world0"],
     ]);
   }
@@ -483,10 +508,11 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
   }
 
   /** Whether something may get through. */
-  function isOpen({ permitted, bySeal }: Attempt, { holds, locked }: Place, state: State): boolean {
+  function isOpen({ permitted, bySeal, byKernel }: Attempt, { holds, locked }: Place, state: State): boolean {
     if (holds === "nothing") return true;
-    if (!RULES_HOLD.includes(state)) return !sealed && !locked;
-    return (holds !== "all" && permitted === true) || (!sealed && !locked && bySeal === true);
+    const unlocked = !sealed && (!locked || byKernel === true);
+    if (!RULES_HOLD.includes(state)) return unlocked;
+    return (holds !== "all" && permitted === true) || (unlocked && bySeal === true);
   }
 
   for (const state of Object.keys(STATES) as State[])

@@ -9,7 +9,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Running, waitFor } from "../lab/lab.ts";
-import { Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
+import { type Answer, Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
 import { lab, onBothRoads, type Road } from "./rig.ts";
 
 /** A hand that forges; see the file. Beside hand.py, of which it has the rest. */
@@ -337,6 +337,13 @@ interface Tried extends Attempt {
   through: boolean;
 }
 
+/** What came through two connections of a place's: the word, or nothing for some time. */
+interface Through {
+  name: string;
+  out: Answer;
+  in: Answer;
+}
+
 onBothRoads("attacks", (road) => {
   attack(road, { sealed: true });
 });
@@ -515,6 +522,40 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
     return (holds !== "all" && permitted === true) || (unlocked && bySeal === true);
   }
 
+  /** What comes through connections that are open, out of a place and into it: while nothing holds but locks, and after. */
+  async function keepConnections(state: State): Promise<Record<"then" | "later", Through[]>> {
+    const calling = PLACES.flatMap(({ name, holds }, place) =>
+      holds === "all"
+        ? []
+        : [{ name, hand: hands[place] as Hand, port: called(place, 0, 5), own: `${state} ${name}` }],
+    );
+    for (const { name, hand, port, own } of calling) {
+      expect([name, await hand.tell("connect", "out", FIRST[6], 7001)]).toEqual([name, "connected"]);
+      await hand.tell("receive", "out");
+      await hand.tell("listen", "door", OWN[4], port);
+      expect([name, await world.tell("connect", own, OWN[4], port)]).toEqual([name, "connected"]);
+      await hand.tell("accept", "door", "in");
+    }
+    const came = async (those: typeof calling, seconds: number) =>
+      await Promise.all(
+        those.map(async ({ name, hand }) => {
+          const out = await hand.tell("receive", "out", seconds);
+          return { name, out, in: await hand.tell("receive", "in", seconds) };
+        }),
+      );
+    await lab.output(STATES[state].set);
+    for (const { hand, own } of calling) {
+      await hand.tell("send", "out", "word");
+      await world.tell("send", own, "word");
+    }
+    const then = await came(calling, SILENCE / 2);
+    await lab.output(STATES[state].mend);
+    const waiting = calling.filter(({ name }) => then.some((one) => one.name === name && one.out !== "word"));
+    const later = await came(waiting, 5);
+    for (const { hand } of calling) for (const name of ["out", "in", "door"]) await hand.tell("close", name);
+    return { then, later };
+  }
+
   for (const state of Object.keys(STATES) as State[])
     describe(state, () => {
       let tried: Tried[][];
@@ -534,5 +575,15 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
           });
           expect(Object.fromEntries(wrong.filter(([, names]) => names.length > 0))).toEqual({});
         });
+
+      if (RULES_HOLD.includes(state)) return;
+      test("what is connected stands still, and goes on when the rules are back", async () => {
+        const { then, later } = await keepConnections(state);
+        const held = (name: string) =>
+          sealed && PLACES.some((one) => one.name === name && one.holds !== "nothing");
+        const both = (name: string, answer: string) => ({ name, out: answer, in: answer });
+        expect(then).toEqual(then.map(({ name }) => both(name, held(name) ? "timeout" : "word")));
+        expect(later).toEqual(then.filter(({ name }) => held(name)).map(({ name }) => both(name, "word")));
+      });
     });
 }

@@ -77,12 +77,18 @@ export class Hand {
   }
 }
 
-export async function logIn(user: string, options: SshOptions = {}): Promise<Hand> {
-  return await new Hand(lab.sshStart(user, `exec python3 ${HAND}`, options)).ready();
+/** The program that is started: another that understands what a hand does, instead of it. */
+type Program = { program?: string };
+
+export async function logIn(
+  user: string,
+  { program = HAND, ...options }: SshOptions & Program = {},
+): Promise<Hand> {
+  return await new Hand(lab.sshStart(user, `exec python3 ${program}`, options)).ready();
 }
 
-export async function outside(options: StartOptions = {}): Promise<Hand> {
-  return await new Hand(lab.start(["python3", HAND], options)).ready();
+export async function outside({ program = HAND, ...options }: StartOptions & Program = {}): Promise<Hand> {
+  return await new Hand(lab.start(["python3", program], options)).ready();
 }
 
 export interface LeftBehind {
@@ -98,9 +104,9 @@ export interface LeftBehind {
 export async function logInAndLeave(
   user: string,
   names: readonly string[],
-  { by = "setsid nohup", ...options }: SshOptions & { by?: string } = {},
+  { by = "setsid nohup", program = HAND, ...options }: SshOptions & Program & { by?: string } = {},
 ): Promise<LeftBehind> {
-  const start = names.map((name) => `${by} python3 ${HAND} ${name} </dev/null >/dev/null 2>&1 &`);
+  const start = names.map((name) => `${by} python3 ${program} ${name} </dev/null >/dev/null 2>&1 &`);
   const session = lab.sshStart(user, `${start.join(" ")} read`, options);
   const hands = await Promise.all(
     names.map((name) =>

@@ -202,12 +202,8 @@ const LIST: readonly Rule[] = [
   ...options("getsockopt", SOL_SOCKET, { SO_ERROR: 4 }, BUSY),
 
   // the seal: no program is loaded, no table made or changed, and nothing taken off a cgroup
-  ...each("bpf", 0, {
-    BPF_OBJ_GET: 7,
-    BPF_PROG_ATTACH: 8,
-    BPF_OBJ_GET_INFO_BY_FD: 15,
-    BPF_PROG_QUERY: 16,
-  }),
+  ...each("bpf", 0, { BPF_OBJ_GET: 7, BPF_OBJ_GET_INFO_BY_FD: 15, BPF_PROG_QUERY: 16 }),
+  ...each("bpf", 0, { BPF_PROG_ATTACH: 8 }, { reason: "Where a slice is new; a trace makes none." }),
 
   // the claims key
   ...each("keyctl", 0, { KEYCTL_DESCRIBE: 6, KEYCTL_READ: 11 }),

@@ -8,7 +8,14 @@ import { Refusal } from "../refusal.ts";
 import { formatStampBits, parseStampBits, STAMP_BITS, type StampBits } from "../ruleset/seal.ts";
 import { packetProgram, socketProgram } from "../ruleset/seal_program.ts";
 import { SEAL_UNITS, SLICE, USERS_SLICE } from "../session/scope_unit.ts";
-import { attachedPrograms, attachProgram, BpfObject, detachProgram, type Hook } from "../system/bpf.ts";
+import {
+  attachedPrograms,
+  attachProgram,
+  BpfObject,
+  detachProgram,
+  type Hook,
+  programName,
+} from "../system/bpf.ts";
 import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
 import { isThere, readTrusted, removeFile, replaceFile } from "../system/files.ts";
 import { SystemError } from "../system/libc.ts";
@@ -84,11 +91,16 @@ export function loadSeal(): { readonly seal: SealState; readonly remark?: string
       }),
     };
   }
-  // Of what was lost in part nothing is kept: the pieces have to be of one make.
+  // Of what was lost in part nothing is kept there: the pieces have to be of one make.
   for (const name of pinned()) rmSync(`${PINS}/${name}`);
-  replaceFile(IN_FORCE, formatStampBits(wanted));
   try {
-    pinPrograms(wanted);
+    // Two makes of it on one slice would stop everything, for whichever is asked first takes the stamp.
+    if (!(existsSync(IN_FORCE) && pinAttached())) {
+      const sealed = sealable().filter((cgroup) => attachedOurs(cgroup, detachProgram));
+      replaceFile(IN_FORCE, formatStampBits(wanted));
+      pinPrograms(wanted);
+      for (const cgroup of sealed) seal(cgroup);
+    }
     removeFile(DENIED);
     return { seal: { state: "loaded" } };
   } catch (error) {
@@ -96,6 +108,48 @@ export function loadSeal(): { readonly seal: SealState; readonly remark?: string
     replaceFile(DENIED, `${error.message}\n`);
     return { seal: { state: "denied", why: error.message } };
   }
+}
+
+/** Keeps the programs that a slice has, where nobody else has kept them. @returns whether a slice has all @throws {SystemError} */
+function pinAttached(): boolean {
+  return sealable().some((cgroup) => {
+    using found = new DisposableStack();
+    const programs = new Map<Hook, BpfObject>();
+    attachedOurs(cgroup, (_, hook, program) =>
+      programs.set(hook, found.use(BpfObject.numbered(program.describe().id))),
+    );
+    const create = programs.get("create");
+    if (create === undefined || programs.size < HOOKS.length) return false;
+    using networks = create.describe().map();
+    networks.pin(NETWORKS);
+    for (const [hook, program] of programs) program.pin(pinOf(hook));
+    return true;
+  });
+}
+
+/** Does something with each program of ours that is attached to a cgroup. @returns whether there is one @throws {SystemError} */
+function attachedOurs(
+  cgroup: string,
+  act: (cgroup: string, hook: Hook, program: BpfObject) => void,
+): boolean {
+  let some = false;
+  for (const hook of HOOKS)
+    for (const id of attachedPrograms(cgroup, hook)) {
+      using program = BpfObject.numbered(id);
+      if (program.describe().name !== programName(hook)) continue;
+      some = true;
+      act(cgroup, hook, program);
+    }
+  return some;
+}
+
+/** The slices that may have a seal: ours, and users'. */
+function sealable(): string[] {
+  const users = `${CGROUP_ROOT}/${USERS_SLICE}`;
+  const slices = existsSync(users) ? readdirSync(users).filter((name) => name.endsWith(".slice")) : [];
+  return [SLICE, ...slices.map((name) => `${USERS_SLICE}/${name}`)].filter(
+    (cgroup) => cgroupId(cgroup) !== undefined,
+  );
 }
 
 function pinned(): string[] {
@@ -146,11 +200,7 @@ export function seal(cgroup: string): void {
 
 /** Takes the seal off our slice and all users'. @throws {SystemError} */
 export function unsealAll(): void {
-  if (sealState().state !== "loaded") return;
-  const users = `${CGROUP_ROOT}/${USERS_SLICE}`;
-  const slices = existsSync(users) ? readdirSync(users).filter((name) => name.endsWith(".slice")) : [];
-  for (const cgroup of [SLICE, ...slices.map((name) => `${USERS_SLICE}/${name}`)])
-    if (cgroupId(cgroup) !== undefined) eachProgram((hook, program) => detachProgram(cgroup, hook, program));
+  for (const cgroup of sealable()) attachedOurs(cgroup, detachProgram);
 }
 
 /** Whether a cgroup itself has the whole seal. @throws {SystemError} where the kernel does not tell */
@@ -158,7 +208,7 @@ export function isSealed(cgroup: string): boolean {
   let whole = sealState().state === "loaded";
   if (whole)
     eachProgram((hook, program) => {
-      whole &&= attachedPrograms(cgroup, hook).includes(program.programId());
+      whole &&= attachedPrograms(cgroup, hook).includes(program.describe().id);
     });
   return whole;
 }

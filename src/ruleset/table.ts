@@ -36,7 +36,7 @@ export const BASE_CHAINS = {
   egress: 2,
   users_in: 1,
   users_out: 1,
-  members_in: 8,
+  members_in: 9,
   members_out: 6,
   unowned_in: 2,
   closed_in: 1,
@@ -115,9 +115,12 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} members_in iif lo tcp flags & rst == rst goto ${STAMP.in}`,
     // An address that is not the sender's again: others of this host's, to a member who lets that address in.
     `add rule ${TABLE} members_in iif lo fib saddr type != local drop`,
-    // The kernel finds a receiver only for TCP and unicast UDP; for multicast it names whoever bound the port last,
-    // and dropping then would take packets away from others. The seal is asked for each receiver.
-    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } goto unowned_in`,
+    // Of other protocols the kernel finds a receiver for errors alone: the socket whose packet they quote. One about a packet
+    // that nobody has sent is somebody's message.
+    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } ct state related,untracked goto ${STAMP.in}`,
+    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } drop`,
+    // For multicast it names whoever bound the port last, and dropping then would take packets away from others. The seal is
+    // asked for each receiver.
     `add rule ${TABLE} members_in fib daddr type { broadcast, multicast } accept`,
     // Who opens a connection is judged, whatever went the other way between the two ports before.
     `add rule ${TABLE} members_in ct direction reply ${SYN_ALONE} drop`,

@@ -54,7 +54,23 @@ const Query = koffi.struct("bpf_query", {
   count: "uint32_t",
   padding: "uint32_t",
 });
+const ById = koffi.struct("bpf_by_id", { id: "uint32_t", next: "uint32_t", flags: "uint32_t" });
 const Info = koffi.struct("bpf_info", { fd: "uint32_t", length: "uint32_t", info: "void *" });
+/** The beginning of what the kernel tells of a program: struct bpf_prog_info. */
+const ProgramInfo = koffi.struct("bpf_prog_info", {
+  type: "uint32_t",
+  id: "uint32_t",
+  tag: koffi.array("uint8_t", 8),
+  jitedLength: "uint32_t",
+  translatedLength: "uint32_t",
+  jited: "uint64_t",
+  translated: "uint64_t",
+  loaded: "uint64_t",
+  uid: "uint32_t",
+  mapCount: "uint32_t",
+  maps: "void *",
+  name: koffi.array("char", 16, "String"),
+});
 
 const c = {
   load: prototype(Load),
@@ -63,6 +79,7 @@ const c = {
   pin: prototype(Pin),
   attach: prototype(Attach),
   query: prototype(Query),
+  byId: prototype(ById),
   info: prototype(Info),
 };
 
@@ -88,6 +105,8 @@ const COMMANDS = {
   get: 7,
   attach: 8,
   detach: 9,
+  programById: 13,
+  mapById: 14,
   info: 15,
   query: 16,
 } as const;
@@ -102,6 +121,11 @@ export const HOOKS = {
 } as const;
 export type Hook = keyof typeof HOOKS;
 
+/** What our programs are called in the kernel. */
+export function programName(hook: Hook): string {
+  return `authnft_${hook}`;
+}
+
 /** Something of BPF's that this process has a descriptor of. To be held with `using`. */
 export class BpfObject implements Disposable {
   constructor(readonly fd: number) {}
@@ -109,6 +133,11 @@ export class BpfObject implements Disposable {
   /** Opens what is pinned there. @throws {SystemError} `ENOENT` where there is nothing */
   static pinned(path: string): BpfObject {
     return new BpfObject(call("get", c.pin, { path, fd: 0, flags: 0 }, Pin));
+  }
+
+  /** Opens a program by the number that the kernel has given it. @throws {SystemError} `ENOENT` where it is gone */
+  static numbered(id: number): BpfObject {
+    return new BpfObject(call("programById", c.byId, { id, next: 0, flags: 0 }, ById));
   }
 
   /** Loads a program. @throws {SystemError}, `EACCES` where the kernel does not find it safe, `EPERM` where it takes none */
@@ -124,7 +153,7 @@ export class BpfObject implements Disposable {
       log: 0,
       kernelVersion: 0,
       flags: 0,
-      name: `authnft_${hook}`,
+      name: programName(hook),
       interface: 0,
       attachType,
     };
@@ -167,11 +196,24 @@ export class BpfObject implements Disposable {
     call("pin", c.pin, { path, fd: this.fd, flags: 0 }, Pin);
   }
 
-  /** The number that the kernel has given a program. @throws {SystemError} */
-  programId(): number {
-    const info = new Uint32Array(16); // struct bpf_prog_info begins with type and number
-    call("info", c.info, { fd: this.fd, length: info.byteLength, info }, Info);
-    return info[1] ?? 0;
+  /** The number that the kernel has given a program, the name that it was loaded with, and the one map that it uses. @throws {SystemError} */
+  describe(): { readonly id: number; readonly name: string; readonly map: () => BpfObject } {
+    const info = koffi.alloc(ProgramInfo, 1);
+    const maps = koffi.alloc("uint32_t", 1);
+    try {
+      koffi.encode(info, ProgramInfo, { mapCount: 1, maps });
+      call("info", c.info, { fd: this.fd, length: koffi.sizeof(ProgramInfo), info }, Info);
+      const { id, name } = koffi.decode(info, ProgramInfo) as { id: number; name: string };
+      const map = Number(koffi.decode(maps, "uint32_t"));
+      return {
+        id,
+        name,
+        map: () => new BpfObject(call("mapById", c.byId, { id: map, next: 0, flags: 0 }, ById)),
+      };
+    } finally {
+      koffi.free(info);
+      koffi.free(maps);
+    }
   }
 
   [Symbol.dispose](): void {
@@ -199,7 +241,7 @@ class Cgroup implements Disposable {
  * @throws {SystemError}, or {Error} of node:fs when there is no such cgroup
  */
 export function attachProgram(cgroup: string, hook: Hook, program: BpfObject): void {
-  if (attachedPrograms(cgroup, hook).includes(program.programId())) return;
+  if (attachedPrograms(cgroup, hook).includes(program.describe().id)) return;
   change("attach", cgroup, hook, program, ALLOW_MULTI);
 }
 

@@ -72,7 +72,8 @@ test("a packet of a member that no session answers for ends here", () => {
   expect(rulesOf("members_in").slice(0, -3)).toEqual([
     "iif lo tcp flags & rst == rst goto stamp_in",
     "iif lo fib saddr type != local drop",
-    "meta l4proto != { tcp, udp } goto unowned_in",
+    "meta l4proto != { tcp, udp } ct state related,untracked goto stamp_in",
+    "meta l4proto != { tcp, udp } drop",
     "fib daddr type { broadcast, multicast } accept",
     "ct direction reply tcp flags & (fin | syn | rst | ack) == syn drop",
   ]);

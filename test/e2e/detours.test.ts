@@ -304,8 +304,10 @@ onOneRoad("detours", (road) => {
     );
   }
 
+  /** Takes the cover away, and the seal below it. */
   const uncover = async (user: string) =>
-    await lab.output(`nft delete element inet authnft covered_slices '{ "${sliceOf(await uidOf(user))}" }'`);
+    await lab.output(`/usr/local/lib/lab/unseal
+      nft delete element inet authnft covered_slices '{ "${sliceOf(await uidOf(user))}" }'`);
 
   /** What became of the moves themselves. */
   async function expectMoves(user: string): Promise<void> {
@@ -334,7 +336,8 @@ onOneRoad("detours", (road) => {
     };
     await uncover("alice");
     const first = await without("-2", ways(true), ways(false).slice(0, 3));
-    await lab.output(`nft delete element inet authnft slices_out '{ "authnft.slice" }'`);
+    await lab.output(`/usr/local/lib/lab/unseal
+      nft delete element inet authnft slices_out '{ "authnft.slice" }'`);
     const second = await without("-3", ways(false), ways(true).slice(0, 3));
     report("own", inside, first, second);
     await logOut(alice);

@@ -43,8 +43,8 @@ const SILENCE = 0.7;
 const PATIENCE = 1.5;
 
 /** Ports at which a member with a policy may be called: by all, and by who has the address that the member came from. */
-const CALLED = "9000-9399";
-const CALLED_BY_CLIENT = "9400-9499";
+const CALLED = "9000-9499";
+const CALLED_BY_CLIENT = "9500-9599";
 const CLIENT = "fd77::2";
 
 /**
@@ -108,14 +108,35 @@ const RULES_HOLD: readonly State[] = [
   "beside a table that rejects foreign sources itself, before anybody else",
 ];
 
+/** What becomes of the sessions of the places, in the records. */
+const STATES_OF_SESSIONS =
+  "alice open,bob open,m0 refused,m1 lingering,m3 open,m5 open,m6 open,m8 lingering,m9 lingering";
+
 const BY_MANAGER = "systemd-run --user --quiet";
 const LEFT = "setsid nohup";
 const PLACES: readonly Place[] = [
-  // The first: the line of PAM's is changed after it.
+  // The first are those with a line of PAM's that differs.
   {
     name: "a session in its login's own scope",
     user: "m5",
     args: ["scope=session"],
+    holds: "all but what is permitted",
+  },
+  {
+    name: "what a session in its login's own scope left behind",
+    user: "m9",
+    args: ["scope=session"],
+    by: LEFT,
+    left: true,
+    locked: true,
+    holds: "all",
+  },
+  {
+    name: "what a session left behind that may go on",
+    user: "m8",
+    args: ["lingering=keep"],
+    by: LEFT,
+    left: true,
     holds: "all but what is permitted",
   },
   { name: "a session", user: "alice", holds: "all but what is permitted" },
@@ -193,11 +214,11 @@ const SUBJECTS = {
 type Subject = keyof typeof SUBJECTS;
 
 /** Ports of a place's own in a round: in the range in which it may be called, and outside of it. */
-const called = (place: number, round: number, use: number) => 9000 + 100 * round + 8 * place + use;
+const called = (place: number, round: number, use: number) => 9000 + 120 * round + 8 * place + use;
 const own = (place: number, round: number, use: number) => 11_000 + 1000 * round + 40 * place + use;
 /** The service that a place may not reach, and where its client may reach it. */
 const forbidden = (place: number) => 5300 + place;
-const forClient = (place: number) => 9400 + place;
+const forClient = (place: number) => 9500 + place;
 
 /** Stands for the word in a command. */
 const WORD = "WORD";
@@ -237,6 +258,14 @@ function attempts(place: number, round: number): Attempt[] {
           ...(kind === "udplite" && BY_SEAL),
         });
     }
+    for (const kind of ["tcp", "udp"]) {
+      const local = LOOPBACK[family];
+      const name = `${kind}${family} over the loopback`;
+      const out = ["throw", kind, local, OPEN, WORD];
+      const into = ["throw", kind, local, own(place, 0, 0), WORD];
+      add(["plain", `${name}, out`], ["place", "service"], out, { permitted: true });
+      add(["plain", `${name}, in`], ["service", "place"], into, { permitted: true });
+    }
     const cast = ["throw_to_group", GROUP[family], own(place, 0, 2), WORD, "guest0"];
     add(["plain", `multicast${family} in`], IN, cast, BY_SEAL);
     const answer = ["answer_nobody", me, own(place, 0, 0), WORD, second];
@@ -253,7 +282,15 @@ function attempts(place: number, round: number): Attempt[] {
       ["throw", "tcp", me, remembered, WORD, first, OPEN],
       { first: ["hear", "tcp", ANY[family], remembered], ...BY_SEAL },
     );
-    if (left || holds === "nothing") {
+    // A call that was permitted, of which nobody is told before it says something.
+    const half = called(place, round, 2);
+    const call = `half ${half} ${family}`;
+    add(["half", `on a call that is half made${family}`], IN, ["say", call, WORD], {
+      first: ["hear", "tcp", ANY[family], half, "", "", 20],
+      meanwhile: ["call", call, "tcp", me, half],
+      permitted: true,
+    });
+    if (holds === "all" ? left : holds === "nothing") {
       const local = own(place, round, 14);
       const call = ["throw", "tcp", LOOPBACK[family], local, WORD, LOOPBACK[family], OPEN];
       add(["half", `onto a socket in TIME_WAIT${family}, from this host`], ["service", "place"], call, {
@@ -378,7 +415,9 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
       outside({ netns: "world", program: ROGUE }),
       outside({ program: ROGUE }),
     ]);
-    const open = FAMILIES.map((family) => ["hear", "tcp", ANY[family], OPEN]);
+    const open = FAMILIES.flatMap((family) =>
+      ["tcp", "udp"].map((kind) => ["hear", kind, ANY[family], OPEN]),
+    );
     const services = PLACES.flatMap((_, n) =>
       FAMILIES.map((family) => ["hear", "udp", ANY[family], forbidden(n)]),
     );
@@ -403,16 +442,18 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
   async function settle(): Promise<Hand[]> {
     for (const { user, policy = POLICY } of PLACES) if (policy !== "") await lab.fragment(user, policy);
     await lab.output("loginctl enable-linger m2; loginctl enable-linger m4");
-    const entered: Promise<Hand>[] = [];
-    for (const [n, { args = [] }] of PLACES.entries()) {
-      if (n < 2) await lab.pam("sshd", { through: road, control: "optional", args });
-      entered.push(enter(n));
-      if (n === 0) await entered[0];
+    const found: Hand[] = [];
+    const particular = PLACES.filter(({ args }) => args !== undefined).length;
+    for (const [n, { args = [] }] of PLACES.slice(0, particular + 1).entries()) {
+      await lab.pam("sshd", { through: road, control: "optional", args });
+      found.push(await enter(n));
     }
-    const found = await Promise.all(entered);
+    // Some at once, for the time it takes, but not all: each has a service manager start.
+    for (let n = found.length; n < PLACES.length; n = found.length)
+      found.push(...(await Promise.all(PLACES.slice(n, n + 4).map((_, m) => enter(n + m)))));
     await waitFor(async () => {
       const states = (await lab.sessions()).map(({ user, state }) => `${user} ${state}`).sort();
-      return states.join() === "alice open,bob open,m0 refused,m1 lingering,m3 open,m5 open,m6 open";
+      return states.join() === STATES_OF_SESSIONS;
     });
     // Only now, for the end of a session is that of its listeners.
     await Promise.all(found.map((hand, n) => hand.tell("try_all", ears(n))));

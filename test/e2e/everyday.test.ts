@@ -17,7 +17,9 @@ const LINK = { own: "fe80::1", first: "fe80::2" } as const;
 /** Addresses behind the first peer. */
 const BEHIND = { 4: "198.51.100.7", 6: "2001:db8::7" } as const;
 const LOOPBACK = { 4: ["127.0.0.1", "127.0.0.5", OWN[4]], 6: ["::1", OWN[6]] } as const;
+const ANY = { 4: "0.0.0.0", 6: "::" } as const;
 const FAMILIES = [4, 6] as const;
+const WORD = "0011223344556677";
 
 /** Ports of the world's: one that is closed, one that takes no call, one that answers UDP-Lite, one for TCP, and one that also calls. */
 const CLOSED = 9802;
@@ -72,7 +74,7 @@ onBothRoads("everyday", (road) => {
     for (const hand of [world, open, other, ...strict]) await hand.tell("wait_for", 5);
     for (const address of [FIRST[4], FIRST[6]]) await world.tell("serve", "udplite", LITE, address);
     await world.tell("serve", "tcp", ANSWERING);
-    for (const any of ["0.0.0.0", "::"]) await world.tell("hear", "tcp", any, CALLING);
+    for (const any of Object.values(ANY)) await world.tell("hear", "tcp", any, CALLING);
   });
 
   afterAll(async () => {
@@ -121,11 +123,56 @@ onBothRoads("everyday", (road) => {
       expect(await asked(world, questions)).toEqual(answered(questions));
       for (const family of FAMILIES) {
         expect(await hand.tell("leave_time_wait", FIRST[family], CALLING, again)).toBe("left");
-        await hand.tell("hear", "tcp", family === 4 ? "0.0.0.0" : "::", again);
-        const call = ["throw", "tcp", OWN[family], again, "0011223344556677", FIRST[family], CALLING];
+        await hand.tell("hear", "tcp", ANY[family], again);
+        const call = ["throw", "tcp", OWN[family], again, WORD, FIRST[family], CALLING];
         expect([family, await world.tell(...call)]).toEqual([family, "sent"]);
       }
     }
+  });
+
+  test("a peer that may calls in where the host keeps nothing of a call until it is made, and where nothing is said of one until it speaks", async () => {
+    // Syn cookies, for every call.
+    await lab.output("echo 2 >/proc/sys/net/ipv4/tcp_syncookies");
+    try {
+      for (const hand of all()) {
+        const [plain, deferred] = [port(), port()];
+        for (const any of Object.values(ANY)) {
+          await hand.tell("hear", "tcp", any, plain);
+          await hand.tell("hear", "tcp", any, deferred, "", "", 20);
+        }
+        const calls = FAMILIES.flatMap((family) =>
+          [plain, deferred].map((at) => ["throw", "tcp", OWN[family], at, WORD, FIRST[family]]),
+        );
+        expect(await world.tell("try_all", calls)).toEqual(calls.map(() => "sent"));
+      }
+    } finally {
+      await lab.output("echo 1 >/proc/sys/net/ipv4/tcp_syncookies");
+    }
+    for (const hand of all()) {
+      const deferred = port();
+      for (const any of Object.values(ANY)) await hand.tell("hear", "tcp", any, deferred, "", "", 20);
+      const calls = FAMILIES.map((family) => ["throw", "tcp", OWN[family], deferred, WORD, FIRST[family]]);
+      expect(await world.tell("try_all", calls)).toEqual(calls.map(() => "sent"));
+    }
+  });
+
+  test("megabytes pass both ways, to a peer, from it, and over the loopback", async () => {
+    const size = 4 << 20;
+    for (const hand of all()) {
+      const at = port();
+      await hand.tell("serve", "tcp", at);
+      for (const family of FAMILIES) {
+        const out = await hand.tell("pump", FIRST[family], ANSWERING, size);
+        const into = await world.tell("pump", OWN[family], at, size, FIRST[family]);
+        expect([family, out, into]).toEqual([family, size, size]);
+      }
+    }
+    const [here, there] = [port(), port()];
+    await open.tell("serve", "tcp", here);
+    await other.tell("serve", "tcp", there);
+    for (const at of [here, there])
+      for (const family of FAMILIES)
+        expect(await open.tell("pump", LOOPBACK[family][0], at, size)).toBe(size);
   });
 
   test("who asks too far, or where nobody listens, is told by whom", async () => {

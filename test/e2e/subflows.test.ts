@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// Paths of a Multipath TCP connection that its peer opens to a listener of the kernel's own, which root has asked for:
+// ip mptcp endpoint add ADDRESS port PORT signal.
+
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { waitFor } from "../lab/lab.ts";
+import { type Hand, installHand, logIn, outside } from "./hand.ts";
+import { lab, onOneRoad } from "./rig.ts";
+
+/** A hand that speaks Multipath TCP; see the file. */
+const ROGUE = "/usr/local/lib/rogue.py";
+
+/** Addresses of the guest, the second of which it announces, and of the world; `any` for whoever listens. */
+const PATHS = {
+  IPv4: { other: "10.77.0.1", own: "10.88.0.1", first: "10.88.0.2", second: "10.88.0.3", any: "0.0.0.0" },
+  IPv6: { other: "fd77::1", own: "fd88::1", first: "fd88::2", second: "fd88::3", any: "::" },
+} as const;
+
+/** Where the world takes calls, and where the guest's kernel does. */
+const CALLED = 9900;
+const ANNOUNCED = 9901;
+
+/** The first peer, and nobody who calls. */
+const POLICY = `
+add rule inet authnft egress ip daddr ${PATHS.IPv4.first} accept
+add rule inet authnft egress ip6 daddr ${PATHS.IPv6.first} accept
+add rule inet authnft egress reject
+add rule inet authnft filter drop
+`;
+
+onOneRoad("subflows", (road) => {
+  let world: Hand;
+
+  beforeAll(async () => {
+    await lab.reset();
+    await installHand();
+    await lab.write(ROGUE, await Bun.file(join(import.meta.dir, "fixtures/attacks/rogue.py")).text());
+    await lab.pam("sshd", { through: road });
+    await lab.fragment("alice", POLICY);
+    const limits = "mptcp limits set subflow 4 add_addr_accepted 4";
+    // With timestamps, an IPv6 address with its port has no room in a segment (RFC 8684, 3.4.1).
+    await lab.output("echo 0 >/proc/sys/net/ipv4/tcp_timestamps");
+    // The world calls from its second address, and closes the path from its first when it is told to.
+    await lab.output(`set -e
+      ip ${limits}; ip -n world ${limits}
+      ip -n world route add ${PATHS.IPv4.other} via ${PATHS.IPv4.own} src ${PATHS.IPv4.second}
+      ip -n world -6 route add ${PATHS.IPv6.other} via ${PATHS.IPv6.own} src ${PATHS.IPv6.second}
+      world nft 'table inet paths { chain i { type filter hook input priority 0; }; }'`);
+    world = await outside({ netns: "world", program: ROGUE });
+    for (const { any } of Object.values(PATHS)) await world.tell("hear", "mptcp", any, CALLED);
+  });
+
+  afterAll(async () => {
+    await lab.run(`
+      echo 1 >/proc/sys/net/ipv4/tcp_timestamps
+      ip mptcp endpoint flush
+      world nft delete table inet paths
+      ip -n world route del ${PATHS.IPv4.other}
+      ip -n world -6 route del ${PATHS.IPv6.other}`);
+    await lab.reset();
+  });
+
+  test.each(Object.keys(PATHS) as (keyof typeof PATHS)[])(
+    "a peer that opens a second path from a forbidden address gets nothing by it (%s)",
+    async (family) => {
+      const { first, other } = PATHS[family];
+      await lab.output(`ip mptcp endpoint flush; ip mptcp endpoint add ${other} port ${ANNOUNCED} signal`);
+      const outcome = async (user: string) => {
+        const hand = await logIn(user, { program: ROGUE });
+        await hand.tell("wait_for", 3);
+        // The kernel announces an address once and not again for two minutes, and now and then nobody hears it.
+        const calls = ["one", "two", "three", "four"];
+        for (const name of calls) {
+          expect(await hand.tell("call", name, "mptcp", first, CALLED)).toBe("called");
+          // Only then is the other end sure of the connection.
+          expect(await hand.tell("send", name, "x")).toBe("sent");
+        }
+        const paths = `world ss --no-header --tcp state established 'dport = :${ANNOUNCED}'`;
+        const opened = await waitFor(async () => (await lab.output(paths)) !== "", { timeoutMs: 1500 }).catch(
+          () => false,
+        );
+        await lab.output(`world nft add rule inet paths i tcp dport ${CALLED} drop`);
+        const said = (await hand.tell(
+          "try_all",
+          calls.map((name) => ["say", name, "0011223344556677"]),
+        )) as string[];
+        await lab.output("world nft flush chain inet paths i");
+        await hand.end();
+        return { opened, answered: said.includes("answered") };
+      };
+      expect(await outcome("dave")).toEqual({ opened: true, answered: true });
+      expect(await outcome("alice")).toEqual({ opened: false, answered: false });
+    },
+  );
+});

@@ -62,6 +62,7 @@ export const RUNTIME_DIRECTORIES: readonly Directory[] = [
   { path: `${RUNTIME}/sessions`, mode: 0o755, keep: false },
   { path: `${RUNTIME}/lock`, mode: 0o700, keep: false },
   { path: `${RUNTIME}/policy`, mode: 0o700, keep: false },
+  { path: `${RUNTIME}/names`, mode: 0o700, keep: false },
 ];
 
 /** The directories that hold nothing but items, each after those in it: gone with the last of them. */

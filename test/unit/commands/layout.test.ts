@@ -96,6 +96,7 @@ describe("data/", () => {
       ["d", "/run/authnft/sessions", "0755", "root", "root", "-"],
       ["d", "/run/authnft/lock", "0700", "root", "root", "-"],
       ["d", "/run/authnft/policy", "0700", "root", "root", "-"],
+      ["d", "/run/authnft/names", "0700", "root", "root", "-"],
     ]);
   });
 

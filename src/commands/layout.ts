@@ -80,6 +80,7 @@ function dataPath(name: string): string | undefined {
   if (/^[^/]+\.(service|slice|mount)$/.test(name)) return `${UNITS}/${name}`;
   // A drop-in for another's unit.
   if (/^[^/]+\.(service|slice)\.d\/[^/]+\.conf$/.test(name)) return `${UNITS}/${name}`;
+  if (name === "close-slice") return `${LIBRARY}/${name}`;
   const page = /^man\/([^/]+\.([1-9]))$/.exec(name);
   if (page !== null) return `/usr/share/man/man${page[2]}/${page[1]}`;
   const example = /^examples\/([^/]+)$/.exec(name);

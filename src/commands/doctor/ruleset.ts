@@ -7,8 +7,9 @@ import { chainOf } from "../../session/removal.ts";
 import { SLICE, sessionName, userSlice } from "../../session/scope_unit.ts";
 import { cgroupId } from "../../system/cgroup.ts";
 import { hostCommand } from "../../system/host_command.ts";
+import { membership } from "../../system/membership.ts";
 import { readText } from "../../system/text_file.ts";
-import { findUserById, GROUP, isMember } from "../../system/users.ts";
+import { findUserById } from "../../system/users.ts";
 import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 
 /** From which part of it on a full connection tracking table is near. */
@@ -70,9 +71,10 @@ async function checkCovers(): Promise<Finding[]> {
   const covered = new Set(
     elements(TABLE_NAME, "covered_slices").map(({ key }) => Buffer.from(key).readBigUInt64LE()),
   );
+  const isMember = membership();
   const members = usersWithSlice().filter((uid) => {
-    const user = uid === 0 ? undefined : findUserById(uid);
-    return user !== undefined && isMember(user, GROUP);
+    const user = findUserById(uid);
+    return user !== undefined && isMember(user);
   });
   const open = members.filter((uid) => {
     const id = cgroupId(userSlice(uid));

@@ -135,6 +135,21 @@ onThisRelease("who is a member", () => {
         await lab.pam("sshd", { through: "shim" });
       }
     });
+
+    test("the doctor fails, says which, and what to do", async () => {
+      const { stdout, code } = await lab.run("authnft doctor --json");
+      expect(code).toBe(1);
+      const { findings } = JSON.parse(stdout) as {
+        findings: { check: string; level: string; what: string; mend?: string }[];
+      };
+      const found = findings.filter(({ check, level }) => check === "names" && level === "fail");
+      expect(found).toEqual([
+        expect.objectContaining({
+          what: "The uid 1000 of a member has several names: alice, first, last.",
+          mend: expect.stringContaining("usermod --uid"),
+        }),
+      ]);
+    });
   });
 
   test("a service manager that is named, not numbered, is not started for a member, and for others it is", async () => {
@@ -245,6 +260,21 @@ onThisRelease("who is a member", () => {
       await lab.output("systemctl start user@3001.service");
       expect(await lab.output("nft list set inet authnft covered_slices")).toContain("user-3001.slice");
       await stopManager(3001);
+    });
+
+    test("the doctor names what hides and what is hidden", async () => {
+      const { stdout } = await lab.run("authnft doctor --json");
+      const { findings } = JSON.parse(stdout) as {
+        findings: { check: string; level: string; what: string }[];
+      };
+      const of = findings
+        .filter(({ check }) => check === "names")
+        .map(({ level, what }) => `${level}: ${what}`);
+      expect(of).toContain("fail: The uid 3001 of a member has several names: far, near.");
+      expect(of).toContainEqual(expect.stringMatching(/^warn: .*: bob \(1001, and 3002 of extrausers\)\.$/));
+      expect(of).toContainEqual(
+        expect.stringMatching(/^warn: There are several groups authnft: \d+ of files, 5000 of extrausers/),
+      );
     });
   });
 

@@ -22,6 +22,7 @@ export const RULESET_CHECKS: readonly Check[] = [
   { name: "covers", run: async () => checkCovers() },
   { name: "conntrack", run: () => [checkConntrack()] },
   { name: "labels", run: () => checkLabels() },
+  { name: "mptcp", run: () => checkMptcp() },
 ];
 
 async function checkTable(): Promise<Finding> {
@@ -135,4 +136,21 @@ export function tablesThatSetLabels(listing: string): string[] {
     else if (/\bct label set\b/.test(line)) tables.add(table);
   }
   return [...tables];
+}
+
+function checkMptcp(): Finding[] {
+  // Neither every kernel nor every iproute2 knows them.
+  const listing = hostCommand("ip", "mptcp", "endpoint", "show");
+  return listing?.ok ? [judgeEndpoints(listing.stdout)] : [];
+}
+
+/** Judges the MPTCP endpoints of a listing of `ip mptcp endpoint show`. */
+export function judgeEndpoints(listing: string): Finding {
+  const endpoints = [...listing.matchAll(/^(\S+) port (\d+) id (\d+)/gm)];
+  if (endpoints.length === 0) return ok("No MPTCP endpoint has a port.");
+  return warn({
+    what: `MPTCP endpoints with a port: ${endpoints.map(([, address, port]) => `${address} port ${port}`).join(", ")}.`,
+    why: "The kernel itself listens there, outside of every session: from any address a peer may add a path to a member's MPTCP connection, and no rule judges what goes over it.",
+    mend: `${endpoints.map(([, , , id]) => `ip mptcp endpoint delete id ${id}`).join("\n")}\nadd them again without a port, or sysctl -w net.mptcp.enabled=0`,
+  });
 }

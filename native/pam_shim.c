@@ -79,6 +79,8 @@
 #define LIST_MAX	65536	/* and at most: the kernel's NGROUPS_MAX */
 #define SPARE_FILES	16	/* descriptors that must be free for a look-up: sockets and files of a few sources */
 #define SPARE_MEMORY	(8 * 1024 * 1024)	/* and bytes: a source is a library to load, and a buffer to fill */
+#define OTHERS_MAX	64	/* members of no local file whose uids are asked for; src/system/membership.ts has the same */
+#define OTHERS_MS	250	/* a look-up that has taken so long asks for nothing that concerns others */
 #define SLOW_MS		1000	/* a look-up that takes longer is worth a line in the log */
 #define AGAIN_MS	1000	/* a helper that has taken longer is not asked again: somebody waits for the logout */
 #define REAP_MS		1000	/* for a killed child to end; one that the kernel holds is not waited for longer */
@@ -93,10 +95,17 @@ struct lookup {
 	size_t	 size;
 };
 
-/* Whom the session is for. What pw points to lives in the look-up. */
+/* An entry of the user database. What pw points to lives in the look-up. */
 struct person {
 	struct lookup	 lookup;
 	struct passwd	 pw;
+};
+
+/* The groups of our name: the local one, and the one of NSS, which may be another. */
+struct groups {
+	struct lookup	 lookups[2];
+	struct group	 gr[2];
+	size_t		 count;
 };
 
 enum answer {
@@ -170,50 +179,93 @@ grow(struct lookup *lookup)
 }
 
 static int
-belongs(const struct passwd *pw, const struct group *gr)
+belongs(const struct passwd *pw, const struct groups *groups)
 {
-	if (pw->pw_gid == gr->gr_gid)
-		return 1;
-	for (char **member = gr->gr_mem; *member != NULL; member++)
-		if (strcmp(*member, pw->pw_name) == 0)
+	for (size_t i = 0; i < groups->count; i++) {
+		if (pw->pw_gid == groups->gr[i].gr_gid)
 			return 1;
+		for (char **member = groups->gr[i].gr_mem; *member != NULL; member++)
+			if (strcmp(*member, pw->pw_name) == 0)
+				return 1;
+	}
 	return 0;
 }
 
+static int
+next_person(FILE *file, struct person *who)
+{
+	struct passwd	*found;
+	int		 error;
+
+	do
+		error = fgetpwent_r(file, &who->pw, who->lookup.bytes, who->lookup.size, &found);
+	while (error == ERANGE && grow(&who->lookup));
+	return error == 0;
+}
+
+static int
+next_group(FILE *file, struct group *gr, struct lookup *lookup)
+{
+	struct group	*found;
+	int		 error;
+
+	do
+		error = fgetgrent_r(file, gr, lookup->bytes, lookup->size, &found);
+	while (error == ERANGE && grow(lookup));
+	return error == 0;
+}
+
 /*
- * The local files are only ever a short cut to a "yes": what they do not say, or cannot say, NSS is asked. Both
+ * The local files are only ever a short cut to a "yes": what they do not say, or cannot say, NSS is asked. All of these
  * return whether they found it.
  */
 static int
 local_person(const char *user, struct person *who)
 {
-	struct passwd	*found;
-	FILE		*file;
-	int		 error;
+	FILE	*file;
+	int	 found;
 
 	if ((file = fopen(PASSWD_FILE, "re")) == NULL)
 		return 0;
 	do
-		error = fgetpwent_r(file, &who->pw, who->lookup.bytes, who->lookup.size, &found);
-	while (error == 0 ? strcmp(who->pw.pw_name, user) != 0 : error == ERANGE && grow(&who->lookup));
+		found = next_person(file, who);
+	while (found && strcmp(who->pw.pw_name, user) != 0);
 	fclose(file);
-	return error == 0;
+	return found;
 }
 
 static int
-local_group(struct group *gr, struct lookup *lookup)
+local_group(struct groups *groups)
 {
-	struct group	*found;
+	struct lookup	*lookup = &groups->lookups[groups->count];
+	struct group	*gr = &groups->gr[groups->count];
 	FILE		*file;
-	int		 error;
+	int		 found;
 
-	if ((file = fopen(GROUP_FILE, "re")) == NULL)
+	if (!grow(lookup) || (file = fopen(GROUP_FILE, "re")) == NULL)
 		return 0;
 	do
-		error = fgetgrent_r(file, gr, lookup->bytes, lookup->size, &found);
-	while (error == 0 ? strcmp(gr->gr_name, GROUP) != 0 : error == ERANGE && grow(lookup));
+		found = next_group(file, gr, lookup);
+	while (found && strcmp(gr->gr_name, GROUP) != 0);
 	fclose(file);
-	return error == 0;
+	groups->count += found != 0;
+	return found;
+}
+
+/* The kernel knows no names: whoever has a member's uid is a member, whatever they are called here. */
+static int
+local_name_belongs(uid_t uid, const struct groups *groups)
+{
+	struct person	 who = { .lookup = { NULL, 0 } };
+	FILE		*file = grow(&who.lookup) ? fopen(PASSWD_FILE, "re") : NULL;
+	int		 found = 0;
+
+	while (file != NULL && !found && next_person(file, &who))
+		found = who.pw.pw_uid == uid && belongs(&who.pw, groups);
+	if (file != NULL)
+		fclose(file);
+	free(who.lookup.bytes);
+	return found;
 }
 
 /*
@@ -240,7 +292,7 @@ lacks_room(void)
 	return error;
 }
 
-/* NSS. Both return an errno, and in found whether there is such an entry. */
+/* NSS. They return an errno, and in found whether there is such an entry. */
 static int
 nss_person(const char *user, struct person *who, int *found)
 {
@@ -264,6 +316,19 @@ nss_group(const char *name, struct group *gr, struct lookup *lookup, int *found)
 		error = getgrnam_r(name, gr, lookup->bytes, lookup->size, &entry);
 	while (error == EINTR || (error == ERANGE && grow(lookup)));
 	*found = error == 0 && entry != NULL;
+	return error;
+}
+
+static int
+nss_our_group(struct groups *groups, int *found)
+{
+	int	error;
+
+	*found = 0;
+	if (!grow(&groups->lookups[groups->count]))
+		return ENOMEM;
+	error = nss_group(GROUP, &groups->gr[groups->count], &groups->lookups[groups->count], found);
+	groups->count += *found != 0;
 	return error;
 }
 
@@ -299,18 +364,12 @@ is_listed(gid_t gid, const gid_t *list, int count)
 	return 0;
 }
 
-/* Whether gid is among the user's groups, for sources that know it by user only. Returns an errno. */
 static int
-nss_listed(const struct passwd *pw, gid_t gid, int *listed)
+is_any_listed(const struct groups *groups, const gid_t *list, int count)
 {
-	gid_t	*list;
-	int	 count, error;
-
-	*listed = 0;
-	if ((error = nss_groups(pw->pw_name, pw->pw_gid, &list, &count)) != 0)
-		return error;
-	*listed = is_listed(gid, list, count);
-	free(list);
+	for (size_t i = 0; i < groups->count; i++)
+		if (is_listed(groups->gr[i].gr_gid, list, count))
+			return 1;
 	return 0;
 }
 
@@ -322,23 +381,191 @@ unknown(pam_handle_t *pamh, const char *what, const char *name, int error)
 	return ANSWER_UNKNOWN;
 }
 
-static enum answer
-ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct lookup *lookup)
+/*
+ * What follows is asked only about users whose own name is no member's, and of sources that may be slow or down: it finds
+ * a "yes" and nothing else. Nobody is kept out because something about others is not to be had.
+ */
+
+/* Whether one of the user's groups has our name and another number: a local group hides a directory's. The list is used up. */
+static int
+hidden_group_is_listed(gid_t *list, int count, int64_t deadline)
 {
-	struct group	gr;
-	gid_t		gid = 0;
-	int		error, found, listed, local, known;
+	struct lookup	 lookup = { NULL, 0 };
+	struct group	 gr, *entry = NULL;
+	FILE		*file = grow(&lookup) ? fopen(GROUP_FILE, "re") : NULL;
+	int		 error = 0, found = 0;
+
+	/* Numbers that the local file has a name for need no asking, which is most of them, or all. */
+	while (file != NULL && next_group(file, &gr, &lookup))
+		for (int i = 0; i < count; i++)
+			if (list[i] == gr.gr_gid)
+				list[i--] = list[--count];
+	if (file != NULL)
+		fclose(file);
+	while (count > 0 && error == 0 && !found && now_ms() < deadline) {
+		count--;
+		do
+			error = getgrgid_r(list[count], &gr, lookup.bytes, lookup.size, &entry);
+		while (error == EINTR || (error == ERANGE && grow(&lookup)));
+		found = error == 0 && entry != NULL && strcmp(gr.gr_name, GROUP) == 0;
+	}
+	free(lookup.bytes);
+	return found;
+}
+
+/* Whether an entry is another name of the uid, and a member. */
+static int
+is_other_member(const struct passwd *other, const struct passwd *pw, const struct groups *groups, int64_t deadline)
+{
+	gid_t	*list;
+	int	 count, listed;
+
+	if (other->pw_uid != pw->pw_uid || strcmp(other->pw_name, pw->pw_name) == 0)
+		return 0;
+	if (belongs(other, groups))
+		return 1;
+	if (now_ms() >= deadline || nss_groups(other->pw_name, other->pw_gid, &list, &count) != 0)
+		return 0;
+	listed = is_any_listed(groups, list, count);
+	free(list);
+	return listed;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The members' names in order, each once, for the caller to free. */
+static const char **
+members_of(const struct groups *groups, size_t *count)
+{
+	const char	**names;
+	size_t		  all = 0;
+
+	*count = 0;
+	for (size_t i = 0; i < groups->count; i++)
+		for (char **member = groups->gr[i].gr_mem; *member != NULL; member++)
+			all++;
+	if (all == 0 || (names = calloc(all, sizeof(*names))) == NULL)
+		return NULL;
+	all = 0;
+	for (size_t i = 0; i < groups->count; i++)
+		for (char **member = groups->gr[i].gr_mem; *member != NULL; member++)
+			names[all++] = *member;
+	qsort(names, all, sizeof(*names), compare_names);
+	for (size_t i = 0; i < all; i++)
+		if (*count == 0 || strcmp(names[*count - 1], names[i]) != 0)
+			names[(*count)++] = names[i];
+	return names;
+}
+
+/*
+ * Whether another name of the uid is a member's. The local file is read to its end; what NSS knows is one name for the
+ * uid, and the uids of members, of whom there may be thousands: those whom the local file does not know are asked for.
+ */
+static int
+other_name_belongs(const struct passwd *pw, const struct groups *groups, int64_t deadline)
+{
+	struct person	  other = { .lookup = { NULL, 0 } };
+	struct passwd	 *entry = NULL;
+	size_t		  count, asked = 0;
+	const char	**names = members_of(groups, &count);
+	char		 *local = calloc(count + 1, 1);
+	FILE		 *file = grow(&other.lookup) ? fopen(PASSWD_FILE, "re") : NULL;
+	int		  error = file == NULL || local == NULL ? ENOMEM : 0, found = 0;
+
+	while (error == 0 && !found && next_person(file, &other)) {
+		const char	 *name = other.pw.pw_name;
+		const char	**at = count == 0 ? NULL : bsearch(&name, names, count, sizeof(*names), compare_names);
+
+		if (at != NULL)
+			local[at - names] = 1;
+		found = is_other_member(&other.pw, pw, groups, deadline);
+	}
+	if (file != NULL)
+		fclose(file);
+	if (error == 0 && !found && now_ms() < deadline) {
+		do
+			error = getpwuid_r(pw->pw_uid, &other.pw, other.lookup.bytes, other.lookup.size, &entry);
+		while (error == EINTR || (error == ERANGE && grow(&other.lookup)));
+		found = error == 0 && entry != NULL && is_other_member(&other.pw, pw, groups, deadline);
+	}
+	for (size_t i = 0; i < count && error == 0 && !found && asked < OTHERS_MAX && now_ms() < deadline; i++) {
+		if (local[i])
+			continue;
+		asked++;
+		error = nss_person(names[i], &other, &found);
+		found = found && other.pw.pw_uid == pw->pw_uid;
+	}
+	free(other.lookup.bytes);
+	free(local);
+	free(names);
+	return found;
+}
+
+/* Whether a process has the group, as far as can be told. */
+static int
+process_is_in(pid_t pid, gid_t gid)
+{
+	char	 path[64], *line = NULL, *at, *end;
+	size_t	 size = 0;
+	FILE	*file;
+	int	 found = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if ((file = fopen(path, "re")) == NULL)
+		return 0;
+	while (getline(&line, &size, file) != -1) {
+		if (strncmp(line, "Groups:", 7) != 0)
+			continue;
+		for (at = line + 7; !found; at = end) {
+			found = strtoul(at, &end, 10) == gid && end != at;
+			if (end == at)
+				break;
+		}
+	}
+	free(line);
+	fclose(file);
+	return found;
+}
+
+/*
+ * Whether a PAM module has put this process into a group of ours, as pam_group does for the session to come. What the
+ * parent has as well is inherited: a program that others call has their groups, and they may be members.
+ */
+static int
+pam_gave_group(const struct groups *groups)
+{
+	gid_t	*list;
+	int	 count = getgroups(0, NULL), found = 0;
+
+	if (count <= 0 || (list = calloc((size_t)count, sizeof(*list))) == NULL)
+		return 0;
+	count = getgroups(count, list);
+	for (size_t i = 0; i < groups->count && !found; i++)
+		found = is_listed(groups->gr[i].gr_gid, list, count) && !process_is_in(getppid(), groups->gr[i].gr_gid);
+	free(list);
+	return found;
+}
+
+static enum answer
+ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct groups *groups, int64_t deadline)
+{
+	gid_t	*list;
+	int	 error, found, count, local, known;
 
 	if (*user == '\0')
 		return unknown(pamh, "user", user, EINVAL);
-	if (!grow(&who->lookup) || !grow(lookup))
+	if (!grow(&who->lookup))
 		return unknown(pamh, "user", user, ENOMEM);
 
 	local = local_person(user, who);
 	if (local && who->pw.pw_uid == 0)
 		return ANSWER_NO;
-	known = local && local_group(&gr, lookup);
-	if (known && belongs(&who->pw, &gr))
+	known = local && local_group(groups);
+	if (known && (belongs(&who->pw, groups) || local_name_belongs(who->pw.pw_uid, groups)))
 		return ANSWER_MEMBER;
 
 	/* What the files do not say, NSS is asked, and must have room to answer. */
@@ -352,37 +579,36 @@ ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct l
 			return unknown(pamh, "user", user, error);
 		if (who->pw.pw_uid == 0)
 			return ANSWER_NO;
-		known = local_group(&gr, lookup);
-	}
-	if (known) {
-		if (belongs(&who->pw, &gr))
+		known = local_group(groups);
+		if (known && (belongs(&who->pw, groups) || local_name_belongs(who->pw.pw_uid, groups)))
 			return ANSWER_MEMBER;
-		gid = gr.gr_gid;
 	}
-	if ((error = nss_group(GROUP, &gr, lookup, &found)) != 0)
+	if ((error = nss_our_group(groups, &found)) != 0)
 		return unknown(pamh, "group", GROUP, error);
-	if (found) {
-		if (belongs(&who->pw, &gr))
-			return ANSWER_MEMBER;
-		gid = gr.gr_gid;
-	} else if (!known)
+	if (!known && !found)
 		return ANSWER_NO_GROUP;
-	if ((error = nss_listed(&who->pw, gid, &listed)) != 0)
+	if (found && belongs(&who->pw, groups))
+		return ANSWER_MEMBER;
+	if ((error = nss_groups(who->pw.pw_name, who->pw.pw_gid, &list, &count)) != 0)
 		return unknown(pamh, "groups of", who->pw.pw_name, error);
-	return listed ? ANSWER_MEMBER : ANSWER_NO;
+	found = is_any_listed(groups, list, count) || (known && hidden_group_is_listed(list, count, deadline));
+	free(list);
+	return found || other_name_belongs(&who->pw, groups, deadline) || pam_gave_group(groups) ? ANSWER_MEMBER :
+	    ANSWER_NO;
 }
 
 /* The caller frees who->lookup.bytes, whatever the answer is. */
 static enum answer
 look_up(pam_handle_t *pamh, const char *user, struct person *who)
 {
-	struct lookup	lookup = { NULL, 0 };
+	struct groups	groups = { .count = 0 };
 	enum answer	answer;
 	int64_t		start = now_ms(), took;
 
 	*who = (struct person){ .lookup = { NULL, 0 } };
-	answer = ask_databases(pamh, user, who, &lookup);
-	free(lookup.bytes);
+	answer = ask_databases(pamh, user, who, &groups, start + OTHERS_MS);
+	for (size_t i = 0; i < LENGTH(groups.lookups); i++)
+		free(groups.lookups[i].bytes);
 	if ((took = now_ms() - start) > SLOW_MS)
 		pam_syslog(pamh, LOG_WARNING, "looking up the user and their groups took %lld ms: see that the sources "
 		    "in /etc/nsswitch.conf answer", (long long)took);

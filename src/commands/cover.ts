@@ -3,7 +3,8 @@ import { confine } from "../confine/seccomp.ts";
 import { cover, usersWithSlice } from "../lifecycle/restore.ts";
 import { Refusal } from "../refusal.ts";
 import { SystemError } from "../system/libc.ts";
-import { findUserById, GROUP, isMember } from "../system/users.ts";
+import { membership } from "../system/membership.ts";
+import { findUserById, GROUP } from "../system/users.ts";
 import { goOnConfined } from "./entry.ts";
 
 /**
@@ -24,8 +25,11 @@ export async function runCover(uid: string | undefined): Promise<number> {
     return 2;
   }
   try {
+    const isMember = membership();
     const members =
-      uid === undefined ? usersWithSlice().filter(isKnownMember) : [Number(uid)].filter(isMemberById);
+      uid === undefined
+        ? usersWithSlice().filter((one) => isKnownMember(one, isMember))
+        : [Number(uid)].filter((one) => isMemberById(one, isMember));
     if (members.length === 0) return 0;
     goOnConfined(["cover-users", ...members.map(String)]);
     return await runCoverUsers(members);
@@ -49,10 +53,12 @@ export async function runCoverUsers(members: readonly number[]): Promise<number>
   }
 }
 
+type IsMember = ReturnType<typeof membership>;
+
 /** Of many, one that cannot be told is left as it is: nobody asked about this one now. */
-function isKnownMember(uid: number): boolean {
+function isKnownMember(uid: number, isMember: IsMember): boolean {
   try {
-    return isMemberById(uid);
+    return isMemberById(uid, isMember);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     console.error(`authnft cover: ${error.message}`);
@@ -61,11 +67,11 @@ function isKnownMember(uid: number): boolean {
 }
 
 /** @throws {Refusal} `user`, when the name service fails: not to know is not "no" */
-function isMemberById(uid: number): boolean {
+function isMemberById(uid: number, isMember: IsMember): boolean {
   if (uid === 0) return false;
   try {
     const user = findUserById(uid);
-    return user !== undefined && isMember(user, GROUP);
+    return user !== undefined && isMember(user);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     throw new Refusal(

@@ -62,6 +62,7 @@ export const RUNTIME_DIRECTORIES: readonly Directory[] = [
   { path: `${RUNTIME}/sessions`, mode: 0o755, keep: false },
   { path: `${RUNTIME}/lock`, mode: 0o700, keep: false },
   { path: `${RUNTIME}/policy`, mode: 0o700, keep: false },
+  { path: `${RUNTIME}/names`, mode: 0o700, keep: false },
 ];
 
 /** The directories that hold nothing but items, each after those in it: gone with the last of them. */
@@ -79,6 +80,7 @@ function dataPath(name: string): string | undefined {
   if (/^[^/]+\.(service|slice|mount)$/.test(name)) return `${UNITS}/${name}`;
   // A drop-in for another's unit.
   if (/^[^/]+\.(service|slice)\.d\/[^/]+\.conf$/.test(name)) return `${UNITS}/${name}`;
+  if (name === "close-slice") return `${LIBRARY}/${name}`;
   const page = /^man\/([^/]+\.([1-9]))$/.exec(name);
   if (page !== null) return `/usr/share/man/man${page[2]}/${page[1]}`;
   const example = /^examples\/([^/]+)$/.exec(name);

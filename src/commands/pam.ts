@@ -9,8 +9,9 @@ import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.
 import { becomeProgram } from "../system/exec.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
+import { membership } from "../system/membership.ts";
 import { socketInodes } from "../system/sock_diag.ts";
-import { findUser, GROUP, isMember, type User } from "../system/users.ts";
+import { findUser, GROUP, type User } from "../system/users.ts";
 import { cutOffPamProcess, pamProcess } from "./last_resort.ts";
 import { ENTRY } from "./pam_lines.ts";
 import { tell, UNREAD } from "./session.ts";
@@ -128,7 +129,7 @@ function groupsIn(user: User): string[] | undefined {
 function resolve(name: string): ReturnType<typeof findUser> {
   try {
     const user = findUser(name);
-    return user === undefined || user.uid === 0 || !isMember(user, GROUP) ? undefined : user;
+    return user === undefined || !membership()(user, pamProcess()) ? undefined : user;
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     if (name === "root") return undefined;

@@ -9,7 +9,7 @@ export const ENTRY = "/usr/libexec/authnft";
 /**
  * The lines for hosts without the shim. The first two let uid 0 and non-members pass even if the helper is missing;
  * each skips what is left of the group. "uid ne 0" stands there because it needs the user to be looked up: where that
- * fails nothing is skipped, and the helper decides. "stdout" is how a refused user gets to read why.
+ * fails nothing is skipped, and the helper decides. It goes by name, whereas the helper goes by uid. "stdout" is how a refused user gets to read why.
  */
 export const EXEC_LINES: readonly string[] = [
   "session [success=2 default=ignore] pam_succeed_if.so quiet uid eq 0",

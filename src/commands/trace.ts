@@ -8,8 +8,9 @@ import { isThere } from "../system/files.ts";
 import { hostCommand } from "../system/host_command.ts";
 import { SystemError } from "../system/libc.ts";
 import { hasCall } from "../system/libseccomp.ts";
+import { membership } from "../system/membership.ts";
 import { ownCommand } from "../system/shipped.ts";
-import { findUser, GROUP, isMember, type User } from "../system/users.ts";
+import { findUser, GROUP, type User } from "../system/users.ts";
 import { compare, type Difference, type Kind } from "../trace/evidence.ts";
 import { type Trace, trace } from "../trace/trace.ts";
 import { ENTRY } from "./pam_lines.ts";
@@ -67,7 +68,7 @@ export async function runTrace(
 function chosenUser(name: string | undefined): User | undefined {
   if (name !== undefined) {
     const user = findUser(name);
-    return user !== undefined && user.uid !== 0 && isMember(user, GROUP) ? user : undefined;
+    return user !== undefined && membership()(user) ? user : undefined;
   }
   const members = hostCommand("getent", "group", GROUP)?.stdout.trim().split(":")[3]?.split(",") ?? [];
   for (const member of members) {

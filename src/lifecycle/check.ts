@@ -581,10 +581,10 @@ class Desk {
       return name === undefined || as !== "fragment" || this.#included.has(path) ? [] : [{ path, name }];
     });
     if (names.length === 0) return;
-    const { groupId } = await import("../system/users.ts");
+    const { findGroup } = await import("../system/users.ts");
     for (const { path, name } of names) {
       try {
-        if (groupId(name) !== undefined) continue;
+        if (findGroup(name) !== undefined) continue;
       } catch {
         continue; // the name service does not tell
       }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readdirSync } from "node:fs";
 import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
-import { groupId, groupsOf, type User } from "../system/users.ts";
+import { findGroup, groupsOf, type User } from "../system/users.ts";
 
 /** A Unix group that there is a fragment for. */
 export type GroupFragment = { readonly name: string; readonly gid: number };
@@ -21,7 +21,7 @@ export function groupFragments(root = ""): GroupFragment[] {
   }
   return names.flatMap((name) => {
     // What an editor leaves there is no group, and neither is asked about.
-    const gid = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/.test(name) ? groupId(name) : undefined;
+    const gid = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/.test(name) ? findGroup(name)?.gid : undefined;
     return gid === undefined ? [] : [{ name, gid }];
   });
 }

@@ -36,7 +36,7 @@ import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
 import { adoptScope, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
 import { findSeal } from "./seal.ts";
-import { lockRuleset, readRecords, removePolicy, savePolicy, writeRecord } from "./store.ts";
+import { lockRuleset, readRecords, rememberName, removePolicy, savePolicy, writeRecord } from "./store.ts";
 import { closeBase, mendTable, run, sessionComment } from "./table.ts";
 import { takeOut } from "./take_out.ts";
 
@@ -175,6 +175,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   });
   savePolicy(unit, lines);
   undo.defer(() => removePolicy(unit));
+  rememberName(person);
   const earlier = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
   draft.sequence = 1 + Math.max(0, ...earlier.map(({ sequence }) => sequence));
   const open = [draft, ...earlier.filter(({ state }) => state === "open")];

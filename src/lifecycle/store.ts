@@ -27,6 +27,12 @@ const LOCK_DIRECTORY = "/run/authnft/lock";
 export const POLICY_DIRECTORY = "/run/authnft/policy";
 
 /**
+ * The names under which a uid ever had a session, a file for each uid with a name on each line: a uid may have several, and
+ * the name service is not asked here.
+ */
+const NAMES_DIRECTORY = "/run/authnft/names";
+
+/**
  * The slices that were ever closed, a line each: the set or map of the table, and the cgroup's id. A socket may outlive its
  * slice, and whoever flushes the ruleset must not open it.
  */
@@ -98,17 +104,36 @@ export function readRecord(unit: ScopeUnit): SessionRecord | undefined {
   return undefined;
 }
 
-/** All records, or those that can be a user's. */
+/** All records, or those of a uid, whatever names its sessions have. */
 export function readRecords(user?: { readonly name: string; readonly uid: number }): SessionRecord[] {
+  // A thousand sessions of others need not be read for one user's. A login session's name does not tell whose it is.
+  const names = user === undefined ? undefined : [user.name, ...namesOf(user.uid)];
+  const isOthers = (unit: string): boolean =>
+    names !== undefined &&
+    unit.startsWith("authnft-") &&
+    !names.some((name) => unit.startsWith(`authnft-${name}-`));
   return namesIn(RECORD_DIRECTORY).flatMap((file) => {
     const unit = /^(.*)\.json$/.exec(file)?.[1];
-    if (unit === undefined) return [];
-    // A thousand sessions of others need not be read for one user's. A login session's name does not tell whose it is.
-    if (user !== undefined && unit.startsWith("authnft-") && !unit.startsWith(`authnft-${user.name}-`))
-      return [];
+    if (unit === undefined || isOthers(unit)) return [];
     const record = readRecord(unit as ScopeUnit);
     return record === undefined || (user !== undefined && record.uid !== user.uid) ? [] : [record];
   });
+}
+
+/** Keeps that a uid has sessions under this name, for `readRecords`. @throws {Refusal} `record` */
+export function rememberName({ name, uid }: { readonly name: string; readonly uid: number }): void {
+  const names = namesOf(uid);
+  if (names.includes(name)) return;
+  try {
+    makeDirectory(NAMES_DIRECTORY, 0o700);
+    replaceFile(`${NAMES_DIRECTORY}/${uid}`, `${[...names, name].join("\n")}\n`, 0o600);
+  } catch (error) {
+    throw notKept(`write the names of uid ${uid}`, error);
+  }
+}
+
+function namesOf(uid: number): string[] {
+  return (readText(`${NAMES_DIRECTORY}/${uid}`) ?? "").split("\n").filter((name) => name !== "");
 }
 
 /** Removes a session's record. @throws {Error} of node:fs */

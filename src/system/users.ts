@@ -3,7 +3,7 @@ import { koffi, loadLibrary } from "./koffi.ts";
 import { errnoName, SystemError } from "./libc.ts";
 
 const libc = loadLibrary("libc.so.6");
-const Passwd = koffi.struct("passwd", {
+const PasswdEntry = koffi.struct("passwd", {
   pw_name: "const char *",
   pw_passwd: "const char *",
   pw_uid: "uint32_t",
@@ -12,7 +12,7 @@ const Passwd = koffi.struct("passwd", {
   pw_dir: "const char *",
   pw_shell: "const char *",
 });
-const Group = koffi.struct("group", {
+const GroupEntry = koffi.struct("group", {
   gr_name: "const char *",
   gr_passwd: "const char *",
   gr_gid: "uint32_t",
@@ -22,21 +22,28 @@ const out = (type: ReturnType<typeof koffi.struct>) => koffi.out(koffi.pointer(t
 const c = {
   getpwnam: libc.func("getpwnam_r", "int", [
     "const char *",
-    out(Passwd),
+    out(PasswdEntry),
     "void *",
     "size_t",
     koffi.out(koffi.pointer("void *")),
   ]),
   getpwuid: libc.func("getpwuid_r", "int", [
     "uint32_t",
-    out(Passwd),
+    out(PasswdEntry),
     "void *",
     "size_t",
     koffi.out(koffi.pointer("void *")),
   ]),
   getgrnam: libc.func("getgrnam_r", "int", [
     "const char *",
-    out(Group),
+    out(GroupEntry),
+    "void *",
+    "size_t",
+    koffi.out(koffi.pointer("void *")),
+  ]),
+  getgrgid: libc.func("getgrgid_r", "int", [
+    "uint32_t",
+    out(GroupEntry),
     "void *",
     "size_t",
     koffi.out(koffi.pointer("void *")),
@@ -54,6 +61,9 @@ export const GROUP = "authnft";
 
 /** A user as the host's name service knows them. */
 export type User = { readonly name: string; readonly uid: number; readonly gid: number };
+
+/** A group as the host's name service knows it. Who has it for primary group need not be among the members. */
+export type Group = { readonly name: string; readonly gid: number; readonly members: readonly string[] };
 
 /** Large groups need large buffers; sssd's largest answers are of this order. */
 const BUFFER = 1 << 20;
@@ -87,25 +97,36 @@ function found(act: string, ask: (entry: object, result: [unknown]) => number): 
   return result[0] === null ? undefined : { name: entry.pw_name, uid: entry.pw_uid, gid: entry.pw_gid };
 }
 
-/**
- * Whether a user is in a group: by primary group, by the group's own list, or by what the name service says of the user.
- * A group that does not exist has no members.
- *
- * @throws {SystemError} when the name service fails
- */
-export function isMember(user: User, group: string): boolean {
-  const entry = {} as { gr_gid: number; gr_mem: unknown };
+/** Looks a group up; like `findUser`. @throws {SystemError} */
+export function findGroup(name: string): Group | undefined {
+  return foundGroup(`the look-up of group ${name}`, (entry, buffer, result) =>
+    c.getgrnam(name, entry, buffer, BUFFER, result),
+  );
+}
+
+/** Looks a group up by number; like `findUser`. @throws {SystemError} */
+export function findGroupById(gid: number): Group | undefined {
+  return foundGroup(`the look-up of group ${gid}`, (entry, buffer, result) =>
+    c.getgrgid(gid, entry, buffer, BUFFER, result),
+  );
+}
+
+function foundGroup(
+  act: string,
+  ask: (entry: object, buffer: Uint8Array, result: [unknown]) => number,
+): Group | undefined {
+  const entry = {} as { gr_name: string; gr_gid: number; gr_mem: unknown };
   const result: [unknown] = [null];
   const buffer = new Uint8Array(BUFFER); // gr_mem points into it
-  const error = c.getgrnam(group, entry, buffer, BUFFER, result);
-  if (error !== 0) throw new SystemError(`the look-up of group ${group}`, errnoName(error));
-  if (result[0] === null) return false;
+  const error = ask(entry, buffer, result);
+  if (error !== 0) throw new SystemError(act, errnoName(error));
+  if (result[0] === null) return undefined;
+  const members: string[] = [];
   for (let at = 0; ; at += POINTER) {
     const member = koffi.decode(entry.gr_mem, at, "const char *") as string | null;
-    if (member === null) break;
-    if (member === user.name) return true;
+    if (member === null) return { name: entry.gr_name, gid: entry.gr_gid, members };
+    members.push(member);
   }
-  return groupsOf(user).includes(entry.gr_gid);
 }
 
 /** The numbers of a user's groups, the primary one included. @throws {SystemError} */
@@ -115,13 +136,4 @@ export function groupsOf(user: User): number[] {
   if (c.getgrouplist(user.name, user.gid, gids, count) < 0)
     throw new SystemError(`the look-up of the groups of ${user.name}`, "ERANGE");
   return [...gids.subarray(0, count[0])];
-}
-
-/** A group's number; `undefined` when there is no such group. @throws {SystemError} when the name service fails */
-export function groupId(name: string): number | undefined {
-  const entry = {} as { gr_gid: number };
-  const result: [unknown] = [null];
-  const error = c.getgrnam(name, entry, new Uint8Array(BUFFER), BUFFER, result);
-  if (error !== 0) throw new SystemError(`the look-up of group ${name}`, errnoName(error));
-  return result[0] === null ? undefined : entry.gr_gid;
 }

@@ -14,7 +14,8 @@ import {
   userSlice,
 } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
-import { findUser, findUserById, GROUP, isMember, type User } from "../system/users.ts";
+import { membership } from "../system/membership.ts";
+import { findUser, findUserById, GROUP, type User } from "../system/users.ts";
 
 /** What is verified: a session, what a user runs outside of sessions, or a process of no session at all. */
 export type Subject = {
@@ -49,10 +50,11 @@ export const NOBODY: User = { name: "nobody", uid: 65534, gid: 65534 };
  */
 export function findSubjects(name?: string): Subject[] {
   const records = readRecords().filter(({ cg_path, cg_id }) => cgroupId(cg_path) === BigInt(cg_id));
+  const isMember = membership();
   if (name === undefined) {
     const covered = usersWithSlice().flatMap((uid) => {
-      const user = uid === 0 ? undefined : findUserById(uid);
-      return user !== undefined && isMember(user, GROUP) ? [coverOf(user)] : [];
+      const user = findUserById(uid);
+      return user !== undefined && isMember(user) ? [coverOf(user)] : [];
     });
     return [closedDefault(), ...covered, ...records.map(sessionOf)];
   }
@@ -72,7 +74,7 @@ export function findSubjects(name?: string): Subject[] {
     );
   }
   const sessions = records.filter(({ uid }) => uid === user.uid).map(sessionOf);
-  const covers = isMember(user, GROUP) && cgroupId(userSlice(user.uid)) !== undefined ? [coverOf(user)] : [];
+  const covers = isMember(user) && cgroupId(userSlice(user.uid)) !== undefined ? [coverOf(user)] : [];
   return [...covers, ...sessions];
 }
 

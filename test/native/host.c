@@ -19,8 +19,11 @@
  *   clone3=N                                         the system call fails with this errno
  *   pidfd=server                                     a process outside valgrind makes the descriptors for processes
  *   nss:person=NAME:UID:GID | none | error:N | slow:MS    what the name service answers; "real" is this system's own
+ *   nss:uid=NAME:UID:GID | none                           and when it is asked for a number
+ *   nss:gid=NAME:GID | none
  *   nss:group=GID:MEMBER,… | none | error:N
- *   nss:list=GID,… | fail
+ *   nss:list=GID,… | fail                                 of whatever user; nss:list-of=NAME:GID,… of one
+ *   groups=GID                                            puts this process into a group, as pam_group does
  *
  * Prints "log PRIORITY TEXT", "say STYLE TEXT", "open CODE MS", "close CODE MS", and at the end "env …", how often
  * the name service was asked, which signals arrived, and whether descriptors, children, signal mask or handlers are
@@ -59,7 +62,7 @@
 #define EXPORT	__attribute__((visibility("default")))
 
 static FILE		*out;
-static const char	*person = "none", *group = "none", *list = "";
+static const char	*person = "none", *group = "none", *list = "", *list_of = "", *by_uid = "none", *by_gid = "none";
 static int		 asked_person, asked_group, asked_list;
 static int		 clone3_errno;
 static int		 server = -1;
@@ -144,6 +147,46 @@ getpwnam_r(const char *name, struct passwd *pw, char *bytes, size_t size, struct
 }
 
 EXPORT int
+getpwuid_r(uid_t uid, struct passwd *pw, char *bytes, size_t size, struct passwd **found)
+{
+	size_t	name_length = strcspn(by_uid, ":");
+	char	*rest;
+
+	asked_person++;
+	*found = NULL;
+	memset(pw, 0, sizeof(*pw));
+	if (strcmp(by_uid, "none") == 0)
+		return 0;
+	if ((pw->pw_name = put(&bytes, &size, by_uid, name_length)) == NULL)
+		return ERANGE;
+	pw->pw_uid = (uid_t)strtoul(by_uid + name_length + 1, &rest, 10);
+	pw->pw_gid = (gid_t)strtoul(rest + 1, NULL, 10);
+	if (pw->pw_uid == uid)
+		*found = pw;
+	return 0;
+}
+
+EXPORT int
+getgrgid_r(gid_t gid, struct group *gr, char *bytes, size_t size, struct group **found)
+{
+	size_t	name_length = strcspn(by_gid, ":");
+
+	asked_group++;
+	*found = NULL;
+	memset(gr, 0, sizeof(*gr));
+	if (strcmp(by_gid, "none") == 0)
+		return 0;
+	if (strncmp(by_gid, "error:", 6) == 0)
+		return atoi(by_gid + 6);
+	if ((gr->gr_name = put(&bytes, &size, by_gid, name_length)) == NULL)
+		return ERANGE;
+	gr->gr_gid = (gid_t)strtoul(by_gid + name_length + 1, NULL, 10);
+	if (gr->gr_gid == gid)
+		*found = gr;
+	return 0;
+}
+
+EXPORT int
 getgrnam_r(const char *name, struct group *gr, char *bytes, size_t size, struct group **found)
 {
 	static const size_t	slot = sizeof(char *);
@@ -194,6 +237,7 @@ getgrouplist(const char *user, gid_t primary, gid_t *groups, int *count)
 {
 	int		 size = *count, n = 0;
 	const char	*at = list;
+	size_t		 length = strcspn(list_of, ":");
 
 	asked_list++;
 	if (strcmp(list, "real") == 0) {
@@ -204,6 +248,8 @@ getgrouplist(const char *user, gid_t primary, gid_t *groups, int *count)
 	}
 	if (strcmp(list, "fail") == 0)
 		return -1;
+	if (*list_of != '\0' && strlen(user) == length && strncmp(user, list_of, length) == 0)
+		at = list_of + length + 1;
 	if (n < size)
 		groups[n] = primary;
 	n++;
@@ -604,6 +650,18 @@ act(pam_handle_t *pamh, char **argv, const char *word)
 		group = value;
 	else if ((value = value_of(word, "nss:list=")) != NULL)
 		list = value;
+	else if ((value = value_of(word, "nss:list-of=")) != NULL)
+		list_of = value;
+	else if ((value = value_of(word, "nss:uid=")) != NULL)
+		by_uid = value;
+	else if ((value = value_of(word, "nss:gid=")) != NULL)
+		by_gid = value;
+	else if ((value = value_of(word, "groups=")) != NULL) {
+		const gid_t	gid = (gid_t)atoi(value);
+
+		if (setgroups(1, &gid) == -1)
+			err(2, "setgroups");
+	}
 	else
 		errx(2, "unknown word %s", word);
 }

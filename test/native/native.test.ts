@@ -551,6 +551,106 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       expect(rig.request["user"]).toBe("bob");
     });
 
+    describe("a uid with several names", () => {
+      const PASSWD =
+        "root:x:0:0::/:/bin/sh\nfirst:x:1000:1000::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nlast:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\n";
+      const alone = { passwd: PASSWD, group: "authnft:x:900:zoe\n", user: "bob" };
+
+      test.each(["first", "last"])(
+        "is a member's by any that the local files have, %s: nobody else is asked",
+        async (user) => {
+          for (const [passwd, group] of [
+            [PASSWD, "authnft:x:900:alice\n"],
+            [PASSWD.replace("alice:x:1000:1000", "alice:x:1000:900"), "authnft:x:900:\n"],
+          ] as const) {
+            const opened = await session({ user, passwd, group });
+            expect(codes(opened)).toEqual([PAM_SUCCESS]);
+            expect(opened.facts.get("asked")).toBe(nobodyAsked);
+            expect(rig.request).toMatchObject({ type: "open", user, uid: 1000 });
+          }
+          expectUntouched(await session({ user: "bob", passwd: PASSWD, group: "authnft:x:900:alice\n" }));
+        },
+      );
+
+      test("is a member's by what the name service says of any local one", async () => {
+        const local = { user: "first", passwd: PASSWD, group: "" };
+        await session({ ...local, words: ["nss:group=7000:alice", "open"] });
+        expect(rig.request).toMatchObject({ user: "first" });
+        await session({ ...local, words: ["nss:group=7000:", "nss:list-of=last:7000", "open"] });
+        expect(rig.request).toMatchObject({ user: "first" });
+        expectUntouched(
+          await session({
+            ...local,
+            user: "bob",
+            words: ["nss:group=7000:", "nss:list-of=last:7000", "open"],
+          }),
+        );
+      });
+
+      test("is a member's by the one that the name service has for it", async () => {
+        const words = ["nss:group=900:zoe", "nss:uid=zoe:1001:1001", "open"];
+        await session({ ...alone, words });
+        expect(rig.request).toMatchObject({ user: "bob", uid: 1001 });
+        expectUntouched(
+          await session({ ...alone, words: ["nss:group=900:zoe", "nss:uid=zed:1001:1001", "open"] }),
+        );
+      });
+
+      test("is a member's by that of a member whom only the name service knows", async () => {
+        await session({ ...alone, words: ["nss:person=zoe:1001:1001", "nss:group=none", "open"] });
+        expect(rig.request).toMatchObject({ user: "bob", uid: 1001 });
+        expectUntouched(
+          await session({ ...alone, words: ["nss:person=zoe:1002:1001", "nss:group=none", "open"] }),
+        );
+      });
+
+      test("no more than 64 members are asked for, none whom the local file knows, and none after one of whom nothing is to be had", async () => {
+        const far = Array.from({ length: 200 }, (_, i) => `far${i}`).join(",");
+        const near = Array.from({ length: 200 }, (_, i) => `near${i}`);
+        const here = near.map((name, i) => `${name}:x:${20_000 + i}:1::/:/bin/sh\n`).join("");
+        const asked = async (names: string, ...words: string[]) => {
+          const passed = await session({
+            ...alone,
+            passwd: `${PASSWD}${here}`,
+            group: `authnft:x:900:${names}\n`,
+            words: [...words, "open"],
+          });
+          expectUntouched(passed);
+          return passed.facts.get("asked");
+        };
+        // One more each: the name of the user's number.
+        expect(await asked(far)).toBe("person 65 group 2 list 1");
+        expect(await asked(near.join(","))).toBe("person 1 group 2 list 1");
+        expect(await asked(`${near.join(",")},far`)).toBe("person 2 group 2 list 1");
+        expect(await asked(far, "nss:person=error:5")).toBe("person 2 group 2 list 1");
+        // A user database that is slow is not asked about others.
+        expect(await asked(far, "nss:person=slow:300")).toBe("person 2 group 2 list 1");
+      });
+    });
+
+    test("a group of our name that a local one hides: its members are members, and a failure to tell keeps nobody out", async () => {
+      const group = "authnft:x:900:\nstaff:x:50:\n";
+      const bob = { user: "bob", group };
+      await session({ ...bob, words: ["nss:list=50,7000", "nss:gid=authnft:7000", "open"] });
+      expect(rig.request).toMatchObject({ user: "bob" });
+      expectUntouched(await session({ ...bob, words: ["nss:list=50,7000", "nss:gid=others:7000", "open"] }));
+      expectUntouched(await session({ ...bob, words: ["nss:list=50,7000", "nss:gid=error:5", "open"] }));
+      // Nobody is asked for what the local file has a name for; the user's own group is the one that it has not.
+      const passed = await session({ ...bob, words: ["nss:list=50,50,900", "open"] });
+      expect(codes(passed)).toEqual([PAM_SUCCESS]);
+      const { facts } = await session({ ...bob, words: ["nss:list=50,50", "open"] });
+      expect(facts.get("asked")).toBe("person 1 group 2 list 1");
+    });
+
+    test("a group that PAM gave the process counts, one that the process inherited does not", async () => {
+      const bob = { user: "bob", group: "authnft:x:900:\n" };
+      await session({ ...bob, words: ["groups=900", "open"] });
+      expect(rig.request).toMatchObject({ user: "bob" });
+      expectUntouched(await session({ ...bob, words: ["groups=901", "open"] }));
+      const under = ["setpriv", "--groups", "900", "sh", "-c", '"$0" "$@"; exit $?'];
+      expectUntouched(await session({ ...bob, under }));
+    });
+
     test("the name that is handed on is the name service's, not the application's spelling", async () => {
       await session({ user: "ALICE@EXAMPLE", words: ["nss:person=alice:1000:1000", "open"] });
       expect(rig.request["user"]).toBe("alice");

@@ -7,8 +7,9 @@ import { chainOf } from "../../session/removal.ts";
 import { SLICE, sessionName, userSlice } from "../../session/scope_unit.ts";
 import { cgroupId } from "../../system/cgroup.ts";
 import { hostCommand } from "../../system/host_command.ts";
+import { membership } from "../../system/membership.ts";
 import { readText } from "../../system/text_file.ts";
-import { findUserById, GROUP, isMember } from "../../system/users.ts";
+import { findUserById } from "../../system/users.ts";
 import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 
 /** From which part of it on a full connection tracking table is near. */
@@ -21,6 +22,7 @@ export const RULESET_CHECKS: readonly Check[] = [
   { name: "covers", run: async () => checkCovers() },
   { name: "conntrack", run: () => [checkConntrack()] },
   { name: "labels", run: () => checkLabels() },
+  { name: "mptcp", run: () => checkMptcp() },
 ];
 
 async function checkTable(): Promise<Finding> {
@@ -70,9 +72,10 @@ async function checkCovers(): Promise<Finding[]> {
   const covered = new Set(
     elements(TABLE_NAME, "covered_slices").map(({ key }) => Buffer.from(key).readBigUInt64LE()),
   );
+  const isMember = membership();
   const members = usersWithSlice().filter((uid) => {
-    const user = uid === 0 ? undefined : findUserById(uid);
-    return user !== undefined && isMember(user, GROUP);
+    const user = findUserById(uid);
+    return user !== undefined && isMember(user);
   });
   const open = members.filter((uid) => {
     const id = cgroupId(userSlice(uid));
@@ -133,4 +136,21 @@ export function tablesThatSetLabels(listing: string): string[] {
     else if (/\bct label set\b/.test(line)) tables.add(table);
   }
   return [...tables];
+}
+
+function checkMptcp(): Finding[] {
+  // Neither every kernel nor every iproute2 knows them.
+  const listing = hostCommand("ip", "mptcp", "endpoint", "show");
+  return listing?.ok ? [judgeEndpoints(listing.stdout)] : [];
+}
+
+/** Judges the MPTCP endpoints of a listing of `ip mptcp endpoint show`. */
+export function judgeEndpoints(listing: string): Finding {
+  const endpoints = [...listing.matchAll(/^(\S+) port (\d+) id (\d+)/gm)];
+  if (endpoints.length === 0) return ok("No MPTCP endpoint has a port.");
+  return warn({
+    what: `MPTCP endpoints with a port: ${endpoints.map(([, address, port]) => `${address} port ${port}`).join(", ")}.`,
+    why: "The kernel itself listens there, outside of every session: from any address a peer may add a path to a member's MPTCP connection, and no rule judges what goes over it.",
+    mend: `${endpoints.map(([, , , id]) => `ip mptcp endpoint delete id ${id}`).join("\n")}\nadd them again without a port, or sysctl -w net.mptcp.enabled=0`,
+  });
 }

@@ -72,7 +72,7 @@ describe("data/", () => {
       .filter((name) => /\.(service|conf)$/.test(name))
       .flatMap((name) => [...text(name).matchAll(/^Exec\w+=(.+)/gm)].map((match) => match[1] ?? ""));
     expect(commands.length).toBeGreaterThan(0);
-    expect(commands.filter((command) => command.includes("/usr/lib/authnft"))).toEqual([]);
+    expect(commands.filter((command) => command.includes("/usr/lib/authnft/authnft"))).toEqual([]);
     // Beside it stand nft, which is faster, the question that must be answered without us, and a file that goes.
     const others = commands.filter((command) => !command.replace(/^-/, "").startsWith(`${ENTRY} `));
     const known = [
@@ -84,7 +84,8 @@ describe("data/", () => {
     expect(asked).toEqual(Array(2).fill(expect.stringMatching(/^\+\/bin\/sh -c '.*'$/)));
     // The same question in both places.
     expect(new Set(asked).size).toBe(1);
-    expect(asked[0]).toContain(`; ${ENTRY} cover %i && exit 0; nft add element `);
+    expect(asked[0]).toContain("exec /bin/sh /usr/lib/authnft/close-slice %i; ");
+    expect(text("close-slice")).toContain(`\n${ENTRY} cover "$uid" && exit 0\nnft add element `);
   });
 
   test("records are never aged", () => {
@@ -96,6 +97,7 @@ describe("data/", () => {
       ["d", "/run/authnft/sessions", "0755", "root", "root", "-"],
       ["d", "/run/authnft/lock", "0700", "root", "root", "-"],
       ["d", "/run/authnft/policy", "0700", "root", "root", "-"],
+      ["d", "/run/authnft/names", "0700", "root", "root", "-"],
     ]);
   });
 

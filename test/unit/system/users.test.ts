@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { expect, test } from "bun:test";
-import { findUser, isMember } from "../../../src/system/users.ts";
+import { findGroup, findGroupById, findUser } from "../../../src/system/users.ts";
 
 // Of a host's users only root is sure to be there, with these numbers and in a group of that name.
 test("root is found", () => {
@@ -14,15 +14,12 @@ test.each(["", "no such user", "root\n", "ROOT ", ":", "root:x:0:0", "../root", 
   },
 );
 
-test("a group that is not there has no members", () => {
-  expect(isMember({ name: "root", uid: 0, gid: 0 }, "no such group")).toBe(false);
-  expect(isMember({ name: "root", uid: 0, gid: 0 }, "")).toBe(false);
-});
-
-test("the primary group counts, for whoever has it", () => {
-  expect(isMember({ name: "root", uid: 0, gid: 0 }, "root")).toBe(true);
-  expect(isMember({ name: "no such user", uid: 4_000_000_000, gid: 0 }, "root")).toBe(true);
-  expect(isMember({ name: "no such user", uid: 4_000_000_000, gid: 4_000_000_000 }, "root")).toBe(false);
+test("a group is found by name and by number, with its members", () => {
+  expect(findGroup("root")).toEqual({ name: "root", gid: 0, members: [] });
+  expect(findGroupById(0)).toEqual(findGroup("root"));
+  expect(findGroup("no such group")).toBeUndefined();
+  expect(findGroup("")).toBeUndefined();
+  expect(findGroupById(4_000_000_000)).toBeUndefined();
 });
 
 // The answers' strings point into a buffer of ours: one that is used again, or freed too early, would show.

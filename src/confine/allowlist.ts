@@ -33,6 +33,8 @@ const HOSTS =
 const CACHE = "Where nscd keeps what the name service says.";
 const LIBRARY = "The dynamic linker, on its way to a library that the name service wants and does not get.";
 const LARGE = "For large rulesets.";
+const SORT =
+  "qsort of older C libraries (glibc 2.36) asks how much memory there is; libnftables sorts intervals, of any table.";
 const BUSY = "Where the other side is busy.";
 const LOST = "Where the bus has closed the connection first.";
 const TERMINAL = "Where an administrator's verb writes to a terminal.";
@@ -93,6 +95,7 @@ const LIST: readonly Rule[] = [
   },
   { call: "mprotect", when: [{ argument: 2, value: 0, mask: PROT_EXEC }], named: "not executable" },
   ...each("mremap", 3, { MREMAP_MAYMOVE: 1 }, { reason: LARGE }),
+  ...seldom(SORT, "sysinfo"),
   ...each("madvise", 2, { MADV_DONTNEED: 4, MADV_DONTDUMP: 16, MADV_WIPEONFORK: 18, "-1": 0xffff_ffff }),
   ...each(
     "madvise",

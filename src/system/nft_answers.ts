@@ -3,6 +3,7 @@
 // What the kernel answers about tables, read. No input or output.
 
 import { attributes, eachAttribute, view } from "./netlink.ts";
+import type { Declaration } from "./nft_commands.ts";
 
 // linux/netfilter/nf_tables.h
 export const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
@@ -20,6 +21,18 @@ const NFTA_CHAIN_HOOK = 4;
 const NFTA_CHAIN_TYPE = 7;
 const NFTA_HOOK_HOOKNUM = 1;
 const NF_INET_LOCAL_OUT = 3;
+const NFTA_SET_FLAGS = 3;
+const NFTA_SET_KEY_TYPE = 4;
+const NFTA_SET_DATA_TYPE = 6;
+const NFTA_SET_DESC = 9;
+const NFTA_SET_DESC_SIZE = 1;
+const NFTA_SET_TIMEOUT = 11;
+const NFTA_SET_GC_INTERVAL = 12;
+const NFTA_SET_EXPR = 17;
+const NFTA_SET_EXPRESSIONS = 18;
+const NFTA_EXPR_NAME = 1;
+const NFT_SET_MAP = 8;
+const NFT_DATA_VERDICT = 0xffff_ff00;
 
 /** What stands before the attributes of each answer: struct nfgenmsg. */
 const HEADER = 4;
@@ -52,6 +65,38 @@ export function isOutputNat(payload: Uint8Array): boolean {
     hook?.length === 4 &&
     view(hook).getUint32(0) === NF_INET_LOCAL_OUT
   );
+}
+
+/** What nft writes for the types of a key, by their numbers (enum datatypes in its datatype.h), which are for good: the kernel keeps them. */
+const KEYS: Readonly<Record<number, string>> = {
+  46: "socket cgroupv2 level 2", // of whatever level: no set keeps it
+  7: "ip saddr",
+  8: "ip6 saddr",
+};
+/** The parts of a concatenation have six bits each (TYPE_BITS there). */
+const TYPE_BITS = 6;
+
+/** Reads how a set or map is declared; `undefined` for one of other types, or with more to it, than the table of ours has. */
+export function parseDeclaration(payload: Uint8Array): Declaration | undefined {
+  const set = attributes(payload.subarray(HEADER));
+  const number = (type: number): number => {
+    const value = set.get(type);
+    return value?.length === 4 ? view(value).getUint32(0) : 0;
+  };
+  const more = [NFTA_SET_TIMEOUT, NFTA_SET_GC_INTERVAL, NFTA_SET_EXPRESSIONS].some((type) => set.has(type));
+  if (more || part(set.get(NFTA_SET_DESC), NFTA_SET_DESC_SIZE) !== undefined) return undefined;
+  const keys: (string | undefined)[] = [];
+  for (let left = number(NFTA_SET_KEY_TYPE); left > 0; left >>>= TYPE_BITS)
+    keys.unshift(KEYS[left & ((1 << TYPE_BITS) - 1)]);
+  if (keys.length === 0 || keys.includes(undefined)) return undefined;
+  const expression = set.get(NFTA_SET_EXPR);
+  if (expression !== undefined && text(part(expression, NFTA_EXPR_NAME)) !== "counter") return undefined;
+  const counts = expression === undefined ? "" : "; counter";
+  const key = `typeof ${keys.join(" . ")}`;
+  if (number(NFTA_SET_FLAGS) === 0) return { kind: "set", body: `${key}${counts}` };
+  if (number(NFTA_SET_FLAGS) !== NFT_SET_MAP || number(NFTA_SET_DATA_TYPE) !== NFT_DATA_VERDICT)
+    return undefined;
+  return { kind: "map", body: `${key} : verdict${counts}` };
 }
 
 function parseElement(bytes: Uint8Array): Element {

@@ -24,8 +24,10 @@ import {
   NFTA_SET_ELEM_KEY,
   NFTA_SET_ELEM_LIST_ELEMENTS,
   NFTA_VERDICT_CHAIN,
+  parseDeclaration,
   parseElements,
 } from "./nft_answers.ts";
+import { type Declaration, withoutLookingAtOthers } from "./nft_commands.ts";
 
 export type { Element } from "./nft_answers.ts";
 
@@ -66,12 +68,14 @@ export class TransactionError extends Error {
 }
 
 /**
- * Runs nftables commands, one a line, as one transaction: all of it or nothing.
+ * Runs nftables commands, one a line, as one transaction: all of it or nothing. How long it takes does not depend on what
+ * is in the sets of other tables.
  *
  * @throws {TransactionError}
  */
 export function runTransaction(lines: readonly string[]): void {
-  const text = `${lines.join("\n")}\n`;
+  const commands = withoutLookingAtOthers(lines, declaration);
+  const text = `${commands.map(({ text }) => text).join("\n")}\n`;
   if (attempt((context) => nft.runBuffer(context, text)) === undefined) return;
   // Of text in memory libnftables cannot tell the line. A refused transaction changed nothing, so try again from a file.
   const fd = memoryFile("transaction");
@@ -86,7 +90,11 @@ export function runTransaction(lines: readonly string[]): void {
       line === undefined ? undefined : Number(line) - 1,
       complaint ?? first ?? "",
       [...output.matchAll(/^\/proc\/self\/fd\/\d+:(\d+):(\d+)(?:-\d+)?: (?:Error: )?(.*)$/gm)].map(
-        ([, line, column, text = ""]) => ({ line: Number(line) - 1, offset: Number(column) - 1, text }),
+        ([, line, column, text = ""]) => ({
+          line: Number(line) - 1,
+          offset: Math.max(0, Number(column) - 1 - (commands[Number(line) - 1]?.shift ?? 0)),
+          text,
+        }),
       ),
     );
   } finally {
@@ -151,6 +159,7 @@ const NFT_MSG_GETCHAIN = 4;
 const NFT_MSG_DELCHAIN = 5;
 const NFT_MSG_GETRULE = 7;
 const NFT_MSG_DELRULE = 8;
+const NFT_MSG_GETSET = 10;
 const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
@@ -264,6 +273,17 @@ export function elements(table: string, set: string): Element[] {
     textAttribute(NFTA_SET_ELEM_LIST_SET, set),
   );
   return ask(request).flatMap(({ payload }) => parseElements(payload));
+}
+
+/** How a set or map is declared; `undefined` when it is not there, is none that our table has, or the kernel does not tell. */
+function declaration(table: string, set: string): Declaration | undefined {
+  try {
+    const [answer] = ask(nftMessage(NFT_MSG_GETSET, textAttribute(1, table), textAttribute(2, set)));
+    return answer === undefined ? undefined : parseDeclaration(answer.payload);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    return undefined; // libnftables says why
+  }
 }
 
 /** Whether a table has a chain. @throws {SystemError} */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { attribute, nested, textAttribute } from "../../../src/system/netlink.ts";
-import { isOutputNat, parseElements } from "../../../src/system/nft_answers.ts";
+import { isOutputNat, parseDeclaration, parseElements } from "../../../src/system/nft_answers.ts";
 
 const HEADER = Uint8Array.of(1, 0, 0, 0);
 const big = (value: number): Uint8Array => Uint8Array.of(0, 0, 0, 0, 0, 0, 0, value);
@@ -65,5 +65,39 @@ describe("isOutputNat", () => {
     expect(isOutputNat(chain("filter", Uint8Array.of(0, 0, 0, 3)))).toBe(false);
     expect(isOutputNat(chain("nat", Uint8Array.of(3)))).toBe(false);
     expect(isOutputNat(HEADER)).toBe(false);
+  });
+});
+
+describe("parseDeclaration", () => {
+  const number = (type: number, value: number): Uint8Array =>
+    attribute(type, Uint8Array.of(value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255));
+  const set = (...parts: readonly Uint8Array[]): Uint8Array =>
+    Buffer.concat([HEADER, textAttribute(1, "authnft"), textAttribute(2, "s"), nested(9), ...parts]);
+  const counter = nested(17, textAttribute(1, "counter"));
+  const verdicts = [number(3, 8), number(6, 0xffff_ff00)];
+
+  // The numbers are those that nftables 1.0.6 and 1.1.3 load our table with.
+  test.each<[string, Uint8Array, ReturnType<typeof parseDeclaration>]>([
+    ["cgroups", set(number(4, 46)), { kind: "set", body: "typeof socket cgroupv2 level 2" }],
+    [
+      "cgroups and addresses",
+      set(number(3, 0), number(4, 0xb88)),
+      { kind: "set", body: "typeof socket cgroupv2 level 2 . ip6 saddr" },
+    ],
+    [
+      "cgroups and what is done, counted",
+      set(number(4, 46), ...verdicts, counter),
+      { kind: "map", body: "typeof socket cgroupv2 level 2 : verdict; counter" },
+    ],
+    ["another type", set(number(4, 13)), undefined],
+    ["another type besides", set(number(4, (46 << 6) | 13)), undefined],
+    ["intervals", set(number(3, 4), number(4, 46)), undefined],
+    ["cgroups and marks", set(number(3, 8), number(4, 46), number(6, 19)), undefined],
+    ["elements that are limited", set(number(4, 46), nested(17, textAttribute(1, "limit"))), undefined],
+    ["elements that expire", set(number(4, 46), attribute(11, big(1))), undefined],
+    ["so many elements", Buffer.concat([set(number(4, 46)), nested(9, number(1, 2))]), undefined],
+    ["nothing", new Uint8Array(0), undefined],
+  ])("reads a set of %s", (_, payload, declaration) => {
+    expect(parseDeclaration(payload)).toEqual(declaration);
   });
 });

@@ -21,7 +21,7 @@ import {
   readAnswer,
   textAttribute,
 } from "../../src/system/netlink.ts";
-import { isOutputNat, parseElements } from "../../src/system/nft_answers.ts";
+import { isOutputNat, parseDeclaration, parseElements } from "../../src/system/nft_answers.ts";
 import { parseSocket } from "../../src/system/sock_diag.ts";
 import type { Target, Verdict } from "./engine.ts";
 import { mutateBytes, mutateJson } from "./mutate.ts";
@@ -171,12 +171,25 @@ const KEY = nested(1, attribute(1, new Uint8Array(12).fill(9)));
 const elementsOf = (...parts: readonly Uint8Array[]): string =>
   text(Buffer.concat([Uint8Array.of(1, 0, 0, 0), textAttribute(1, "authnft"), nested(3, ...parts)]));
 
-/** Elements of sets and maps, and chains, as nf_tables describes them. */
+const big = (value: number): Uint8Array => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+const setOf = (flags: number, key: number, ...parts: readonly Uint8Array[]): string =>
+  text(
+    Buffer.concat([Uint8Array.of(1, 0, 0, 0), attribute(3, big(flags)), attribute(4, big(key)), ...parts]),
+  );
+
+/** Elements of sets and maps, how these are declared, and chains, as nf_tables describes them. */
 export const elements: Target = {
   seeds: [
     "",
     elementsOf(),
     elementsOf(nested(1, KEY)),
+    setOf(0, 46),
+    setOf(0, (46 << 6) | 7),
+    setOf(8, 46, attribute(6, big(0xffff_ff00)), nested(17, textAttribute(1, "counter"))),
+    setOf(8, 46, attribute(6, big(7))),
+    setOf(0, 46, nested(17, textAttribute(1, "limit"))),
+    setOf(0, 46, nested(9, attribute(1, big(7)))),
+    setOf(0, 46, attribute(11, big(7))),
     elementsOf(nested(1, KEY, VERDICT, COUNTER), nested(1, KEY, COUNTER), nested(2)),
     text(
       Buffer.concat([
@@ -188,10 +201,19 @@ export const elements: Target = {
   ],
   mutate: mutateBytes,
   judge: (input) => {
-    const found = twice(input, (bytes) => ({ elements: parseElements(bytes), nat: isOutputNat(bytes) }));
+    const found = twice(input, (bytes) => ({
+      elements: parseElements(bytes),
+      nat: isOutputNat(bytes),
+      declared: parseDeclaration(bytes),
+    }));
     if (found === undefined) return BEYOND;
     if (found.nat && !input.includes("nat"))
       return { complaint: "a chain is of a type that does not stand there" };
+    if (
+      found.declared !== undefined &&
+      !/^typeof [a-z0-9 .]+( : verdict)?(; counter)?$/.test(found.declared.body)
+    )
+      return { complaint: `a set is declared as ${found.declared.body}` };
     for (const { key, chain, counter } of found.elements) {
       if (!input.includes(text(key))) return { complaint: "a key does not stand there" };
       if (chain !== undefined && (chain.includes("\0") || !input.includes(chain)))
@@ -201,7 +223,7 @@ export const elements: Target = {
     }
     const [first] = found.elements;
     return {
-      ended: `${Math.min(found.elements.length, 3)} elements ${first?.chain !== undefined} ${first?.counter !== undefined} ${found.nat}`,
+      ended: `${Math.min(found.elements.length, 3)} elements ${first?.chain !== undefined} ${first?.counter !== undefined} ${found.nat} ${found.declared?.body}`,
     };
   },
 };

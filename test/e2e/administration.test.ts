@@ -35,6 +35,21 @@ onThisRelease("the administrator's command", () => {
     expect((await doctor()).code).toBe(0);
   });
 
+  test("doctor warns of an MPTCP endpoint with a port, where the kernel listens for whoever knows a connection's token", async () => {
+    const told = async () => (await doctor()).findings.filter(({ what }) => what.includes("MPTCP"));
+    await lab.output("ip mptcp endpoint add 10.88.0.1 signal");
+    try {
+      expect(await told()).toEqual([expect.objectContaining({ level: "ok" })]);
+      await lab.output("ip mptcp endpoint flush; ip mptcp endpoint add 10.88.0.1 port 5000 signal");
+      expect(await lab.output("ss -Hltn src 10.88.0.1:5000")).toContain("LISTEN");
+      expect(await told()).toEqual([
+        expect.objectContaining({ level: "warn", what: "MPTCP endpoints with a port: 10.88.0.1 port 5000." }),
+      ]);
+    } finally {
+      await lab.output("ip mptcp endpoint flush");
+    }
+  });
+
   test("the host's firewall may be reloaded: the table is there again", async () => {
     const table = await lab.ruleset();
     expect(table).toContain("chain members_out");

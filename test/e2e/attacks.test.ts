@@ -476,7 +476,8 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
     };
     const { hand, logOut } = await start();
     await hand.tell("wait_for", holds === "nothing" ? PATIENCE : SILENCE);
-    if (escaped) await hand.tell("lay_in", 90);
+    // Of each kind so many as all rounds take, and of all together fewer than a process may have open.
+    if (escaped) await hand.tell("lay_in", [140, 90, 40, 40]);
     // Who may call can leave something that the kernel remembers.
     if (policy === undefined || holds === "nothing") {
       const calls = FAMILIES.flatMap((family) =>
@@ -547,6 +548,7 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
       return all.map((attempt) => {
         const { by, at, command, word, needle } = attempt;
         const outcome = (by === "place" ? own : outcomes[by]).shift() ?? "";
+        if (outcome === "") throw new Error(`In ${PLACES[place]?.name}, "${attempt.name}" was not tried.`);
         // A connection into the place that its caller takes for made was answered, which is enough.
         const made = by !== "place" && command.includes("tcp") && /connected|sent/.test(outcome);
         const found = seen[at]?.includes(at === "tap" ? needle : word) === true;

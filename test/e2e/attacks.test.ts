@@ -12,7 +12,7 @@ import { type Running, waitFor } from "../lab/lab.ts";
 import { type Answer, Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
 import { lab, onBothRoads, type Road } from "./rig.ts";
 
-/** A hand that forges; see the file. Beside hand.py, of which it has the rest. */
+/** A hand that forges; see the file. It needs hand.py beside it. */
 const ROGUE = "/usr/local/lib/rogue.py";
 /** Keeps what reaches the world; see the file. */
 const TAP = "/usr/local/lib/tap.py";
@@ -390,7 +390,7 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
   let world: Hand;
   let service: Hand;
   let tap: Running;
-  let hands: Hand[];
+  let hands: Hand[] = [];
 
   beforeAll(async () => {
     await lab.reset();
@@ -430,6 +430,7 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
     // Out of the cgroup that the lab knows it by, it has to end by itself.
     await Promise.all(hands.filter((_, n) => PLACES[n]?.inCgroup).map((hand) => hand.end()));
     await lab.run(`
+      echo 1000 >/proc/sys/net/ipv6/icmp/ratelimit
       ip route del 198.51.100.0/24
       ip -6 route del 2001:db8::/32
       ip -n world addr del ${FAR}/128 dev guest0

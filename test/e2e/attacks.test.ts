@@ -112,6 +112,9 @@ const RULES_HOLD: readonly State[] = [
 const STATES_OF_SESSIONS =
   "alice open,bob open,m0 refused,m1 lingering,m3 open,m5 open,m6 open,m8 lingering,m9 lingering";
 
+const ALL_STATES = Object.keys(STATES) as State[];
+const WITHOUT_RULES = ALL_STATES.filter((state) => !RULES_HOLD.includes(state));
+
 const BY_MANAGER = "systemd-run --user --quiet";
 const LEFT = "setsid nohup";
 const PLACES: readonly Place[] = [
@@ -201,6 +204,9 @@ interface Attempt {
   bySeal?: true;
   /** Sent or taken by the kernel for no socket of the place's, so that no lock on a cgroup is asked. */
   byKernel?: true;
+  /** Where nothing holds it, which docs/security.md names; where it may be either, by how a place refuses. */
+  named?: readonly State[];
+  either?: readonly State[];
 }
 
 const SUBJECTS = {
@@ -209,7 +215,7 @@ const SUBJECTS = {
   flow: "a flow lets nothing through that its own direction's rules would not",
   half: "nobody is let in by what the kernel remembers of a connection that is over",
   route: "nothing takes a way that the rules do not see",
-  group: "nothing is told to the link by the groups that are joined",
+  group: "the kernel tells the link which groups are joined, which is named as outside",
 } as const;
 type Subject = keyof typeof SUBJECTS;
 
@@ -271,7 +277,11 @@ function attempts(place: number, round: number): Attempt[] {
     const answer = ["answer_nobody", me, own(place, 0, 0), WORD, second];
     add(["plain", `icmp${family} in, an answer to nothing`], IN, answer, BY_SEAL);
     const error = ["complain_of_nothing", me, own(place, 0, 3), WORD, second, OPEN];
-    add(["plain", `icmp${family} in, an error of nothing`], IN, error, { byKernel: true });
+    // No socket is asked before it is told of an error, so that without rules nothing is in the way.
+    add(["plain", `icmp${family} in, an error of nothing`], IN, error, {
+      byKernel: true,
+      named: WITHOUT_RULES,
+    });
     if (root) add(["plain", `raw${family} in`], IN, ["throw", "raw", me, 0, WORD, second], BY_SEAL);
 
     // Neither this SYN nor the last ACK after it meets a socket that has a cgroup.
@@ -346,7 +356,10 @@ function attempts(place: number, round: number): Attempt[] {
   add(["forged", "tcp to a service of this host's"], OUT, ["throw", "tcp", OWN[6], 22, WORD, FORGED]);
   // These leave before anybody has answered.
   add(["plain", "who is looked for on the link"], OUT, ["throw", "udp", "fd88::*", OPEN, WORD]);
-  add(["plain", "who is asked for a connection"], OUT, ["throw", "tcp", "2001:db8:9::*", OPEN, WORD]);
+  // Of a reset, which speaks for whom the packet was to, that other table tells whom it speaks for.
+  add(["plain", "who is asked for a connection"], OUT, ["throw", "tcp", "2001:db8:9::*", OPEN, WORD], {
+    either: ["beside a table that rejects foreign sources itself, before anybody else"],
+  });
   for (const kind of ["udp", "tcp"]) {
     const port = kind === "tcp" ? called(place, round, 1) : own(place, round, 13);
     add(["flow", `${kind} on a flow that was forged`], OUT, [
@@ -362,8 +375,12 @@ function attempts(place: number, round: number): Attempt[] {
     add(["forged", `${kind} in, in the client's name`], ["service", "place"], forged);
   }
   for (const group of ["239.*", "ff0e::*"])
-    add(["group", group], OUT, ["join_group", group, WORD, "world0"], { byKernel: true });
-  if (root) add(["group", "anycast"], OUT, ["join_anycast", "fd88::*", WORD, "world0"], { byKernel: true });
+    add(["group", group], OUT, ["join_group", group, WORD, "world0"], { byKernel: true, named: ALL_STATES });
+  if (root)
+    add(["group", "anycast"], OUT, ["join_anycast", "fd88::*", WORD, "world0"], {
+      byKernel: true,
+      named: ALL_STATES,
+    });
   return all;
 }
 
@@ -559,8 +576,12 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
   }
 
   /** Whether something may get through. */
-  function isOpen({ permitted, bySeal, byKernel }: Attempt, { holds, locked }: Place, state: State): boolean {
-    if (holds === "nothing") return true;
+  function isOpen(
+    { permitted, bySeal, byKernel, named = [] }: Attempt,
+    { holds, locked }: Place,
+    state: State,
+  ): boolean {
+    if (holds === "nothing" || named.includes(state)) return true;
     const unlocked = !sealed && (!locked || byKernel === true);
     if (!RULES_HOLD.includes(state)) return unlocked;
     return (holds !== "all" && permitted === true) || (unlocked && bySeal === true);
@@ -611,7 +632,9 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
       for (const [about, title] of Object.entries(SUBJECTS))
         test(title, () => {
           const wrong = PLACES.map((place, n) => {
-            const ofThis = (tried[n] ?? []).filter((one) => one.about === about);
+            const ofThis = (tried[n] ?? []).filter(
+              (one) => one.about === about && (place.holds === "nothing" || !one.either?.includes(state)),
+            );
             const list = (through: boolean) =>
               ofThis.filter((one) => one.through === through && isOpen(one, place, state) !== through);
             const held = list(false).map(({ name, outcome }) => `${name}: held, ${outcome}`);

@@ -39,6 +39,8 @@ async function run(args: readonly string[]): Promise<number> {
       return (await import("./commands/reload.ts")).runReloadSessions();
     case "trace-stand-in":
       return await (await import("./trace/stand_in.ts")).runStandIn();
+    case "try-rules":
+      return (await import("./lifecycle/apart.ts")).runTryRules();
     case "verify-probe":
       return (await import("./verify/probe.ts")).runProbe();
     default: {

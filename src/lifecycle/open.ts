@@ -158,6 +158,8 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   }
   Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(id) });
   for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
+  // What takes long and changes nothing comes before the lock, for which others wait.
+  const { parts } = compile(coverName(request.uid), 2);
 
   await findSeal(deadline);
   // From here on a session is in the table, in its record and among the saved rules, or in none of them.
@@ -188,7 +190,7 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
   });
   const load = (): void => {
     const before = closeBase();
-    const cover = openCover(person, compile(coverName(request.uid), 2).parts, open);
+    const cover = openCover(person, parts, open);
     run([...before, ...lines, ...cover.lines], (line) => {
       const part = policy.parts[sources[line - before.length] ?? -1];
       return part && locate(part.place);

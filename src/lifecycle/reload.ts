@@ -61,6 +61,9 @@ export async function reloadSession(
   const name = sessionName(session);
   const level = isLoginScope(session.scope_unit) ? 3 : 2;
   const policy = compileFor(person, fragment, { path, chains: name, level, address });
+  // Compiled here, whether it will be needed or not: logins wait while the ruleset is locked.
+  const chains = coverName(person.uid);
+  const { parts } = compileFor(person, fragment, { path, chains, level: 2, address });
   const unit = session.scope_unit;
   const replaceRules = (record: SessionRecord): void => {
     mendTable();
@@ -77,12 +80,11 @@ export async function reloadSession(
     };
     const { lines, sources } = replaceMember(member, ownObjectsIn(readPolicy(unit) ?? [], name));
     const open = readRecords(person).filter(({ state }) => state === "open");
-    const chains = coverName(person.uid);
     const cover =
       newestOf(open)?.scope_unit === unit
         ? openCover(
             person,
-            compileFor(person, fragment, { path, chains, level: 2, address }).parts,
+            parts,
             open.map((one) => (one.scope_unit === unit ? renewed : one)),
             options,
           )

@@ -9,8 +9,8 @@ import { type Address, addMember, type Commands, memberChain } from "../ruleset/
 import { baseTable, TABLE } from "../ruleset/table.ts";
 import { SLICE } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
-import { inPrivateNetwork } from "../system/namespace.ts";
-import { type Complaint, runTransaction, TransactionError } from "../system/nftables.ts";
+import { type Complaint, TransactionError } from "../system/nftables.ts";
+import { Crash, PATIENCE, tryApart } from "./apart.ts";
 
 /** A policy to be tried, as it was compiled. */
 export type Trial = {
@@ -34,6 +34,9 @@ const CGROUPS = ["init.scope", SLICE];
  * tried again after a mistake, and the kernel follows more jumps each time.
  */
 const BATCH = 500;
+
+/** How often a batch is tried again without what nftables complained of: it tells some ten mistakes at a time. */
+const ATTEMPTS = 10;
 
 /**
  * Loads policies behind the real base table in network namespaces of their own, and says what nftables does not take.
@@ -69,15 +72,21 @@ function* batches<Of extends Trial>(trials: readonly Of[]): Generator<Of[]> {
 function tryBatch<Of extends Trial>(batch: readonly Of[], cgroup: string, faults: Fault<Of>[]): void {
   const base = baseTable({ closed: cgroup, users: undefined });
   let left = [...batch];
-  while (left.length > 0) {
+  for (let attempt = 1; left.length > 0; attempt++) {
     const lines = left.flatMap((trial) => {
       const { lines, sources } = commandsOf(trial, cgroup, left.length > 1);
       return lines.map((text, index) => ({ trial, text, source: sources[index] }));
     });
     try {
-      inPrivateNetwork(() => runTransaction([...base, ...lines.map(({ text }) => text)]));
+      tryApart([...base, ...lines.map(({ text }) => text)]);
       return;
     } catch (error) {
+      const [one] = left;
+      if (error instanceof Crash && one !== undefined) {
+        if (left.length === 1) faults.push(crashing(one, error, base, cgroup));
+        else for (const trial of left) tryBatch([trial], cgroup, faults);
+        return;
+      }
       if (!(error instanceof TransactionError)) throw error;
       const complaints = error.complaints.length > 0 ? error.complaints : [onlyLine(error)];
       const blamed = new Map<Of, Blame[]>();
@@ -96,10 +105,44 @@ function tryBatch<Of extends Trial>(batch: readonly Of[], cgroup: string, faults
       }
       left = left.flatMap((trial) => {
         const blames = blamed.get(trial);
-        return blames === undefined ? [trial] : without(trial, blames, faults);
+        if (blames === undefined) return [trial];
+        const rest = without(trial, blames, faults);
+        // What is wrong in so many places is mended in some first.
+        return attempt < ATTEMPTS ? rest : [];
       });
     }
   }
+}
+
+/** The part at which nftables crashes, found by loading more and fewer of those before it, as far as there is time. */
+function crashing<Of extends Trial>(
+  trial: Of,
+  crash: Crash,
+  base: readonly string[],
+  cgroup: string,
+): Fault<Of> {
+  const { parts } = trial.policy;
+  let [well, ill] = [0, parts.length];
+  let said = crash.message;
+  const deadline = performance.now() + PATIENCE;
+  while (ill - well > 1 && performance.now() < deadline) {
+    const middle = Math.floor((well + ill) / 2);
+    const first = { ...trial, policy: { ...trial.policy, parts: parts.slice(0, middle) } };
+    try {
+      tryApart([...base, ...commandsOf(first, cgroup, false).lines]);
+      well = middle;
+    } catch (error) {
+      // Refused for want of what comes later is no crash.
+      if (!(error instanceof Crash)) well = middle;
+      else {
+        ill = middle;
+        said = error.message;
+      }
+    }
+  }
+  const culprit = parts[ill - 1];
+  if (culprit === undefined) throw crash;
+  return { trial, place: culprit.place, complaint: said };
 }
 
 type Blame = { readonly source: number | undefined; readonly text: string; readonly complaint: Complaint };

@@ -43,7 +43,7 @@ export function addressLock(
       .map(({ body, place }) => tokenise(place.file, body).tokens);
     const peers = acceptedPeers(bodies, direction, address);
     if (peers === undefined) return undefined;
-    found.push(...peers);
+    for (const peer of peers) found.push(peer);
   }
   const allow = sorted(found);
   return allow.length > LOCK_LIMIT || allow.some(isForMany) ? undefined : { allow };
@@ -63,7 +63,7 @@ function acceptedPeers(
     if (isHarmless(tokens, direction)) continue;
     const peers = peersOfRule(tokens, direction, address);
     if (peers === undefined) return undefined;
-    found.push(...peers);
+    for (const peer of peers) found.push(peer);
   }
   // What no rule has judged is accepted.
   return undefined;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { attempt, Refusal, type Refused } from "../refusal.ts";
+import { checkIntervals, checkSets, checkWays } from "./costs.ts";
 import {
   type Addition,
   addressFamilies,
@@ -72,9 +73,6 @@ export type CompileOptions = RenderOptions & {
   /** The fragment's path, for messages. */
   readonly path: string;
 };
-
-/** How many commands a policy may have. A thousand rules with a set each take nftables a second. */
-const RULE_LIMIT = 1000;
 
 /** The two chains that a fragment may write to, by all their names. */
 const DIRECTIONS: Readonly<Record<string, "in" | "out">> = {
@@ -163,7 +161,12 @@ export function compileFragment(fragment: Fragment, options: CompileOptions, ref
       });
   };
   for (const command of fragment.commands) if (!broken.has(command)) attempt(fault, () => compile(command));
-  if (faults === 0) attempt(fault, () => checkLeft(parts, notes, options));
+  if (faults === 0) {
+    attempt(fault, () => checkLeft(parts, notes, options));
+    attempt(fault, () => checkSets(parts));
+    attempt(fault, () => checkIntervals(parts));
+    attempt(fault, () => checkWays(parts));
+  }
   return { parts, notes, own };
 }
 
@@ -183,12 +186,6 @@ function checkWhole(fragment: Fragment, options: CompileOptions): void {
     throw new Refusal(
       "content",
       `Cannot use the fragment ${options.path}: it holds no rule, and a policy must not be empty by accident; to permit everything, write "add rule inet authnft egress accept".`,
-    );
-  }
-  if (fragment.commands.length > RULE_LIMIT) {
-    throw new Refusal(
-      "content",
-      `Cannot use the fragment ${options.path}: ${fragment.commands.length} rules are more than ${RULE_LIMIT}, and each login would wait for them; put many addresses or ports into one rule: { a, b, … }.`,
     );
   }
 }

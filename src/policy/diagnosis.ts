@@ -69,10 +69,8 @@ export function formatDiagnosis(diagnosis: Diagnosis, showing: Showing): string 
   const file = visible(showing.nameOf(diagnosis.file));
   const where = line === undefined ? file : `${file}:${line}:${column}`;
   const lines = [`${where}: ${paint(COLOURS[level], `${level}:`)} ${visible(diagnosis.message)}`];
-  const text =
-    line === undefined
-      ? undefined
-      : showing.textOf(diagnosis.file)?.split("\n")[line - 1]?.replace(/\r$/, "");
+  const whole = line === undefined ? undefined : showing.textOf(diagnosis.file);
+  const text = whole === undefined || line === undefined ? undefined : lineOf(whole, line);
   if (text !== undefined && column !== undefined) {
     const [shown, caret] = excerpt(text, column - 1, showing.width - INDENT.length);
     lines.push(`${INDENT}${shown}`, `${INDENT}${caret}${paint(32, "^")}`);
@@ -81,6 +79,17 @@ export function formatDiagnosis(diagnosis: Diagnosis, showing: Showing): string 
     lines.push(`  included by ${visible(showing.nameOf(place.file))}:${place.line}:${place.column}`);
   if (diagnosis.advice !== undefined) lines.push(`  ${paint(36, "help:")} ${visible(diagnosis.advice)}`);
   return lines.join("\n");
+}
+
+/** A line of a text, counted from 1, without its end; `undefined` where there are fewer. */
+function lineOf(text: string, line: number): string | undefined {
+  let start = 0;
+  for (let before = line - 1; before > 0; before--) {
+    start = text.indexOf("\n", start) + 1;
+    if (start === 0) return undefined;
+  }
+  const end = text.indexOf("\n", start);
+  return text.slice(start, end === -1 ? undefined : end).replace(/\r$/, "");
 }
 
 const INDENT = "    ";

@@ -23,13 +23,13 @@ export function addressParts(key: readonly Token[]): boolean[] {
   );
 }
 
-/** The parts of a key. "fib" has dots of its own: `fib saddr . iif oif`. */
-function keyParts(key: readonly Token[]): Token[][] {
+/** The parts of a key, or of values that are compared to one. "fib" has dots of its own: `fib saddr . iif oif`. */
+export function keyParts(key: readonly Token[]): Token[][] {
   const parts: Token[][] = [];
   let open: Token[] | undefined;
   for (const piece of split(key, ".")) {
     if (open === undefined) parts.push([...piece]);
-    else open.push(...piece);
+    else for (const token of piece) open.push(token);
     const part = parts.at(-1);
     const selectorOnly = piece.length === (open === undefined ? 2 : 1);
     open = part?.[0]?.text === "fib" && selectorOnly ? part : undefined;

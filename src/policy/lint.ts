@@ -150,7 +150,7 @@ function unreachedChains(parts: readonly CompiledPart[]): Warning[] {
     for (const part of parts) {
       // A map leads where its elements do.
       const inside = part.kind === "rule" ? part.chain === name : part.name === name;
-      if (inside) waiting.push(...namesIn(part));
+      if (inside) for (const next of namesIn(part)) waiting.push(next);
     }
   }
   return parts.flatMap((part) => {

@@ -11,6 +11,8 @@ export type Addition = {
   readonly name: string;
   /** What stands in braces, them included; empty for a chain and for an object without. */
   readonly body: readonly Token[];
+  /** The statements in the braces of a set or a map; empty for whatever else. */
+  readonly said: readonly (readonly Token[])[];
   readonly command: Command;
 };
 
@@ -91,7 +93,7 @@ export function parseAddition(command: Command): Addition {
       `${locate((body[0] ?? verb).place)}: a fragment's chain has no braces, for it is no base chain; add its rules one by one.`,
     );
   }
-  const closes = body.findIndex((token, index) => token.text === "}" && depthAt(body, index) === 0);
+  const closes = closingBrace(body);
   const braced = body[0]?.text === "{" && closes === body.length - 1;
   if (body.length > 0 && !braced) {
     const stray = body[0]?.text === "{" ? body[closes + 1] : body[0];
@@ -106,23 +108,25 @@ export function parseAddition(command: Command): Addition {
       `${locate(name.place)}: ${kind === "element" ? "an element needs braces; write" : `a ${kind} needs braces; write`} "add ${kind} inet authnft ${name.text} ${NEEDED[kind]}".`,
     );
   }
-  return { kind, name: name.text, body, command };
+  const said = kind === "set" || kind === "map" ? statements(body.slice(1, -1)) : [];
+  return { kind, name: name.text, body, said, command };
 }
 
 /** The name and the kind that an addition gives, however wrong the rest of it is: what names it is not to be blamed. */
 export function namedAtLeast(command: Command): Addition[] {
   const [, object, , , name] = command;
   if (object === undefined || name?.kind !== "word") return [];
-  return [{ kind: object.text as Addition["kind"], name: name.text, body: [], command }];
+  return [{ kind: object.text as Addition["kind"], name: name.text, body: [], said: [], command }];
 }
 
-function depthAt(tokens: readonly Token[], index: number): number {
+/** Where the first braces close; -1 where they do not. */
+function closingBrace(tokens: readonly Token[]): number {
   let depth = 0;
-  for (const token of tokens.slice(0, index + 1)) {
-    if (token.text === "{") depth++;
-    if (token.text === "}") depth--;
-  }
-  return depth;
+  return tokens.findIndex(({ text }) => {
+    if (text === "{") depth++;
+    if (text === "}") depth--;
+    return text === "}" && depth === 0;
+  });
 }
 
 /** The names that a fragment gives. @throws {Refusal} `content`, when one is given twice, unless somebody is to be told instead */
@@ -172,8 +176,7 @@ export function checkAddition(addition: Addition, additions: readonly Addition[]
       );
     return;
   }
-  for (const statement of statements(inner)) {
-    const [first, ...rest] = statement;
+  for (const [first, ...rest] of addition.said) {
     if (first === undefined) continue;
     if (!SET_WORDS.has(first.text)) {
       throw new Refusal(
@@ -181,8 +184,10 @@ export function checkAddition(addition: Addition, additions: readonly Addition[]
         `${locate(first.place)}: "${first.text}" cannot be said of a ${kind}; there are ${[...SET_WORDS].sort().join(", ")}.`,
       );
     }
-    const again = statements(inner).find(([other]) => other !== first && other?.text === first.text);
-    if (again?.[0] !== undefined && ["elements", "type", "typeof"].includes(first.text)) {
+    const again = ["elements", "type", "typeof"].includes(first.text)
+      ? addition.said.find(([other]) => other !== first && other?.text === first.text)
+      : undefined;
+    if (again?.[0] !== undefined) {
       // Versions of nftables differ in which of them holds.
       throw new Refusal(
         "content",
@@ -251,8 +256,8 @@ function checkElements(tokens: readonly Token[], set: Addition, own: OwnObjects)
 }
 
 /** Refuses the element for all others where libnftables 1.0.6 dies of it: apart from the definition of a set of intervals. */
-function checkForAll(tokens: readonly Token[], { kind, body }: Addition): void {
-  const flags = statements(body.slice(1, -1)).find(([first]) => first?.text === "flags") ?? [];
+function checkForAll(tokens: readonly Token[], { kind, said }: Addition): void {
+  const flags = said.find(([first]) => first?.text === "flags") ?? [];
   if (!flags.some(({ text }) => text === "interval")) return;
   const star = tokens.find(
     ({ text }, index) => text === "*" && /^[{,]?$/.test(tokens[index - 1]?.text ?? ""),
@@ -275,8 +280,8 @@ export function statements(inner: readonly Token[]): Token[][] {
 }
 
 /** The families of the addresses that a set or map is keyed by. */
-export function addressFamilies({ body }: Pick<Addition, "body">): ("ip" | "ip6")[] {
-  const key = typeOf({ body }).key.map(({ text }) => text);
+export function addressFamilies(addition: Pick<Addition, "said">): ("ip" | "ip6")[] {
+  const key = typeOf(addition).key.map(({ text }) => text);
   const ip = key.some(
     (text, index) => text === "ipv4_addr" || (text === "ip" && /addr$/.test(key[index + 1] ?? "")),
   );
@@ -287,9 +292,8 @@ export function addressFamilies({ body }: Pick<Addition, "body">): ("ip" | "ip6"
 }
 
 /** What a set or map is keyed by, and what a map leads to. */
-function typeOf({ body }: Pick<Addition, "body">): { key: readonly Token[]; mapped: readonly Token[] } {
-  const [, ...type] =
-    statements(body.slice(1, -1)).find(([first]) => /^type(of)?$/.test(first?.text ?? "")) ?? [];
+function typeOf({ said }: Pick<Addition, "said">): { key: readonly Token[]; mapped: readonly Token[] } {
+  const [, ...type] = said.find(([first]) => /^type(of)?$/.test(first?.text ?? "")) ?? [];
   const colon = type.findIndex(({ text }) => text === ":");
   return colon === -1
     ? { key: type, mapped: [] }

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { posix } from "node:path";
 import { attempt, Refusal, type Refused } from "../refusal.ts";
+import {
+  COMMAND_LIMIT,
+  DEPTH_LIMIT,
+  grouped,
+  INCLUDE_LIMIT,
+  MISTAKE_LIMIT,
+  SIZE_LIMIT,
+  TOKEN_LIMIT,
+} from "./limits.ts";
 import { locate, type Place, type Token, type Tokens, tokenise } from "./tokenise.ts";
 
 /** Where fragments and what they include must be. */
 export const FRAGMENT_DIRECTORY = "/etc/authnft";
-
-/** How deep fragments may include others. */
-const DEPTH_LIMIT = 16;
-
-/** How much a fragment and all that it includes may hold, in bytes: a policy of 1 MiB has some 10,000 rules. */
-export const SIZE_LIMIT = 1 << 20;
 
 /**
  * Reads one file of a policy, and vouches for it: that nobody but root can have written it.
@@ -38,6 +41,21 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
   const comments: string[] = [];
   const known = new Map<string, Uint8Array>();
   let left = SIZE_LIMIT;
+  let tokens = 0;
+  let count = 0;
+  let mistakes = 0;
+  /** Whether a limit was reached that makes no sense of what follows. */
+  let spent = false;
+  const told =
+    refused &&
+    ((refusal: Refusal): void => {
+      refused(refusal);
+      spent ||= ++mistakes >= MISTAKE_LIMIT;
+    });
+  const end = (place: Place, what: string): never => {
+    spent = true;
+    throw new Refusal("content", `${locate(place)}: ${what}`);
+  };
 
   function visit(file: string, chain: readonly string[], from: Place | undefined): void {
     const where = from === undefined ? "" : `${locate(from)}: `;
@@ -47,14 +65,14 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
         `${where}the fragment includes itself: ${[...chain, file].join(" → ")}; break the circle.`,
       );
     }
-    if (chain.length > DEPTH_LIMIT) {
+    if (chain.length > INCLUDE_LIMIT) {
       throw new Refusal(
         "content",
-        `${where}fragments are included more than ${DEPTH_LIMIT} deep: ${chain.join(" → ")}; make it flatter.`,
+        `${where}fragments are included more than ${INCLUDE_LIMIT} deep: ${chain.join(" → ")}; make it flatter.`,
       );
     }
     // Whoever collects mistakes knows the way to each.
-    const text = saying(refused === undefined ? chain : [], from, () => {
+    const text = saying(told === undefined ? chain : [], from, () => {
       const bytes = known.get(file) ?? read(file, left, from);
       known.set(file, bytes);
       left -= bytes.length;
@@ -66,15 +84,27 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
       }
       return decode(file, bytes);
     });
-    const pieces = tokenise(file, text, refused);
-    comments.push(...pieces.comments);
+    const pieces = tokenise(file, text, told, TOKEN_LIMIT - tokens);
+    if (pieces.full !== undefined)
+      end(
+        pieces.full,
+        `here are more than ${grouped(TOKEN_LIMIT)} words, numbers and marks, with all that is included, and other logins would wait while they are loaded; write fewer, such as a network for many addresses.`,
+      );
+    tokens += pieces.tokens.filter(({ kind }) => kind !== "end").length;
+    for (const comment of pieces.comments) comments.push(comment);
     for (const command of splitCommands(pieces)) {
+      if (spent) return;
+      if (++count > COMMAND_LIMIT)
+        end(
+          command[0].place,
+          `here begins the command after ${grouped(COMMAND_LIMIT)}, with all that is included, and each login would wait for them; put many addresses or ports into one rule: { a, b, … }.`,
+        );
       if (command[0].text !== "include") commands.push(command);
-      else attempt(refused, () => visit(includedPath(command), [...chain, file], command[0].place));
+      else attempt(told, () => visit(includedPath(command), [...chain, file], command[0].place));
     }
   }
 
-  attempt(refused, () => visit(path, [], undefined));
+  attempt(told, () => visit(path, [], undefined));
   return { commands, comments };
 }
 
@@ -134,6 +164,14 @@ function firstBroken(bytes: Uint8Array): number {
 /** The objects of whose braces `;` and a line's end are part, as in nft. */
 const BRACED = new Set(["set", "map", "counter", "quota", "limit"]);
 
+/** What begins and ends something that others may lie in. */
+const DEEPER = new Map([
+  ["(", 1],
+  ["{", 1],
+  [")", -1],
+  ["}", -1],
+]);
+
 /**
  * Cuts tokens into commands. A line's end inside braces belongs to the list there, as in nft; in the braces of an object it
  * stands between statements, and is kept as a `;`.
@@ -143,12 +181,14 @@ function splitCommands({ tokens, broken }: Tokens): Command[] {
   let current: Token[] = [];
   const open: Token[] = [];
   let joined = false;
+  let depth = 0;
   const finish = (): void => {
     const [first, ...rest] = current;
     // What is left of a broken line would be blamed for what is missing.
     const whole = !current.some(({ place }) => broken.has(place.line));
     if (first !== undefined && whole) commands.push([first, ...rest]);
     current = [];
+    depth = 0;
   };
   for (const token of tokens) {
     if (token.kind === "end") {
@@ -167,6 +207,13 @@ function splitCommands({ tokens, broken }: Tokens): Command[] {
     current.push(joined ? { ...token, spaced: true } : token);
     joined = false;
     if (token.text === "{") open.push(token);
+    depth = Math.max(0, depth + (DEEPER.get(token.text) ?? 0));
+    if (depth > DEPTH_LIMIT) {
+      throw new Refusal(
+        "content",
+        `${locate(token.place)}: this "${token.text}" is more than ${DEPTH_LIMIT} deep in others; make it flatter.`,
+      );
+    }
     if (token.text === "}" && open.pop() === undefined && broken.size === 0) {
       throw new Refusal("content", `${locate(token.place)}: this "}" closes nothing; take it out.`);
     }

@@ -7,7 +7,14 @@
 // changes nothing, whatever it asks for. Only its form has to be known, for behind it the next statement begins.
 
 import { Refusal } from "../refusal.ts";
-import { addressParts, checkConstant, checkKey, checkValues } from "./host_names.ts";
+import { addressParts, checkConstant, checkKey, checkValues, keyParts } from "./host_names.ts";
+import {
+  MAP_REGISTER_LIMIT,
+  NARROW_REGISTER_LIMIT,
+  OPERATOR_LIMIT,
+  REGISTER_LIMIT,
+  STATEMENT_LIMIT,
+} from "./limits.ts";
 import { Reader, takeLimit, takeRemark } from "./reader.ts";
 import { locate, type Token } from "./tokenise.ts";
 
@@ -57,9 +64,15 @@ const VALUES_OF: Readonly<Record<string, string>> = {
  */
 export function checkStatements(body: readonly Token[]): void {
   const reader = new Reader(withVariables(body));
-  while (!reader.done) {
+  for (let count = 1; !reader.done; count++) {
     const start = reader.peek();
     const before = reader.taken;
+    if (start !== undefined && count > STATEMENT_LIMIT) {
+      throw new Refusal(
+        "content",
+        `${locate(start.place)}: here begins the statement after ${STATEMENT_LIMIT} of this rule, and the kernel takes no more; write several rules.`,
+      );
+    }
     if (start === undefined || takeStatement(reader)) continue;
     const here = reader.peek();
     if (reader.taken === before || here === undefined) refuse(start);
@@ -140,6 +153,7 @@ function takeMatch(reader: Reader): boolean {
   if (!takeMore(reader, term, start)) return false;
   const end = reader.taken;
   const key = reader.between(start, end);
+  checkSize(key, REGISTER_LIMIT);
   checkKey(key);
   if (reader.take("set")) {
     const name = reader.written(start, end);
@@ -152,6 +166,7 @@ function takeMatch(reader: Reader): boolean {
     }
     const set = reader.taken;
     if (!takeTerm(reader) || !takeMore(reader, takeTerm, set)) return false;
+    checkSize(reader.between(set, reader.taken), REGISTER_LIMIT);
     checkReckoning(reader.between(set, reader.taken));
     return true;
   }
@@ -162,8 +177,69 @@ function takeMatch(reader: Reader): boolean {
   if (reader.done || takeMembers(reader, addressParts(key))) return true;
   const values = reader.taken;
   if (!plain() || !takeMore(reader, plain, values)) return false;
+  checkConstants(reader.between(values, reader.taken));
   checkValues(reader.between(values, reader.taken), addressParts(key));
   return true;
+}
+
+const OPERATORS = new Set(["|", "&", "^", "and", "or", "xor", "<", ">", "lshift", "rshift"]);
+
+/**
+ * Refuses expressions of which nftables makes more than it has room for.
+ *
+ * @param registers how many there are for a concatenation
+ * @throws {Refusal} `content`
+ */
+function checkSize(expression: readonly Token[], registers: number): void {
+  let operators = 0;
+  for (const { text, place } of outsideBraces(expression)) {
+    if (OPERATORS.has(text) && ++operators > OPERATOR_LIMIT) {
+      throw new Refusal(
+        "content",
+        `${locate(place)}: more than ${OPERATOR_LIMIT} operators in one expression, and nftables takes no more; reckon some of it yourself, or in a rule before.`,
+      );
+    }
+  }
+  const [first] = expression;
+  const narrow = expression.some(({ text }) => text === "jhash");
+  const limit = narrow ? NARROW_REGISTER_LIMIT : registers;
+  const parts = keyParts(outsideBraces(expression));
+  const size = parts.reduce((sum, part) => sum + registersOf(part), 0);
+  if (first !== undefined && parts.length > 1 && size > limit) {
+    throw new Refusal(
+      "content",
+      `${locate(first.place)}: what begins here is of ${size * 4} bytes together, and nftables takes ${limit * 4}, where a number or an IPv4 address is 4 and an IPv6 address or a name 16; leave some of it out, or match it by itself.`,
+    );
+  }
+}
+
+function outsideBraces(tokens: readonly Token[]): Token[] {
+  let depth = 0;
+  return tokens.filter(({ text }) => {
+    if (text === "{") depth++;
+    const outside = depth === 0;
+    if (text === "}") depth--;
+    return outside;
+  });
+}
+
+/** How many registers a part of a concatenation takes, as far as people write it. */
+function registersOf(part: readonly Token[]): number {
+  const wide = part.some(({ text }) => text === "ip6" || text === "helper" || /(?:name|kind)$/.test(text));
+  if (wide) return 4;
+  return part.some(({ text }) => text === "ether") ? 2 : 1;
+}
+
+/** Refuses what nftables does not survive among the values of a match. @throws {Refusal} `content` */
+function checkConstants(values: readonly Token[]): void {
+  checkSize(values, Number.POSITIVE_INFINITY);
+  // libnftables 1.0.6 aborts, for it has given the number no type yet.
+  const shift = values.find(({ text }) => ["<", ">", "lshift", "rshift"].includes(text));
+  if (shift === undefined) return;
+  throw new Refusal(
+    "content",
+    `${locate(shift.place)}: "${shift.text}" cannot stand in a value that is compared; write the number that comes of it.`,
+  );
 }
 
 /** Refuses ranges and prefixes of what is set, of which libnftables 1.0.6 dies. @throws {Refusal} `content` */
@@ -183,9 +259,12 @@ function checkReckoning(value: readonly Token[]): void {
 
 /** Takes the values, the braces and the maps that go on an expression. @param start where it begins */
 function takeMore(reader: Reader, take: (reader: Reader) => boolean, start: number): boolean {
-  for (;;) {
+  for (let mapped = false; ; ) {
     const end = reader.taken;
+    // What a map leads to is no key of another.
+    if (mapped && reader.peek()?.text === "map") return false;
     if (reader.take("map")) {
+      mapped = true;
       if (!takeMembers(reader, addressParts(reader.between(start, end)))) return false;
     } else if (takeJoint(reader)) {
       if (!take(reader)) return false;
@@ -227,10 +306,31 @@ function takeMembers(reader: Reader, addresses: readonly boolean[]): boolean {
   const start = reader.taken;
   if (reader.peek()?.text === "{") {
     if (!takeBraces(reader)) return false;
+    checkMembers(reader.between(start, reader.taken));
     checkValues(reader.between(start, reader.taken), addresses);
     return true;
   }
   return reader.peek()?.text === "@" && reader.take("@") && reader.takeValue();
+}
+
+/** Refuses what nftables does not survive in the braces of a match. @throws {Refusal} `content` */
+function checkMembers(members: readonly Token[]): void {
+  const inner = members.slice(1, -1);
+  const nested = inner.find(({ text }) => text === "{");
+  if (nested !== undefined) {
+    // libnftables 1.0.6 aborts.
+    throw new Refusal(
+      "content",
+      `${locate(nested.place)}: braces in braces; write all that is in them into one pair.`,
+    );
+  }
+  let from = 0;
+  for (let at = 0; at <= inner.length; at++) {
+    const ends = at === inner.length || inner[at]?.text === "," || inner[at]?.text === ":";
+    if (!ends) continue;
+    checkConstants(inner.slice(from, at));
+    from = at + 1;
+  }
 }
 
 /** Takes braces and what is in them: values, verdicts and what counts. Chains and sets in there have been looked at. */
@@ -250,12 +350,23 @@ function takeBraces(reader: Reader): boolean {
 function takeKept(reader: Reader): boolean {
   const start = reader.taken;
   if (!takeBraces(reader)) return false;
+  checkKept(reader.between(start + 1, reader.taken - 1));
   const key = new Reader(reader.between(start + 1, reader.taken - 1));
   do {
     const first = key.peek();
     if (!takeField(key) && first !== undefined) checkConstant(first);
   } while (key.take("."));
   return true;
+}
+
+/** Refuses a key that is too large for a rule to put into a set. @throws {Refusal} `content` */
+function checkKept(kept: readonly Token[]): void {
+  const colon = kept.findIndex(({ text }) => text === ":");
+  checkSize(
+    colon === -1 ? kept : kept.slice(0, colon),
+    colon === -1 ? NARROW_REGISTER_LIMIT : MAP_REGISTER_LIMIT,
+  );
+  if (colon !== -1) checkSize(kept.slice(colon + 1), MAP_REGISTER_LIMIT);
 }
 
 const NOWHERE = new Set(["dup", "flow", "fwd", "notrack", "queue", "set", "xt"]);
@@ -340,8 +451,8 @@ function takeField(reader: Reader): boolean {
 }
 
 function takeHeader(reader: Reader): boolean {
-  const header = reader.next();
-  if (TUNNELS.has(header) && HEADERS.has(reader.peek()?.text ?? "")) return takeHeader(reader);
+  let header = reader.next();
+  if (TUNNELS.has(header) && HEADERS.has(reader.peek()?.text ?? "")) header = reader.next();
   if (reader.takeOne("option", "chunk") === undefined) {
     if (!takePart(reader)) return false;
     if (header === "arp") reader.takeOne("ether", "ip"); // "arp daddr ip"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { isIPv6 } from "node:net";
 import { attempt, Refusal, type Refused } from "../refusal.ts";
+import { grouped, MISTAKE_LIMIT } from "./limits.ts";
 
 /** A place in a file, for messages. Lines and columns count from 1. */
 export type Place = { readonly file: string; readonly line: number; readonly column: number };
@@ -28,6 +29,8 @@ export type Tokens = {
   readonly comments: readonly string[];
   /** The lines, from 1, of which something was left out because it is wrong. */
   readonly broken: ReadonlySet<number>;
+  /** Where there was room for no more, and what follows was left unread. */
+  readonly full: Place | undefined;
 };
 
 const BLANK = /[ \t]+/y;
@@ -47,9 +50,8 @@ const VALUES = [
 ];
 /** With what values begin, hexadecimal ones and addresses included. */
 const VALUE_START = /[0-9A-Fa-f:]/;
-/** What an IPv6 address is made of. */
-const ADDRESS = /[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*/y;
-const ADDRESS_LIMIT = 45; // characters, with an IPv4 address at the end
+/** What an IPv6 address is made of. Not more than one can have, for whatever follows is gone through again behind it. */
+const ADDRESS = /[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){1,8}(?:\.[0-9]{1,3}){0,3}/y;
 const RUNS_ON = /[A-Za-z0-9_.]/y;
 const MARK = /[{}()[\],:=!<>&|^+*@$~/%'-]/y;
 
@@ -57,9 +59,15 @@ const MARK = /[{}()[\],:=!<>&|^+*@$~/%'-]/y;
  * Takes text apart as nft's scanner does.
  *
  * @param refused is told of what is wrong, a line each at most, instead of the first being thrown
+ * @param room how many tokens there may be, line ends not counted
  * @throws {Refusal} `content`, for what the scanner would not read, or could read in a second way.
  */
-export function tokenise(file: string, text: string, refused?: Refused): Tokens {
+export function tokenise(
+  file: string,
+  text: string,
+  refused?: Refused,
+  room = Number.POSITIVE_INFINITY,
+): Tokens {
   const tokens: Token[] = [];
   const comments: string[] = [];
   const broken = new Set<number>();
@@ -67,6 +75,7 @@ export function tokenise(file: string, text: string, refused?: Refused): Tokens 
   let line = 1;
   let lineStart = 0;
   let spaced = false;
+  let left = room;
   const place = (): Place => ({ file, line, column: at - lineStart + 1 });
   const match = (pattern: RegExp): string | undefined => {
     pattern.lastIndex = at;
@@ -81,7 +90,16 @@ export function tokenise(file: string, text: string, refused?: Refused): Tokens 
       throw new Refusal("content", `${locate(place())}: ${what}`);
     });
     broken.add(line);
-    while (at < text.length && text[at] !== "\n") at++;
+    const end = text.indexOf("\n", at);
+    at = end === -1 ? text.length : end;
+    if (broken.size < MISTAKE_LIMIT) return;
+    attempt(refused, () => {
+      throw new Refusal(
+        "content",
+        `${locate(place())}: ${grouped(MISTAKE_LIMIT)} lines are wrong, and what follows was not read; mend these first.`,
+      );
+    });
+    at = text.length;
   };
   while (at < text.length) {
     const skipped = match(BLANK) ?? match(CONTINUED) ?? match(COMMENT);
@@ -111,6 +129,7 @@ export function tokenise(file: string, text: string, refused?: Refused): Tokens 
       refuse(describe(character));
       continue;
     }
+    if (--left < 0) return { tokens, comments, broken, full: place() };
     const kind = piece === string ? "string" : piece === number ? "number" : piece === word ? "word" : "mark";
     tokens.push({ kind, text: piece, place: place(), spaced });
     at += piece.length;
@@ -120,7 +139,7 @@ export function tokenise(file: string, text: string, refused?: Refused): Tokens 
       refuse(`for nftables "${piece}" ends here, and a new word begins; put a blank between.`);
     }
   }
-  return { tokens, comments, broken };
+  return { tokens, comments, broken, full: undefined };
 }
 
 function longest(found: readonly (string | undefined)[]): string {
@@ -132,7 +151,7 @@ function longest(found: readonly (string | undefined)[]): string {
 
 /** The longest IPv6 address that a text starts with. */
 function address(text: string | undefined): string | undefined {
-  for (let length = Math.min(text?.length ?? 0, ADDRESS_LIMIT); length > 1; length--) {
+  for (let length = text?.length ?? 0; length > 1; length--) {
     if (isIPv6(text?.slice(0, length) ?? "")) return text?.slice(0, length);
   }
   return undefined;

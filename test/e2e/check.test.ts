@@ -264,6 +264,64 @@ add rule inet authnft egress tcp dport 80 meta mark set meta mark or 0x00100000 
     expect((await lab.run("authnft check /tmp/none")).code).toBe(2);
   });
 
+  test("never crashes and soon comes to an end, whatever stands in a file: it names line and limit", async () => {
+    const rule = "add rule inet authnft egress";
+    const hostile: Readonly<Record<string, readonly [text: string, line: number, says: string]>> = {
+      // These once killed it, or were told without a place.
+      matches: [`${rule}${" tcp dport 1".repeat(80_000)}`, 1, "more than 100,000 words"],
+      counters: [`${CLOSED}${rule}${" counter".repeat(80_000)}`, 9, "the statement after 128"],
+      parentheses: [`${CLOSED}${rule} tcp dport ${"(".repeat(60_000)}`, 9, "more than 16 deep"],
+      operators: [`${rule} meta mark set meta mark${" or 1".repeat(63)}\n`, 1, "more than 15 operators"],
+      addresses: [
+        `${rule} ip daddr { ${"192.0.2.1, ".repeat(70_000)}} accept\n`,
+        1,
+        "more than 100,000 words",
+      ],
+      commands: [`${rule} counter\n`.repeat(1001), 1001, "after 1,000"],
+      ways: [
+        `${Array.from({ length: 40 }, (_, at) => `add chain inet authnft c${at}\n${`add rule inet authnft c${at} jump c${at + 1}\n`.repeat(at < 39 ? 2 : 0)}`).join("")}${rule} jump c0\n`,
+        119,
+        "more than 100,000 rules",
+      ],
+      mistakes: ["`\n".repeat(500_000), 100, "100 lines are wrong"],
+    };
+    for (const [name, [text]] of Object.entries(hostile)) await lab.write(`/tmp/new/${name}`, text);
+    for (const [name, [, line, says]] of Object.entries(hostile)) {
+      const start = performance.now();
+      const { code, errors } = await check(`/tmp/new/${name}`);
+      // A second or two, where nobody else wants the processors.
+      expect(performance.now() - start, name).toBeLessThan(15_000);
+      expect(code, name).toBe(1);
+      expect(placed(errors).join("\n"), name).toMatch(
+        new RegExp(`^/tmp/new/${name}:${line}:\\d+: .*${says}`, "m"),
+      );
+    }
+  });
+
+  test("outlives nftables, and names the line that it crashes of", async () => {
+    // Of eight numbers of eight bytes, for which it has no room. A login is refused, for its helper does not outlive that.
+    const dies = `${"add rule inet authnft egress counter\n".repeat(20)}add chain inet authnft c
+add rule inet authnft c meta mark set \\
+  jhash ct bytes${" . ct bytes".repeat(7)} mod 2
+add rule inet authnft egress jump c
+`;
+    await lab.fragment("alice", `${CLOSED}${dies}`);
+    await lab.fragment("bob", CLOSED);
+    await lab.fragment("m0", `add rule inet authnft egress tcp dport 99999 drop\n${CLOSED}`);
+    const start = performance.now();
+    const { code, errors } = await check("");
+    expect({ code, errors: placed(errors) }).toEqual({
+      code: 1,
+      errors: [
+        expect.stringMatching(
+          /^\/etc\/authnft\/users\/alice:30:1: nftables does not take this: nftables crashes of it/,
+        ),
+        expect.stringMatching(/^\/etc\/authnft\/users\/m0:1:40: nftables does not take this: /),
+      ],
+    });
+    expect(performance.now() - start).toBeLessThan(15_000);
+  });
+
   test("a thousand files take seconds, also when each has a mistake of its own", async () => {
     await lab.fragment("alice", CLOSED);
     await lab.output("for i in $(seq 999); do cp /etc/authnft/users/alice /etc/authnft/users/u$i; done");

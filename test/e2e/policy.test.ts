@@ -3,6 +3,7 @@
 // Policies: which one holds, what a fragment may have of its own, and what a change does to open sessions.
 
 import { afterEach, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
 import type { Running } from "../lab/lab.ts";
 import { installHand, logIn, logInAndLeave } from "./hand.ts";
 import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onOneRoad } from "./rig.ts";
@@ -147,6 +148,57 @@ onOneRoad("policies that change", (road) => {
   });
   afterEach(async () => {
     await nothingLeft();
+  });
+
+  test("the largest fragments open sessions, and keep nobody else waiting for a second", async () => {
+    const closing = "add rule inet authnft egress reject\nadd rule inet authnft filter drop\n";
+    const list = (count: number, one: (index: number) => string): string =>
+      Array.from({ length: count }, (_, index) => one((index * 7919) % (2 * count + 1))).join(",");
+    const address = (index: number): string => `20.${index >> 16}.${(index >> 8) & 255}.${index & 255}`;
+    const network = (index: number): string => `20.${(index >> 8) & 255}.${index & 255}.0/24`;
+    const rules = (count: number, one: string): string =>
+      `add rule inet authnft egress ${one}\n`.repeat(count);
+    const largest: Readonly<Record<string, string>> = {
+      addresses: `add set inet authnft s { type ipv4_addr; elements = { ${list(49_900, address)} } }
+add rule inet authnft egress ip daddr @s drop\n`,
+      "networks and many sets": `add set inet authnft s { type ipv4_addr; flags interval; elements = { ${list(19_900, network)} } }
+add rule inet authnft egress ip daddr @s drop\n${rules(490, "tcp dport { 7777, 7778 } drop")}`,
+      "pairs of networks and ports": `add set inet authnft s { type ipv4_addr . inet_service; flags interval; elements = { ${list(12_400, (index) => `${network(index)} . 1-${9 + (index % 99)}`)} } }
+add rule inet authnft egress ip daddr . tcp dport @s drop\n`,
+      statements: rules(990, `${"counter ".repeat(90)}ip daddr 20.0.0.1 drop`),
+    };
+    await lab.write(
+      "/usr/local/bin/held",
+      await Bun.file(join(import.meta.dir, "fixtures/policy/held.py")).bytes(),
+      {
+        mode: "0755",
+      },
+    );
+    await lab.fragment("bob", ONLY_FIRST + closing);
+    for (const [name, text] of Object.entries(largest)) {
+      await lab.fragment(
+        "alice",
+        `${text}add rule inet authnft egress ip daddr 10.88.0.2 accept\n${closing}`,
+      );
+      await using watch = lab.start("held /run/authnft/lock/ruleset");
+      await watch.expect(/^watching$/m);
+      // Bob comes while alice's rules are loaded, and while they are taken out again.
+      const [alice, ...bobs] = await Promise.all([
+        lab.ssh("alice", "echo $(probe tcp 10.88.0.2 7001) $(probe tcp 10.88.0.3 7001)"),
+        ...[0, 300, 600].map(async (ms) => {
+          await Bun.sleep(ms);
+          return await lab.ssh("bob", "echo $(probe tcp 10.88.0.2 7001) $(probe tcp 10.88.0.3 7001)");
+        }),
+      ]);
+      expect(alice.stdout, name).toBe("ok refused\n");
+      for (const bob of bobs) expect(bob.stdout, name).toBe("ok refused\n");
+      await nothingLeft(20_000);
+      watch.end();
+      const [, most] = await watch.expect(/^most (\d+) ms$/m);
+      // Long enough to have been seen.
+      expect(Number(most), name).toBeGreaterThan(50);
+      expect(Number(most), name).toBeLessThan(1000);
+    }
   });
 
   test("a reload gives open sessions the policy as it stands, their flows and their user's manager included", async () => {

@@ -3,6 +3,7 @@
 // Text of any kind for the tokeniser. What it reads has to be what the scanner reads that was written from nft's own output
 // (nft_scanner.ts); each piece has to stand where it says, and nothing may be lost between two of them.
 
+import { MISTAKE_LIMIT } from "../../src/policy/limits.ts";
 import { type Token, tokenise } from "../../src/policy/tokenise.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
@@ -14,7 +15,12 @@ import { nftTokens } from "./nft_scanner.ts";
 import { GAPS, WORDS } from "./policy_fuzz.ts";
 
 export const tokens: Target = {
-  seeds: [...REFUSED.map(([text]) => text), ...REALISTIC.map(([rule]) => rule), ...OBJECTS],
+  seeds: [
+    ...REFUSED.map(([text]) => text),
+    ...REALISTIC.map(([rule]) => rule),
+    ...OBJECTS,
+    "`\n".repeat(MISTAKE_LIMIT + 1),
+  ],
   mutate: mutateText([...WORDS, ...GAPS]),
   invent: (chance) =>
     Array.from({ length: 1 + chance.below(8) }, () => chance.one(WORDS) + chance.one(GAPS)).join(""),
@@ -31,6 +37,11 @@ export const tokens: Target = {
       if (ours.join("\n") !== theirs.join("\n"))
         return { complaint: `the scanner reads ${JSON.stringify(theirs)}, we ${JSON.stringify(ours)}` };
       if (told.length > 0) return { complaint: "it is refused only where refusals are collected" };
+      const cut = tokens.filter(({ kind }) => kind !== "end");
+      const [all, fewer] = [cut.length, cut.length - 1].map((room) => tokenise("f", line, undefined, room));
+      const last = cut.at(-1)?.place;
+      if (all?.full !== undefined || (last !== undefined && !Bun.deepEquals(fewer?.full, last)))
+        return { complaint: `it is cut off at ${JSON.stringify([all?.full, fewer?.full])}` };
       const kinds = [...new Set(tokens.map(({ kind }) => kind))].sort();
       return { ended: `read: ${kinds.join(" ")}${comments.length > 0 ? " and comments" : ""}` };
     } catch (error) {

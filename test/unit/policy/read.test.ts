@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { type Fragment, readFragment, SIZE_LIMIT } from "../../../src/policy/read.ts";
+import { SIZE_LIMIT } from "../../../src/policy/limits.ts";
+import { type Fragment, readFragment } from "../../../src/policy/read.ts";
 import { Refusal } from "../../../src/refusal.ts";
 
 const ALICE = "/etc/authnft/users/alice";

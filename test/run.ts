@@ -89,14 +89,14 @@ async function suite(
   const began = performance.now();
   progress(`test: ${name}: running`);
   const paths = filters.length === 0 ? [directory] : filesOf(directory);
-  const first = await tests(paths, env);
+  const first = await tests(name, paths, env);
   console.log(`\n== ${name}\n${first.output}`);
   let { passed, failed } = first;
   let told = failedTests(first.output);
   if (secondTry && failed > 0 && failed === told.length && failed <= AGAIN) {
     const files = [...new Set(told.map(({ file }) => file))];
     progress(`test: ${name}: ${failed} failed; once more: ${files.join(", ")}`);
-    const second = await tests(files, env);
+    const second = await tests(name, files, env);
     console.log(`\n== ${name}, once more\n${second.output}`);
     if (second.failed === 0) {
       unsteady.push(...told.map(({ text }) => `${name}:\n${text}`));
@@ -115,10 +115,14 @@ async function suite(
 
 /** Runs tests, and counts. */
 async function tests(
+  name: string,
   paths: readonly string[],
   env: Record<string, string>,
 ): Promise<{ passed: number; failed: number; output: string }> {
-  const { code, output } = await run([process.execPath, "test", "--timeout", "120000", ...paths], env);
+  const files = new FileByFile(name);
+  const command = [process.execPath, "test", "--timeout", "120000", ...paths];
+  const { code, output } = await run(command, env, files.hear);
+  files.end();
   const count = (what: string): number =>
     Number(new RegExp(`^\\s*(\\d+) (?:${what})$`, "m").exec(output)?.[1] ?? 0);
   const passed = count("pass");
@@ -155,6 +159,7 @@ function filesOf(directory: string): string[] {
 async function run(
   command: string[],
   env: Record<string, string>,
+  heard?: (text: string) => void,
 ): Promise<{ code: number; output: string }> {
   const child = Bun.spawn(command, {
     cwd: root,
@@ -163,6 +168,52 @@ async function run(
     stdout: "pipe",
     stderr: "pipe",
   });
-  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  const read = async (stream: ReadableStream<Uint8Array>): Promise<string> => {
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const chunk of stream) {
+      const more = decoder.decode(chunk, { stream: true });
+      text += more;
+      heard?.(more);
+    }
+    return text;
+  };
+  const [stdout, stderr] = await Promise.all([read(child.stdout), read(child.stderr)]);
   return { code: await child.exited, output: `${stdout}${stderr}`.trim() };
+}
+
+/** Says a line for each file of tests when it is through: how many passed and failed, and how long it took. */
+class FileByFile {
+  readonly #suite: string;
+  #rest = "";
+  #file: { name: string; began: number; passed: number; failed: number } | undefined;
+
+  constructor(suite: string) {
+    this.#suite = suite;
+  }
+
+  /** Takes more of what `bun test` prints. */
+  readonly hear = (text: string): void => {
+    const lines = (this.#rest + text).split("\n");
+    this.#rest = lines.pop() ?? "";
+    for (const line of lines) {
+      const name = /^(test\/\S+\.test\.ts):$/.exec(line)?.[1];
+      if (name !== undefined) {
+        this.end();
+        this.#file = { name, began: performance.now(), passed: 0, failed: 0 };
+      } else if (this.#file !== undefined && /^\(pass\)/.test(line)) this.#file.passed++;
+      else if (this.#file !== undefined && /^\(fail|skip|todo\)/.test(line)) this.#file.failed++;
+      // Below the counts, bun prints the failed tests once more.
+      else if (/^\s*\d+ (?:tests? failed|pass)/.test(line)) this.end();
+    }
+  };
+
+  /** Says the last one. */
+  end(): void {
+    if (this.#file === undefined) return;
+    const { name, began, passed, failed } = this.#file;
+    const result = failed === 0 ? `${passed} passed` : `${passed} passed, ${failed} FAILED`;
+    progress(`test: ${this.#suite}: ${name}: ${result} in ${elapsed(began)}`);
+    this.#file = undefined;
+  }
 }

@@ -32,7 +32,7 @@ async function checkTable(): Promise<Finding> {
   if (closed.length === 0) {
     return fail({
       what: `The table ${TABLE} is not loaded.`,
-      why: "Members have the network of everybody until it is. A reload of the firewall that begins with a flush removes it.",
+      why: "Until it is, the seal leaves members without network, and where there is none they have that of everybody. A reload of the firewall that begins with a flush removes it.",
       mend,
     });
   }
@@ -40,7 +40,7 @@ async function checkTable(): Promise<Finding> {
   if (id === undefined || !closed.includes(id)) {
     return fail({
       what: `The table ${TABLE} is not about the cgroup that ${SLICE} has now.`,
-      why: "The slice was stopped and started again since the table was loaded, so members have the network of everybody.",
+      why: "The slice was stopped and started again since the table was loaded, so the seal alone holds members, if there is one.",
       mend,
     });
   }
@@ -96,7 +96,9 @@ function checkConntrack(): Finding {
     Number(readText(`/proc/sys/net/netfilter/nf_conntrack_${name}`) ?? Number.NaN),
   );
   if (count === undefined || limit === undefined || Number.isNaN(count) || Number.isNaN(limit)) {
-    return ok("Connection tracking is not in use yet; the first session switches it on for the host.");
+    return ok(
+      "Connection tracking is not in use: the table, which switches it on for the host, is not loaded.",
+    );
   }
   return judgeConntrack(count, limit);
 }
@@ -106,7 +108,7 @@ export function judgeConntrack(count: number, limit: number): Finding {
   if (count < limit * NEARLY_FULL) return ok(`Connection tracking has room: ${count} of ${limit} flows.`);
   return warn({
     what: `Connection tracking is nearly full: ${count} of ${limit} flows.`,
-    why: "A session's rules track the connections of the whole host; when the table is full, new ones of everybody fail.",
+    why: "The table has the kernel track the connections of the whole host; when the table is full, new ones of everybody fail.",
     mend: `sysctl -w net.netfilter.nf_conntrack_max=${limit * 2}, and write it to /etc/sysctl.d`,
   });
 }

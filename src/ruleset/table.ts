@@ -38,7 +38,7 @@ export const BASE_CHAINS = {
   users_out: 1,
   members_in: 9,
   members_out: 6,
-  unowned_in: 2,
+  unowned_in: 4,
   closed_in: 1,
   closed_out: 1,
   stamp_in: 1,
@@ -134,9 +134,12 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} members_out socket cgroupv2 level 2 @refused goto ${CLOSED.out}`,
     `add rule ${TABLE} members_out meta l4proto tcp reject with tcp reset`,
     `add rule ${TABLE} members_out reject with icmpx admin-prohibited`,
-    // Of these the kernel does not say whose they are: answers to what a member was let send, of protocols without ports that
-    // it knows, and what follows a SYN that a member was let receive, until the connection has a socket of its own.
+    // Of these the kernel does not say whose they are: answers to what a member was let send, of protocols whose ports it
+    // does not know, or from where the host's own rules have led it, whose addresses are put back only behind us; and what
+    // follows a SYN that a member was let receive, until the connection has a socket of its own.
     `add rule ${TABLE} unowned_in meta l4proto != { tcp, udp } ct direction reply ${opened("sent")} goto ${STAMP.in}`,
+    `add rule ${TABLE} unowned_in meta l4proto udp ct status dnat ct direction reply ${opened("sent")} goto ${STAMP.in}`,
+    `add rule ${TABLE} unowned_in tcp flags & (fin | syn | rst | ack) != syn ct status dnat ct direction reply ${opened("sent")} goto ${STAMP.in}`,
     `add rule ${TABLE} unowned_in tcp flags & (syn | ack) != syn ct direction original ${opened("arrived")} goto ${STAMP.in}`,
     `add rule ${TABLE} ${CLOSED.in} drop`,
     `add rule ${TABLE} ${CLOSED.out} reject with icmpx admin-prohibited`,

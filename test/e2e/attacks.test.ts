@@ -551,14 +551,14 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
     ]);
     // What was sent last is on its way.
     await Bun.sleep(100);
-    await lab.output(STATES[state].mend);
-
     const words = tries.flat().map(({ word }) => word);
     const needles = tries.flat().map(({ needle }) => needle);
     tap.write(`${needles.join(" ")}\n`);
     const [onLink] = await tap.expect(/^seen.*$/m, { timeoutMs: 20_000 });
     const heardBy = async (hand: Hand) => (await hand.tell("heard_of", words)) as string[];
     const [inService, ...inPlace] = await Promise.all([service, ...hands].map(heardBy));
+    // Only now: what was said on a call that is permitted is said again, and heard once the rules are back.
+    await lab.output(STATES[state].mend);
     const outcomes = { world: [...(ofWorld as string[])], service: [...(ofService as string[])] };
     return tries.map((all, place) => {
       const seen = { tap: onLink, service: inService, place: inPlace[place] };

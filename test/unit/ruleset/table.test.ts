@@ -91,6 +91,8 @@ test("what a member sends has an address of the host's own and goes where it say
 test("of packets that are nobody's, answers to members are stamped, and what follows a SYN; a SYN never is", () => {
   expect(rulesOf("unowned_in")).toEqual([
     "meta l4proto != { tcp, udp } ct direction reply ct label 126 goto stamp_in",
+    "meta l4proto udp ct status dnat ct direction reply ct label 126 goto stamp_in",
+    "tcp flags & (fin | syn | rst | ack) != syn ct status dnat ct direction reply ct label 126 goto stamp_in",
     "tcp flags & (syn | ack) != syn ct direction original ct label 127 goto stamp_in",
   ]);
 });

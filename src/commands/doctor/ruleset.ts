@@ -5,7 +5,7 @@ import { TABLE, TABLE_NAME } from "../../ruleset/table.ts";
 import { hasRules } from "../../session/record.ts";
 import { chainOf } from "../../session/removal.ts";
 import { SLICE, sessionName, userSlice } from "../../session/scope_unit.ts";
-import { cgroupId } from "../../system/cgroup.ts";
+import { cgroupId, cgroupOfProcess } from "../../system/cgroup.ts";
 import { hostCommand } from "../../system/host_command.ts";
 import { membership } from "../../system/membership.ts";
 import { readText } from "../../system/text_file.ts";
@@ -56,14 +56,26 @@ async function checkSessions(): Promise<Finding[]> {
   const astray = live.filter(
     (record) => chainOf(BigInt(record.cg_id), nftables) !== `${sessionName(record)}_out`,
   );
-  if (astray.length === 0) return [ok(`Sessions under their rules: ${live.length}.`)];
-  return astray.map(({ scope_unit, user }) =>
-    fail({
-      what: `The session of ${user} in ${scope_unit} is not under its rules.`,
-      why: "Its record says that it is open, but the table does not lead to its chains: somebody flushed or edited it.",
-      mend: "authnft restore",
+  // Whoever may kill a PAM process, as a user may kill the su that they started, keeps it from closing its session.
+  const orphaned = live.filter(({ state, pid }) => state === "open" && cgroupOfProcess(pid) === "");
+  const left = orphaned.map(({ scope_unit, user, pid }) =>
+    warn({
+      what: `The session of ${user} in ${scope_unit} is open, but process ${pid}, which would close it, is gone.`,
+      why: "It was killed. What it has left behind keeps the session's network, as far as the policy lets it, until its scope ends.",
+      mend: `systemctl stop ${scope_unit}`,
     }),
   );
+  if (astray.length === 0) return [ok(`Sessions under their rules: ${live.length}.`), ...left];
+  return [
+    ...left,
+    ...astray.map(({ scope_unit, user }) =>
+      fail({
+        what: `The session of ${user} in ${scope_unit} is not under its rules.`,
+        why: "Its record says that it is open, but the table does not lead to its chains: somebody flushed or edited it.",
+        mend: "authnft restore",
+      }),
+    ),
+  ];
 }
 
 /** Whether what members run outside of their sessions is closed by default. */

@@ -75,11 +75,15 @@ export function run(
   }
 }
 
+/** Where systemd itself is, and its services. Only what never goes: nft takes nothing of a file that names what is not there. */
+const OTHERS = ["init.scope", "system.slice"];
+
 /** The slices as they are now. */
 export function slices(): Slices {
   return {
     closed: SLICE,
     users: existsSync(`${CGROUP_ROOT}/${USERS_SLICE}`) ? USERS_SLICE : undefined,
+    others: OTHERS.filter((cgroup) => cgroupId(cgroup) !== undefined),
     stamps: stampBits(),
   };
 }

@@ -31,13 +31,13 @@ export const STAMP = { in: "stamp_in", out: "stamp_out" } as const;
 export const BASE_CHAINS = {
   sources: 1,
   users_sources: 1,
-  members_sources: 4,
+  members_sources: 2,
   filter: 2,
   egress: 2,
-  users_in: 1,
-  users_out: 1,
+  users_in: 2,
+  users_out: 2,
   members_in: 9,
-  members_out: 6,
+  members_out: 9,
   unowned_in: 4,
   closed_in: 1,
   closed_out: 1,
@@ -54,9 +54,14 @@ export type Slices = {
   readonly closed: string;
   /** The slice of everybody's slices, of which the covered ones are closed by default; `undefined` where it does not exist. */
   readonly users: string | undefined;
+  /** Cgroups beside them that are always there and are no member's: what is in them need not be looked at any further. */
+  readonly others?: readonly string[];
   /** The bits of marks that stand for a packet that may pass; those of {@link STAMP_BITS} when left out. */
   readonly stamps?: StampBits;
 };
+
+/** From an address that this host does not have. */
+const NOT_OURS = "fib saddr type != local fib saddr . oif type != local";
 
 /** A segment that begins a connection and answers nothing. */
 const SYN_ALONE = "tcp flags & (fin | syn | rst | ack) == syn";
@@ -95,22 +100,28 @@ export function baseTable(slices: Slices): string[] {
     ...chains.map((chain) => `add chain ${TABLE} ${chain}`),
     ...Object.keys(BASE_CHAINS).map((chain) => `flush chain ${TABLE} ${chain}`),
     ...closeSlices(slices),
-    `add rule ${TABLE} sources socket cgroupv2 level 1 vmap @slices_sources`,
+    ...(slices.others ?? []).flatMap((cgroup) =>
+      ["in", "out"].map((direction) => `add element ${TABLE} slices_${direction} { "${cgroup}" : accept }`),
+    ),
+    // Over IPv4 the kernel lets nobody but root do this.
+    `add rule ${TABLE} sources meta nfproto ipv6 socket cgroupv2 level 1 vmap @slices_sources`,
     `add rule ${TABLE} filter socket cgroupv2 level 1 vmap @slices_in`,
     `add rule ${TABLE} filter goto unowned_in`,
     `add rule ${TABLE} egress socket cgroupv2 level 1 vmap @slices_out`,
     // A half-open connection has no cgroup, and its answer is of it. That it may be opened was judged when the SYN arrived.
     `add rule ${TABLE} egress tcp flags & (syn | ack) == syn | ack ct direction reply ${opened("arrived")} goto ${STAMP.out}`,
     `add rule ${TABLE} users_sources socket cgroupv2 level 2 @covered_slices goto members_sources`,
-    `add rule ${TABLE} users_in socket cgroupv2 level 2 @covered_slices goto members_in`,
-    `add rule ${TABLE} users_out socket cgroupv2 level 2 @covered_slices goto members_out`,
+    ...(["in", "out"] as const).flatMap((direction) => [
+      `add rule ${TABLE} users_${direction} socket cgroupv2 level 2 @covered_slices goto members_${direction}`,
+      `add rule ${TABLE} users_${direction} accept`,
+    ]),
     // The rules see the first hop of a packet that tells its own way, and not where it goes.
     `add rule ${TABLE} members_sources exthdr rt exists drop`,
-    `add rule ${TABLE} members_sources ip option lsrr exists drop`,
-    `add rule ${TABLE} members_sources ip option ssrr exists drop`,
+    ...["lsrr", "ssrr"].map((option) => `add rule ${TABLE} members_out ip option ${option} exists drop`),
     // Anybody may send from any IPv6 address. Whatever answers such a packet, a reject of anybody's or the kernel, sends the
     // answer there, with what the sender wrote. The second question is for addresses that a VRF has for itself.
-    `add rule ${TABLE} members_sources fib saddr type != local fib saddr . oif type != local drop`,
+    `add rule ${TABLE} members_sources ${NOT_OURS} drop`,
+    `add rule ${TABLE} members_out meta nfproto ipv4 ${NOT_OURS} drop`,
     // The answer of a reject comes back in over the loopback, from whom it speaks for; without it a refused connect would hang.
     `add rule ${TABLE} members_in iif lo tcp flags & rst == rst goto ${STAMP.in}`,
     // An address that is not the sender's again: others of this host's, to a member who lets that address in.

@@ -10,7 +10,7 @@ import { coverUser } from "./cover.ts";
 import { setAddresses } from "./scope.ts";
 import { findSeal } from "./seal.ts";
 import { lockRuleset, lockSession, readPolicy, readRecord, savePolicy, writeRecord } from "./store.ts";
-import { mendTable, restoreTable, run } from "./table.ts";
+import { compiledAnew, mendTable, restoreTable, run } from "./table.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
 const PATIENCE = 15_000;
@@ -57,7 +57,7 @@ export function usersWithSlice(): number[] {
 /**
  * Gives what outlived a session its rules back, until its scope ends.
  *
- * @throws {Refusal} `request` when there is nothing to release, or that of `restore`
+ * @throws {Refusal} `request` when there is nothing to release, or that of `restore`, or as a login would
  */
 export async function release(unit: ScopeUnit): Promise<void> {
   const deadline = performance.now() + PATIENCE;
@@ -69,8 +69,7 @@ export async function release(unit: ScopeUnit): Promise<void> {
     );
   using _session = await lockSession(unit, deadline);
   const record = readRecord(unit);
-  const lines = readPolicy(unit, "closed");
-  if (record?.state !== "lingering" || record.lingering === "keep" || lines === undefined) {
+  if (record?.state !== "lingering" || record.lingering === "keep") {
     throw new Refusal(
       "request",
       `Cannot release ${oneLine(unit)}: it is no session that was closed and still has processes; see /run/authnft/sessions.`,
@@ -79,6 +78,8 @@ export async function release(unit: ScopeUnit): Promise<void> {
   if (cgroupId(record.cg_path) !== BigInt(record.cg_id)) {
     throw new Refusal("request", `Cannot release ${unit}: it is over.`);
   }
+  // What an earlier release has put aside is made anew.
+  const lines = readPolicy(unit, "closed") ?? compiledAnew(record);
   {
     using _ruleset = await lockRuleset(deadline);
     mendTable();

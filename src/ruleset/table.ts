@@ -36,7 +36,8 @@ export const BASE_CHAINS = {
   egress: 2,
   users_in: 2,
   users_out: 2,
-  members_in: 9,
+  members_in: 8,
+  errors_in: 4,
   members_out: 9,
   unowned_in: 4,
   closed_in: 1,
@@ -126,10 +127,8 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} members_in iif lo tcp flags & rst == rst goto ${STAMP.in}`,
     // An address that is not the sender's again: others of this host's, to a member who lets that address in.
     `add rule ${TABLE} members_in iif lo fib saddr type != local drop`,
-    // Of other protocols the kernel finds a receiver for errors alone: the socket whose packet they quote. One about a packet
-    // that nobody has sent is somebody's message.
-    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } ct state related,untracked goto ${STAMP.in}`,
-    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } drop`,
+    // Of other protocols the kernel finds a receiver for errors alone: the socket whose packet they quote.
+    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } jump errors_in`,
     // For multicast it names whoever bound the port last, and dropping then would take packets away from others. The seal is
     // asked for each receiver.
     `add rule ${TABLE} members_in fib daddr type { broadcast, multicast } accept`,
@@ -139,6 +138,14 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} members_in socket cgroupv2 level 3 vmap @session_in`,
     `add rule ${TABLE} members_in socket cgroupv2 level 2 vmap @session_in`,
     `add rule ${TABLE} members_in drop`,
+    // What this host complains of has been sent here; a reject speaks of what has no flow yet.
+    `add rule ${TABLE} errors_in iif lo ct state related,untracked goto ${STAMP.in}`,
+    // One about a packet that nobody was let send is somebody's message, with what they like in it. That its flow is known
+    // says little: a peer makes one by sending to a port on which nobody listens yet.
+    `add rule ${TABLE} errors_in ct state related ${opened("sent")} goto ${STAMP.in}`,
+    `add rule ${TABLE} errors_in ct state related ${opened("arrived")} goto ${STAMP.in}`,
+    // Where the host tracks nothing, the rules judge all there is.
+    `add rule ${TABLE} errors_in ct state != untracked drop`,
     `add rule ${TABLE} members_out ct direction reply ${SYN_ALONE} drop`,
     `add rule ${TABLE} members_out socket cgroupv2 level 3 vmap @session_out`,
     `add rule ${TABLE} members_out socket cgroupv2 level 2 vmap @session_out`,

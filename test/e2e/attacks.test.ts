@@ -193,8 +193,9 @@ interface Attempt {
   command: readonly unknown[];
   /** Where the word must not be seen. */
   at: "tap" | "place" | "service";
-  /** What the place does before it, and then the world. */
+  /** What the place does before it, then root's program beside it, and then the world. */
   first?: readonly unknown[];
+  beside?: readonly unknown[];
   meanwhile?: readonly unknown[];
   /** What is looked for at the tap, in hexadecimal: the word, or part of it. */
   needle: string;
@@ -279,6 +280,14 @@ function attempts(place: number, round: number): Attempt[] {
     const error = ["complain_of_nothing", me, own(place, 0, 3), WORD, second, OPEN];
     // No socket is asked before it is told of an error, so that without rules nothing is in the way.
     add(["plain", `icmp${family} in, an error of nothing`], IN, error, {
+      byKernel: true,
+      named: WITHOUT_RULES,
+    });
+    // The port may have been another's a moment ago, who sent from it.
+    const known = own(place, 0, 4);
+    const late = ["complain_of_nothing", me, known, WORD, second, OPEN];
+    add(["plain", `icmp${family} in, an error of what another sent`], IN, late, {
+      beside: ["throw", "udp", second, OPEN, "00", "", known],
       byKernel: true,
       named: WITHOUT_RULES,
     });
@@ -533,6 +542,7 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
       ["hear", "icmp", ANY[family], own(place, 0, 0)],
       ["hear", "udplite", ANY[family], own(place, 0, 1)],
       ["hear_errors", ANY[family], own(place, 0, 3)],
+      ["hear_errors", ANY[family], own(place, 0, 4)],
       ["hear", "udp", ANY[family], own(place, 0, 2), GROUP[family], "world0"],
     ]);
   }
@@ -551,6 +561,7 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
     const byWorld = each(({ by, command }) => (by === "world" ? command : undefined));
     const byService = each(({ by, command }) => (by === "service" ? command : undefined));
     await inPlaces(each(({ first }) => first) as unknown[][][]);
+    await service.tell("try_all", each(({ beside }) => beside).flat());
     await world.tell("try_all", each(({ meanwhile }) => meanwhile).flat());
     await lab.output(STATES[state].set);
     const [ofPlaces, ofWorld, ofService] = await Promise.all([

@@ -75,10 +75,18 @@ test("a packet of a member that no session answers for ends here", () => {
   expect(rulesOf("members_in").slice(0, -3)).toEqual([
     "iif lo tcp flags & rst == rst goto stamp_in",
     "iif lo fib saddr type != local drop",
-    "meta l4proto != { tcp, udp } ct state related,untracked goto stamp_in",
-    "meta l4proto != { tcp, udp } drop",
+    "meta l4proto != { tcp, udp } jump errors_in",
     "fib daddr type { broadcast, multicast } accept",
     "ct direction reply tcp flags & (fin | syn | rst | ack) == syn drop",
+  ]);
+});
+
+test("an error is passed on if it is about a flow that a member's rules let begin, or this host's own", () => {
+  expect(rulesOf("errors_in")).toEqual([
+    "iif lo ct state related,untracked goto stamp_in",
+    "ct state related ct label 126 goto stamp_in",
+    "ct state related ct label 127 goto stamp_in",
+    "ct state != untracked drop",
   ]);
 });
 

@@ -19,7 +19,9 @@
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/prctl.h>
+#include <linux/poll.h>
 #include <linux/resource.h>
+#include <linux/sched.h>
 #include <linux/time.h>
 #include <linux/un.h>
 
@@ -34,6 +36,9 @@
 #define INIT_PROCS	"/sys/fs/cgroup/init.scope/cgroup.procs"
 #endif
 
+#ifndef INIT_SOCKET
+#define INIT_SOCKET	"/run/systemd/private"	/* process 1 itself listens there, and only root can connect */
+#endif
 #ifndef SLICE
 #define SLICE		"/sys/fs/cgroup/authnft.slice"
 #endif
@@ -49,12 +54,14 @@
 #endif
 
 #define ALARM_S		12	/* seconds; the shim gives up after 10, pam_exec never does */
+#define KILL_S		1	/* seconds more, for one that is stopped, which no alarm ends, and again for it to be gone */
 #define TRACED_S	60	/* the same for what is traced: if its supervisor is stopped or dies, it waits, and may hold the lock */
 #define ITEM_MAX	4096	/* bytes of one PAM item: more than the program takes, so that it is the one to refuse */
 #define VALUE_MAX	256	/* bytes of a value of the user's; a correlation token has 64, a serial 11 */
 #define ARGS_MAX	64	/* words on a PAM line; there are six arguments to give */
 #define MESSAGE_MAX	256	/* bytes of one line to the log */
 #define ITEMS		6	/* variables that pam_exec sets itself */
+#define LINK_MAX	64	/* bytes of what /proc says of a namespace: "cgroup:[4026531835]" */
 
 #define FOR_PAM_EXEC	"pam_exec="	/* and what it does: open or close */
 /*
@@ -64,8 +71,12 @@
  */
 #define TRACED		"traced"
 
+/* What the program is told of a PAM process that is elsewhere, after its verb: src/session/elsewhere.ts. */
+#define ELSEWHERE	"elsewhere="
+
 #define EXIT_FAILURE	1
 #define EXIT_USAGE	2
+#define EXIT_CUT_OFF	3	/* the program's, for pam_exec: refused, and the process is where it has no network */
 #define EXIT_NO_PROGRAM	127
 
 #define MIB		(1024UL * 1024UL)
@@ -76,8 +87,15 @@
 #define SIG_DEFAULT	0UL
 #define SIG_IGNORE	1UL
 #define SIG_SETMASK	2
+#define SIGKILL		9
+#define SIGCHLD		17
+#define WNOHANG		1
 #define AF_UNIX		1
+#define SOCK_STREAM	1
 #define SOCK_DGRAM	2
+#define SOL_SOCKET	1
+#define SO_PEERCRED	17
+#define SO_PEERPIDFD	77	/* since Linux 6.5 */
 #define SOCK_FLAGS	(O_NONBLOCK | O_CLOEXEC)
 #define IOPRIO_PROCESS	1
 #define AT_NULL		0UL
@@ -112,6 +130,19 @@ struct kernel_sigaction {
 	unsigned long	flags;
 	unsigned long	restorer;
 	uint64_t	mask;
+};
+
+struct peer {
+	int32_t		pid;
+	uint32_t	uid, gid;
+};
+
+/* Where the PAM process is, as far as it can be told. */
+enum place {
+	PLACE_HOST,
+	PLACE_NETWORK,		/* in another network namespace than process 1 */
+	PLACE_USERS,		/* in another user namespace */
+	PLACE_PROCESSES		/* in another PID namespace: its number is somebody else's for systemd */
 };
 
 enum mode {
@@ -418,7 +449,7 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 		/* The program's own words: for whom the answer is, and what the shim has from its PAM line. */
 		for (int i = 2; i < argc; i++)
 			if (!equal(argv[i], FOR_PAM_EXEC "open") && !equal(argv[i], FOR_PAM_EXEC "close") &&
-			    !equal(argv[i], "AUTHNFT_NO_SANDBOX=1"))
+			    after(argv[i], ELSEWHERE) == NULL && !equal(argv[i], "AUTHNFT_NO_SANDBOX=1"))
 				return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 		return MODE_REQUEST;
 	}
@@ -430,6 +461,24 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 	    equal(verb, "reload-sessions"))
 		return MODE_VERB;
 	return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
+}
+
+/* Whether the program has come back, for pam_exec. What only the first run can see and do, that one has. */
+static int
+is_second_run(int argc, char *const *argv)
+{
+	for (int i = 2; i < argc; i++)
+		if (after(argv[i], FOR_PAM_EXEC) != NULL)
+			return 1;
+	return 0;
+}
+
+static const char *
+word_of(enum place place)
+{
+	if (place == PLACE_PROCESSES)
+		return ELSEWHERE "processes";
+	return place == PLACE_USERS ? ELSEWHERE "users" : ELSEWHERE "network";
 }
 
 /* The value of the first variable of that name before end, cut to what to holds, or nothing. */
@@ -513,21 +562,26 @@ become_root(void)
 		    "(pam_exec.so seteuid quiet /usr/libexec/authnft).");
 }
 
+/* Ends this process after so many seconds; of 0, whatever alarm there was is taken away. */
+static void
+set_alarm(long seconds)
+{
+	struct __kernel_old_itimerval	timer = { .it_value = { .tv_sec = seconds } };
+
+	call(__NR_setitimer, ITIMER_REAL, address(&timer), 0, 0, 0);
+}
+
 /* Away from the caller's terminal first, so that nothing typed there arrives once signals act again. */
 static void
 clean_signals(enum mode mode, int traced)
 {
-	struct kernel_sigaction		 action = { .handler = SIG_IGNORE };
-	struct __kernel_old_itimerval	 timer = { .it_value = { .tv_sec = 0 } };
-	uint64_t			 none = 0;
+	struct kernel_sigaction	 action = { .handler = SIG_IGNORE };
+	uint64_t		 none = 0;
 
 	/* EPERM if systemd made us a session leader already. */
 	call(__NR_setsid, 0, 0, 0, 0, 0);
-	if (mode == MODE_REQUEST || mode == MODE_PAM_EXEC)
-		timer.it_value.tv_sec = ALARM_S;
-	else if (traced)
-		timer.it_value.tv_sec = TRACED_S;
-	call(__NR_setitimer, ITIMER_REAL, address(&timer), 0, 0, 0);
+	/* For pam_exec it is the child that has an alarm. */
+	set_alarm(mode == MODE_REQUEST ? ALARM_S : traced ? TRACED_S : 0);
 	/* Ignoring a signal drops one that is pending. KILL and STOP cannot be set, and need not be. */
 	for (long s = 1; s <= SIGNALS; s++)
 		call(__NR_rt_sigaction, s, address(&action), 0, sizeof(action.mask), 0);
@@ -588,6 +642,107 @@ clean_priority(void)
 	call(__NR_ioprio_set, IOPRIO_PROCESS, 0, 0, 0, 0);
 }
 
+/* What /proc says of a process's namespace, or nothing. */
+static void
+read_namespace(char to[static LINK_MAX], const char *process, const char *name)
+{
+	char	path[LINK_MAX];
+	long	length;
+
+	path[0] = '\0';
+	append(path, sizeof(path), "/proc/");
+	append(path, sizeof(path), process);
+	append(path, sizeof(path), "/ns/");
+	append(path, sizeof(path), name);
+	length = call(__NR_readlinkat, AT_FDCWD, address(path), address(to), LINK_MAX - 1, 0);
+	to[length > 0 ? length : 0] = '\0';
+}
+
+/* Enters a namespace of process 1's. Returns whether this process was in another one, as far as /proc tells. */
+static int
+enter_namespace(long process_1, const char *name, long kind)
+{
+	char	here[LINK_MAX], there[LINK_MAX];
+
+	read_namespace(here, "self", name);
+	read_namespace(there, "1", name);
+	if (here[0] != '\0' && equal(here, there))
+		return 0;
+	if (call(__NR_setns, process_1, kind, 0, 0, 0) != 0)
+		return here[0] != '\0' && there[0] != '\0';
+	read_namespace(there, "self", name);
+	return !equal(here, there);
+}
+
+/*
+ * Whether this is a user namespace below the host's: with every right in it, one may not even look at process 1. Where the
+ * kernel has said that it is the first of all, it is something else that forbids it.
+ */
+static int
+is_below_users(void)
+{
+	struct __user_cap_header_struct	header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct	sets[2];
+	char				here[LINK_MAX], there[LINK_MAX], map[LINK_MAX];
+	long				fd, length;
+
+	read_namespace(here, "self", "user");
+	read_namespace(there, "1", "user");
+	if (here[0] == '\0' || there[0] != '\0')
+		return !equal(here, there);
+	if (call(__NR_capget, address(&header), address(sets), 0, 0, 0) != 0 ||
+	    (sets[0].effective >> CAP_SYS_PTRACE & 1) == 0 ||
+	    (fd = call(__NR_openat, AT_FDCWD, address("/proc/self/uid_map"), O_RDONLY | O_CLOEXEC, 0, 0)) < 0)
+		return 0;
+	length = call(__NR_read, fd, address(map), LINK_MAX - 1, 0, 0);
+	call(__NR_close, fd, 0, 0, 0, 0);
+	map[length > 0 ? length : 0] = '\0';
+	return !equal(map, "         0          0 4294967295\n");
+}
+
+/*
+ * Enters the namespaces of process 1 that what we do depends on, as far as this process may: the cgroups and the ruleset are
+ * the host's, wherever a PAM module or a service has put the process that asks. Who is process 1 the kernel tells by the
+ * socket that it listens at: a process in another PID namespace sees a number 1 of its own, and may see no /proc but its own.
+ * Where there is no such socket, nothing is known and nothing is entered.
+ */
+static enum place
+enter_host(void)
+{
+	struct sockaddr_un	init = { .sun_family = AF_UNIX, .sun_path = INIT_SOCKET };
+	struct peer		peer = { .pid = 0 };
+	uint32_t		length = sizeof(peer);
+	int32_t			pidfd = -1;
+	enum place		place = PLACE_HOST;
+	long			fd, process_1 = -1;
+
+	if ((fd = call(__NR_socket, AF_UNIX, SOCK_STREAM | SOCK_FLAGS, 0, 0, 0)) < 0)
+		return PLACE_HOST;
+	if (call(__NR_connect, fd, address(&init), sizeof(init), 0, 0) != 0 ||
+	    call(__NR_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, address(&peer), address(&length)) != 0) {
+		call(__NR_close, fd, 0, 0, 0, 0);
+		return PLACE_HOST;
+	}
+	length = sizeof(pidfd);
+	if (call(__NR_getsockopt, fd, SOL_SOCKET, SO_PEERPIDFD, address(&pidfd), address(&length)) == 0)
+		process_1 = pidfd;
+	else if (peer.pid == 1)
+		process_1 = call(__NR_pidfd_open, 1, 0, 0, 0, 0);
+	call(__NR_close, fd, 0, 0, 0, 0);
+
+	/* The mounts first: with them come a /proc and a /sys/fs/cgroup that are the host's. */
+	enter_namespace(process_1, "mnt", CLONE_NEWNS);
+	enter_namespace(process_1, "cgroup", CLONE_NEWCGROUP);
+	if (enter_namespace(process_1, "net", CLONE_NEWNET))
+		place = PLACE_NETWORK;
+	if (peer.pid != 1)
+		place = PLACE_PROCESSES;
+	else if (is_below_users())
+		place = PLACE_USERS;
+	call(__NR_close, process_1, 0, 0, 0, 0);
+	return place;
+}
+
 /*
  * Under pam_exec we are born in the cgroup of the PAM process. At close that is a session's scope, whose
  * memory and task limits may be exhausted. Best effort: the shim starts us there already.
@@ -603,11 +758,15 @@ leave_cgroup(void)
 	call(__NR_close, fd, 0, 0, 0, 0);
 }
 
-static void
-clean(enum mode mode, int traced)
+static enum place
+clean(enum mode mode, int traced, int again)
 {
+	enum place	place = PLACE_HOST;
+
 	clean_signals(mode, traced);
 	become_root();
+	if (mode == MODE_PAM_EXEC || (mode == MODE_REQUEST && !again))
+		place = enter_host();
 	if (mode == MODE_PAM_EXEC)
 		leave_cgroup();
 	clean_limits();
@@ -618,6 +777,7 @@ clean(enum mode mode, int traced)
 	    call(__NR_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0 ||
 	    call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		refuse("Cannot leave behind what was inherited (Linux 5.13 or later is needed): nothing is done.");
+	return place;
 }
 
 /* ---- what is given up ---- */
@@ -641,7 +801,7 @@ kept_capabilities(enum mode mode)
 }
 
 /* For good: nothing that is executed later can have more than there is now, for it gets no new privileges. */
-static void
+static int
 drop_capabilities(uint64_t kept)
 {
 	struct __user_cap_header_struct	header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -654,14 +814,13 @@ drop_capabilities(uint64_t kept)
 		    call(__NR_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0) == -EINVAL)
 			break;
 	if (call(__NR_capget, address(&header), address(sets), 0, 0, 0) != 0)
-		refuse("Cannot read the capabilities: nothing is done.");
+		return 0;
 	for (int i = 0; i < 2; i++) {
 		sets[i].permitted &= (uint32_t)(kept >> (32 * i));
 		sets[i].effective = sets[i].permitted;
 		sets[i].inheritable = 0;
 	}
-	if (call(__NR_capset, address(&header), address(sets), 0, 0, 0) != 0)
-		refuse("Cannot give up capabilities: nothing is done.");
+	return call(__NR_capset, address(&header), address(sets), 0, 0, 0) == 0;
 }
 
 /* Of what is there. What is not cannot be used, so it need not be allowed. */
@@ -741,52 +900,125 @@ restrict_files(void)
 static void
 confine(enum mode mode)
 {
-	drop_capabilities(kept_capabilities(mode));
+	if (!drop_capabilities(kept_capabilities(mode)))
+		refuse("Cannot give up capabilities: nothing is done.");
 	/* The name service's modules read what they like, and talk to whom they like. */
 	if (mode == MODE_REQUEST || mode == MODE_VERB || mode == MODE_SEAL)
 		restrict_files();
 }
 
-/* ---- the program ---- */
+/* ---- the process that asks ---- */
 
 /*
- * Without the program nobody is there to take the network from a session that "optional" lets go on: pam_exec's own
- * process, our parent, goes where the module would put it: systemd's cgroup, or where that is missing one of that
- * name, closed by the ruleset alone. Root's never does, and nobody's but a living PAM process:
- * an orphan's parent is process 1.
+ * Puts our parent where the module would put it: systemd's cgroup, or where that is missing one of that name, closed by the
+ * ruleset alone. The kernel takes the number for one of our own PID namespace, which is where we have it from. Nobody's but a
+ * living PAM process: an orphan has another parent than at first, on the host process 1.
  */
 static void
-take_network(int argc, char *const *argv, const char *const *environment)
+take_network(long parent, enum place place)
 {
 	char	pid[24];
-	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), fd;
-	int	opens = 0;
+	long	fd;
 
-	/* Of root the program makes no request. */
-	for (int i = 1; i < argc; i++)
-		if (equal(argv[i], FOR_PAM_EXEC "open"))
-			opens = 1;
-	for (; *environment != NULL; environment++) {
-		const char	*user = after(*environment, "AUTHNFT_PAM_USER=");
-
-		if (equal(*environment, "AUTHNFT_PAM_TYPE=open_session"))
-			opens = 1;
-		if (user != NULL && equal(user, "root"))
-			return;
-	}
-	if (!opens || parent <= 1)
+	if (parent < 1 || (parent == 1 && place != PLACE_PROCESSES) || call(__NR_getppid, 0, 0, 0, 0, 0) != parent)
 		return;
 	call(__NR_mkdirat, AT_FDCWD, address(REFUSED), 0755, 0, 0);
-	if ((fd = call(__NR_openat, AT_FDCWD, address(REFUSED "/cgroup.procs"), O_WRONLY | O_CLOEXEC, 0, 0)) < 0)
-		return;
 	pid[0] = '\0';
 	append_number(pid, sizeof(pid), (unsigned long)parent);
-	call(__NR_write, fd, address(pid), (long)length_of(pid), 0, 0);
+	fd = call(__NR_openat, AT_FDCWD, address(REFUSED "/cgroup.procs"), O_WRONLY | O_CLOEXEC, 0, 0);
+	if (fd < 0 || call(__NR_write, fd, address(pid), (long)length_of(pid), 0, 0) < 0)
+		complain("Cannot move the refused session to " REFUSED ", where it has no network: if the PAM line says "
+		    "\"optional\", it goes on unfiltered: make it \"required\".");
 	call(__NR_close, fd, 0, 0, 0, 0);
 }
 
+/* Whether pam_exec's own variables say that a session opens, and not root's. */
+static int
+opens_for_another(char *const *environment, size_t own, size_t count)
+{
+	for (size_t i = own; i < count; i++)
+		if (equal(environment[i], "PAM_USER=root"))
+			return 0;
+	return equal(environment[count - 1], "PAM_TYPE=open_session");
+}
+
+/* Waits until the process has ended, so many seconds at most. Returns whether it has. */
+static int
+has_ended(int32_t pidfd, long seconds)
+{
+	struct pollfd			ends = { .fd = pidfd, .events = POLLIN };
+	struct __kernel_timespec	patience = { .tv_sec = seconds };
+
+	return call(__NR_ppoll, address(&ends), 1, address(&patience), 0, 0) > 0;
+}
+
+/*
+ * Waits for the child that becomes the program, and does for pam_exec what the module does for itself: whatever becomes of
+ * the program, one that does not say that it has seen to the process leaves a process without network.
+ */
 static _Noreturn void
-execute(int argc, char *const *argv, const char *const *arguments, const char *const *environment)
+attend(long child, int32_t pidfd, long parent, int opens, enum place place)
+{
+	static const char	sorry[] = "Your session was refused: the session firewall (authnft) did not answer. Ask "
+	    "the administrator to run \"authnft doctor\".\n";
+	char			why[MESSAGE_MAX];
+	uint64_t		all = ~0ULL;
+	int			status = 0, reaped;
+
+	call(__NR_rt_sigprocmask, SIG_SETMASK, address(&all), 0, sizeof(all), 0);
+	drop_capabilities(0);
+	if (!has_ended(pidfd, ALARM_S + KILL_S)) {
+		call(__NR_pidfd_send_signal, pidfd, SIGKILL, 0, 0, 0);
+		has_ended(pidfd, KILL_S);
+	}
+	reaped = call(__NR_wait4, child, address(&status), WNOHANG, 0, 0) == child;
+	if (reaped && (status & 0x7f) == 0) {
+		status = status >> 8 & 0xff;
+		if (status == 0)
+			leave(0);
+		if (status == EXIT_CUT_OFF)
+			leave(EXIT_FAILURE);
+		if (opens)
+			take_network(parent, place);
+		leave(status);
+	}
+	why[0] = '\0';
+	append(why, sizeof(why), reaped ? "The helper was killed by signal " : "The helper does not end, not even by signal ");
+	append_number(why, sizeof(why), reaped ? (unsigned long)status & 0x7f : SIGKILL);
+	append(why, sizeof(why), opens ? ": the session is refused; run \"authnft doctor\"." :
+	    ": the session's rules go when its scope ends.");
+	complain(why);
+	if (opens) {
+		take_network(parent, place);
+		call(__NR_write, 1, address(sorry), sizeof(sorry) - 1, 0, 0);
+	}
+	leave(EXIT_FAILURE);
+}
+
+/* Goes on as a child, with this process waiting for it. The program's parent is the entry, then, and pam_exec's process ours. */
+static void
+go_on_attended(int opens, enum place place)
+{
+	int32_t	pidfd = -1;
+	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), child;
+
+	child = call(__NR_clone, CLONE_PIDFD | SIGCHLD, 0, address(&pidfd), 0, 0);
+	if (child > 0)
+		attend(child, pidfd, parent, opens, place);
+	if (child < 0) {
+		if (opens)
+			take_network(parent, place);
+		refuse("Cannot fork, so nobody would stand behind the program: nothing is done.");
+	}
+	call(__NR_close, pidfd, 0, 0, 0, 0);
+	call(__NR_setsid, 0, 0, 0, 0, 0);
+	set_alarm(ALARM_S);
+}
+
+/* ---- the program ---- */
+
+static _Noreturn void
+execute(const char *const *arguments, const char *const *environment)
 {
 	char	why[MESSAGE_MAX];
 	long	error;
@@ -797,16 +1029,16 @@ execute(int argc, char *const *argv, const char *const *arguments, const char *c
 	append_number(why, sizeof(why), (unsigned long)error);
 	append(why, sizeof(why), "): run \"authnft install\" again, and see that no mount there is noexec.");
 	complain(why);
-	take_network(argc, argv, environment);
 	leave(EXIT_NO_PROGRAM);
 }
 
 static _Noreturn __attribute__((noinline)) void
 run(int argc, char **argv, char **environment)
 {
-	const char	*arguments[ARGS_MAX + 3];		/* two words of ours, NULL */
+	const char	*arguments[ARGS_MAX + 4];		/* three words of ours, NULL */
 	const char	*variables[4 + ITEMS + 2 + 1];		/* ours, PAM's, the user's, NULL */
 	size_t		 count = 0, own, a = 0, v = 0;
+	enum place	 place;
 	enum mode	 mode;
 	int		 traced;
 
@@ -821,7 +1053,12 @@ run(int argc, char **argv, char **environment)
 		    "the administrator's command is /usr/sbin/authnft. See pam_authnft(8).");
 		leave(EXIT_USAGE);
 	}
-	clean(mode, traced);
+	place = clean(mode, traced, is_second_run(argc, argv));
+	if (mode == MODE_PAM_EXEC)
+		go_on_attended(opens_for_another(environment, own, count), place);
+	/* The module has its own way to the same, but may see other cgroups than the host's. */
+	else if (place == PLACE_PROCESSES)
+		take_network(call(__NR_getppid, 0, 0, 0, 0, 0), place);
 
 	variables[v++] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 	variables[v++] = "LANG=C";
@@ -836,12 +1073,17 @@ run(int argc, char **argv, char **environment)
 	arguments[a++] = "authnft";
 	if (mode == MODE_PAM_EXEC)
 		arguments[a++] = "pam";
+	/* Before what is of the PAM line, or behind what is of the shim. */
+	if (mode == MODE_PAM_EXEC && place != PLACE_HOST)
+		arguments[a++] = word_of(place);
 	for (int i = 1; i < argc; i++)
 		arguments[a++] = argv[i];
+	if (mode != MODE_PAM_EXEC && place != PLACE_HOST)
+		arguments[a++] = word_of(place);
 	arguments[a] = NULL;
 	if (!unconfined(argc, argv))
 		confine(mode);
-	execute(argc, argv, arguments, variables);
+	execute(arguments, variables);
 }
 
 /*

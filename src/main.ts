@@ -17,6 +17,7 @@ async function run(args: readonly string[]): Promise<number> {
       return (await import("./commands/session.ts")).runSession({
         sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1"),
         pamExec: pamExecIn(rest),
+        elsewhere: (await import("./session/elsewhere.ts")).elsewhereIn(rest),
       });
     case "pam":
       return (await import("./commands/pam.ts")).runPamExec({ args: rest, env: process.env });
@@ -78,17 +79,11 @@ const AUTHPRIV_ERR = (10 << 3) | 3; // syslog(3)
  * Says what went wrong where nobody caught it: a bug, or a host that the program cannot run on, such as one whose
  * libraries are missing. Then the program's own way to the journal may be missing too.
  */
-async function complain([verb, ...rest]: readonly string[], error: unknown): Promise<void> {
+async function complain([verb]: readonly string[], error: unknown): Promise<void> {
   const complaint = oneLine(`authnft: ${error instanceof Error ? error.message : error}`);
   // Nobody sees what these write to standard error.
-  if (verb === "session" || verb === "pam") {
-    const opens =
-      verb === "pam"
-        ? process.env["AUTHNFT_PAM_TYPE"] === "open_session" && process.env["AUTHNFT_PAM_USER"] !== "root"
-        : pamExecIn(rest) === "open";
-    if (opens) (await import("./commands/last_resort.ts")).cutOffPamProcess();
+  if (verb === "session" || verb === "pam")
     await (await import("./system/journal_stream.ts")).writeToJournal("pam_authnft", AUTHPRIV_ERR, complaint);
-  }
   // Last, for what the runtime does to write there may be more than a confined process may.
   console.error(complaint);
 }

@@ -6,6 +6,7 @@
  */
 export type Reason =
   | "request"
+  | "namespace"
   | "argument"
   | "user"
   | "address"

@@ -5,6 +5,7 @@ import { reportUnread } from "../lifecycle/report.ts";
 import { Refusal } from "../refusal.ts";
 import { UNCONFINED } from "../session/arguments.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
+import { type Elsewhere, elsewhereIn, elsewhereWord } from "../session/elsewhere.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
 import { becomeProgram } from "../system/exec.ts";
 import { Level, log } from "../system/journal.ts";
@@ -12,9 +13,9 @@ import { SystemError } from "../system/libc.ts";
 import { membership } from "../system/membership.ts";
 import { socketInodes } from "../system/sock_diag.ts";
 import { findUser, GROUP, type User } from "../system/users.ts";
-import { cutOffPamProcess, pamProcess } from "./last_resort.ts";
 import { ENTRY } from "./pam_lines.ts";
-import { tell, UNREAD } from "./session.ts";
+import { pamProcess } from "./pam_process.ts";
+import { CUT_OFF, tell, UNREAD } from "./session.ts";
 
 /** What the entry hands on of pam_exec's environment (native/entry.c). */
 const ItemsSchema = v.object({
@@ -41,6 +42,9 @@ export async function runPamExec(options: {
   readonly env: Readonly<Record<string, string | undefined>>;
 }): Promise<number> {
   const type = options.env["AUTHNFT_PAM_TYPE"];
+  // The entry's word comes before those of the PAM line.
+  const elsewhere = elsewhereIn(options.args.slice(0, 1));
+  const args = elsewhere === undefined ? options.args : options.args.slice(1);
   try {
     const items = v.safeParse(ItemsSchema, options.env);
     if (!items.success) {
@@ -49,12 +53,12 @@ export async function runPamExec(options: {
         `Cannot serve pam_exec for PAM type ${JSON.stringify(type ?? "")}: authnft belongs on a "session" line of the PAM configuration.`,
       );
     }
-    const request = toRequest(items.output, options.args);
+    const request = toRequest(items.output, args, elsewhere);
     if (request === undefined) return 0;
-    const words = options.args.filter((word) => word === UNCONFINED);
+    const words: string[] = args.filter((word) => word === UNCONFINED);
+    if (elsewhere !== undefined) words.push(elsewhereWord(elsewhere));
     becomeProgram(ENTRY, ["session", `pam_exec=${request.type}`, ...words], JSON.stringify(request));
   } catch (error) {
-    if (type === "open_session" && options.env["AUTHNFT_PAM_USER"] !== "root") cutOffPamProcess();
     const refusal =
       error instanceof SystemError
         ? new Refusal("bug", `Cannot go on with the session: ${error.message}; run "authnft install" again.`)
@@ -67,21 +71,28 @@ export async function runPamExec(options: {
     }
     reportUnread(refusal);
     tell(`${UNREAD}\n`);
-    return 1;
+    return error === GONE ? CUT_OFF : 1;
   }
 }
 
+/** Nobody is left to take the network from, and whoever has adopted the child must not lose theirs. */
+const GONE = new Refusal(
+  "request",
+  "Cannot tell whose session it is: the process that asked for it is gone; log in again.",
+);
+
 /** Makes a request of pam_exec's items; `undefined` for root and for users outside the group. @throws {Refusal} */
-function toRequest(items: Items, args: readonly string[]): Request | undefined {
-  const user = resolve(items.AUTHNFT_PAM_USER);
+function toRequest(
+  items: Items,
+  args: readonly string[],
+  elsewhere: Elsewhere | undefined,
+): Request | undefined {
+  // In another PID namespace the numbers that we see are not those of the same processes in /proc.
+  const seen = elsewhere === "processes" ? undefined : pamProcess();
+  const user = resolve(items.AUTHNFT_PAM_USER, seen);
   if (user === undefined) return undefined;
-  const pid = pamProcess();
-  if (pid === undefined) {
-    throw new Refusal(
-      "request",
-      "Cannot tell whose session it is: the process that asked for it is gone; log in again.",
-    );
-  }
+  const pid = elsewhere === "processes" ? process.ppid : seen;
+  if (pid === undefined) throw GONE;
   const env: Record<string, string> = {};
   if (items.AUTHNFT_PAM_ENV_CORRELATION !== undefined)
     env[CORRELATION_VARIABLE] = items.AUTHNFT_PAM_ENV_CORRELATION;
@@ -126,10 +137,10 @@ function groupsIn(user: User): string[] | undefined {
 }
 
 /** @throws {Refusal} `user`, when the name service fails: "cannot know" is not "no" */
-function resolve(name: string): ReturnType<typeof findUser> {
+function resolve(name: string, pid: number | undefined): ReturnType<typeof findUser> {
   try {
     const user = findUser(name);
-    return user === undefined || !membership()(user, pamProcess()) ? undefined : user;
+    return user === undefined || !membership()(user, pid) ? undefined : user;
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     if (name === "root") return undefined;

@@ -2,33 +2,45 @@
 import { readSync, writeSync } from "node:fs";
 import { confine } from "../confine/seccomp.ts";
 import { closeSession } from "../lifecycle/close.ts";
-import { openSession } from "../lifecycle/open.ts";
+import { type Asked, openSession } from "../lifecycle/open.ts";
 import { reportUnread } from "../lifecycle/report.ts";
 import { Refusal } from "../refusal.ts";
+import type { Elsewhere } from "../session/elsewhere.ts";
 import { formatReply, type Reply } from "../session/reply.ts";
 import { decodeRequest, parseRequest, REQUEST_LIMIT, type Request } from "../session/request.ts";
 import { Level, log } from "../system/journal.ts";
-import { cutOffPamProcess } from "./last_resort.ts";
+import { parentOf } from "../system/parent.ts";
+
+/**
+ * What the entry is told for pam_exec of a session that is refused, and whose process has no network any more (native/entry.c).
+ * After any other but 0 it takes the network itself.
+ */
+export const CUT_OFF = 3;
 
 /**
  * Answers one request, which is on standard input: for the shim by a reply on standard output; for pam_exec by the exit
  * code, and by the user's sentence on standard output.
  *
  * @param options.sandbox `false` leaves confinement out: debugging only
- * @param options.pamExec what it is for, if for pam_exec; nobody stands behind us then who would cut off a process
+ * @param options.pamExec what it is for, if for pam_exec
+ * @param options.elsewhere what the entry says of where the PAM process is
  * @returns the exit code; the shim does not decide by it
  */
 export async function runSession(options: {
   readonly sandbox: boolean;
   readonly pamExec: "open" | "close" | undefined;
+  readonly elsewhere: Elsewhere | undefined;
 }): Promise<number> {
   const { pamExec } = options;
   let reply: Reply;
   try {
     if (options.sandbox) confine();
-    reply = await answer(parseRequest(decodeRequest(readInput())));
+    reply = await answer(parseRequest(decodeRequest(readInput())), {
+      // For pam_exec our parent is the entry, or under a trace the process itself.
+      askers: pamExec === undefined ? [process.ppid] : [parentOf(process.ppid), process.ppid],
+      elsewhere: options.elsewhere,
+    });
   } catch (error) {
-    if (pamExec === "open") cutOffPamProcess();
     if (!(error instanceof Refusal)) throw error;
     // That a session cannot be closed is no refusal; its scope's end cleans up.
     if (pamExec === "close") log({ level: Level.warning, message: error.message });
@@ -39,15 +51,16 @@ export async function runSession(options: {
   // A close always succeeds.
   if (pamExec === "close") return 0;
   if (pamExec === "open" && reply.say !== undefined) tell(`${reply.say}\n`);
-  return reply.result === "ok" ? 0 : 1;
+  if (reply.result === "ok") return 0;
+  return pamExec === "open" && reply.isCutOff ? CUT_OFF : 1;
 }
 
 /** What a user is told of a request that could not be read. */
 export const UNREAD = "authnft: no session. Ask the administrator to run authnft doctor.";
 
 /** Does what a request asks for. */
-function answer(request: Request): Promise<Reply> {
-  return request.type === "open" ? openSession(request) : closeSession(request);
+function answer(request: Request, asked: Asked): Promise<Reply> {
+  return request.type === "open" ? openSession(request, asked) : closeSession(request, asked);
 }
 
 /** Writes to standard output. Whoever should read it may be gone; what was decided stands all the same. */

@@ -28,6 +28,7 @@ import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
 import { destroySockets } from "../system/sock_diag.ts";
+import type { Asked } from "./open.ts";
 import { complain, report } from "./report.ts";
 import { setAddresses } from "./scope.ts";
 import {
@@ -57,9 +58,9 @@ const END_PATIENCE = 15_000;
  *
  * What it closes is told by the kernel and the record, not by the request. It always succeeds; what goes wrong is logged.
  */
-export async function closeSession(request: Request): Promise<Reply> {
+export async function closeSession(request: Request, { askers }: Asked): Promise<Reply> {
   if (request.service === "systemd-user") return { result: "ok" };
-  const caller = process.ppid;
+  const caller = askers.find((pid) => pid === request.pid) ?? process.ppid;
   const unit = sessionOf(caller, request.session);
   if (unit === undefined) {
     log({
@@ -77,7 +78,7 @@ export async function closeSession(request: Request): Promise<Reply> {
       return { result: "ok" };
     }
     const left = isLeftBehind(record?.cg_path ?? cgroupPath(unit, request.uid), caller);
-    const closed = await withdraw(unit, record, request, { left, deadline });
+    const closed = await withdraw(unit, record, request, { caller, left, deadline });
     if (closed === undefined || !left) return { result: "ok" };
     if (closed.lingering === "kill" && kill(closed, caller)) return { result: "ok" };
     await setAddresses(unit, { allow: [] }, performance.now() + LOCK_PATIENCE);
@@ -98,6 +99,7 @@ async function leaveWithRules(record: SessionRecord, deadline: number): Promise<
 /**
  * Takes a session's rules away and resets its connections.
  *
+ * @param options.caller the process that closes it
  * @param options.left whether processes are left behind
  * @returns its record; `undefined` when it was not open
  */
@@ -105,7 +107,7 @@ async function withdraw(
   unit: ScopeUnit,
   record: SessionRecord | undefined,
   request: Request,
-  { left, deadline }: { readonly left: boolean; readonly deadline: number },
+  { caller, left, deadline }: { readonly caller: number; readonly left: boolean; readonly deadline: number },
 ): Promise<SessionRecord | undefined> {
   let closed: SessionRecord | undefined;
   let covers: readonly number[];
@@ -115,7 +117,7 @@ async function withdraw(
     const { traffic } = out;
     covers = out.covers;
     kept(`The rules of ${unit} are gone, but`, () => closePolicy(unit));
-    closed = record ?? (traffic && reconstruct(unit, request));
+    closed = record ?? (traffic && reconstruct(unit, request, caller));
     if (closed?.state !== "open") return undefined;
     report({ kind: "close", how: "pam", keeps: false }, closed);
     try {
@@ -181,7 +183,7 @@ function kill(record: SessionRecord, caller: number): boolean {
 }
 
 /** What can be known of a session whose record is gone or damaged, from its process and its cgroup. */
-function reconstruct(unit: ScopeUnit, request: Request): SessionRecord {
+function reconstruct(unit: ScopeUnit, request: Request, pid: number): SessionRecord {
   const path = cgroupPath(unit, request.uid);
   return {
     v: 2,
@@ -196,7 +198,7 @@ function reconstruct(unit: ScopeUnit, request: Request): SessionRecord {
     correlation: "",
     service: request.service,
     tty: request.tty,
-    pid: process.ppid,
+    pid,
     opened_at: new Date().toISOString(),
     state: "open",
     lingering: lingeringOf(request),

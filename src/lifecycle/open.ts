@@ -9,6 +9,7 @@ import { addressElement } from "../session/address.ts";
 import { type Arguments, parseArguments } from "../session/arguments.ts";
 import { type ClaimsTag, claimsTag, parseKeySerial } from "../session/claims.ts";
 import { CORRELATION_VARIABLE, correlationToken } from "../session/correlation.ts";
+import { type Elsewhere, refusalFor } from "../session/elsewhere.ts";
 import { choosePeer } from "../session/peer.ts";
 import { hasRules, type SessionRecord } from "../session/record.ts";
 import type { Reply } from "../session/reply.ts";
@@ -52,6 +53,14 @@ const REFUSAL_PATIENCE = 1000;
 /** The scope of a session that has none yet. */
 const NO_UNIT = "" as ScopeUnit;
 
+/** What is known of a request without believing it. */
+export type Asked = {
+  /** The processes of which one must be the one that the request is for. */
+  readonly askers: readonly number[];
+  /** Where they are, if not in the host's own namespaces. */
+  readonly elsewhere: Elsewhere | undefined;
+};
+
 /** What is known of a session while it is being opened; grows from step to step. */
 type Draft = { -readonly [Key in keyof SessionRecord]: SessionRecord[Key] };
 
@@ -60,7 +69,7 @@ type Draft = { -readonly [Key in keyof SessionRecord]: SessionRecord[Key] };
  *
  * @returns what to tell the PAM process. A refusal is logged here and becomes a reply.
  */
-export async function openSession(request: Request): Promise<Reply> {
+export async function openSession(request: Request, asked: Asked): Promise<Reply> {
   if (request.service === "systemd-user") return { result: "ok" };
   const { user, uid, service, tty, pid } = request;
   const draft: Draft = {
@@ -87,17 +96,22 @@ export async function openSession(request: Request): Promise<Reply> {
   // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
   using locks = new DisposableStack();
   try {
-    return await open(request, draft, locks);
+    return await open(request, asked, draft, locks);
   } catch (error) {
     const refusal =
       error instanceof Refusal
         ? error
         : new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`);
-    return await refuse(refusal, draft, locks);
+    return await refuse(refusal, asked, draft, locks);
   }
 }
 
-async function open(request: Request, draft: Draft, locks: DisposableStack): Promise<Reply> {
+async function open(
+  request: Request,
+  { askers, elsewhere }: Asked,
+  draft: Draft,
+  locks: DisposableStack,
+): Promise<Reply> {
   const deadline = performance.now() + Math.max(0, PATIENCE - processAge());
   const correlation = correlationToken(request.env[CORRELATION_VARIABLE], {
     unixSeconds: Math.floor(Date.now() / 1000),
@@ -105,10 +119,11 @@ async function open(request: Request, draft: Draft, locks: DisposableStack): Pro
     random: randomBytes(4),
   });
   draft.correlation = correlation;
-  if (request.pid !== process.ppid) {
+  if (elsewhere !== undefined) throw refusalFor(elsewhere);
+  if (!askers.includes(request.pid)) {
     throw new Refusal(
       "request",
-      `Cannot open a session for process ${request.pid}: it is process ${process.ppid} that asks.`,
+      `Cannot open a session for process ${request.pid}: it is process ${askers[0]} that asks.`,
     );
   }
   const args = parseArguments(request.args);
@@ -242,16 +257,25 @@ function leftBehind(records: readonly SessionRecord[]): string | undefined {
 }
 
 /** Leaves the process of a refused session where it has no network, and says why it is refused to all who should know. */
-async function refuse(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<Reply> {
+async function refuse(
+  refusal: Refusal,
+  { askers, elsewhere }: Asked,
+  draft: Draft,
+  locks: DisposableStack,
+): Promise<Reply> {
   report({ kind: "refuse", reason: refusal.reason, why: refusal.message }, draft);
   if (refusal.concernsFragment) audit(refusal, draft);
-  // Of a request that is not believed, neither is the process id. The shim sees to its own process then.
-  if (refusal.reason !== "request") await quarantine(refusal, draft, locks);
-  return { result: "refused", say: excuse(refusal, draft) };
+  // Of a request that is not believed, neither is the process id, and one of another PID namespace is somebody else's here.
+  // The shim sees to its own process then, the entry to its parent.
+  const isKnown = askers.includes(draft.pid) && elsewhere !== "processes";
+  const isCutOff = isKnown && (await quarantine(refusal, draft, locks));
+  return { result: "refused", say: excuse(refusal, draft), isCutOff };
 }
 
-async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<void> {
-  if (cgroupOfProcess(draft.pid) === "") return; // dead: nobody is left to cut off
+/** @returns whether the process has no network any more */
+async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<boolean> {
+  if (cgroupOfProcess(draft.pid) === "") return true; // dead: nobody is left to cut off
+  let isCutOff = true;
   draft.state = "refused";
   // A login session's own scope is in the user's slice, and another session may have opened that.
   if (isLoginScope(draft.scope_unit)) draft.cg_id = NO_CGROUP;
@@ -273,9 +297,10 @@ async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack
     writeRecord(draft);
   } catch {
     // No scope, or no room for its record: to be below the slice is enough. The refusal itself is logged already.
-    if (draft.cg_id === NO_CGROUP) cutOff(draft.pid);
+    if (draft.cg_id === NO_CGROUP) isCutOff = cutOff(draft.pid);
   }
   await closeDefault(draft);
+  return isCutOff;
 }
 
 /** Sees to it that what is below the slices without an element has no network, whatever became of the table. Best effort. */
@@ -290,15 +315,17 @@ async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<v
   }
 }
 
-/** Moves a process to where it has no network, without asking anybody. Best effort: what goes wrong is logged. */
-function cutOff(pid: number): void {
+/** Moves a process to where it has no network, without asking anybody. @returns whether it could; what goes wrong is logged */
+function cutOff(pid: number): boolean {
   try {
     moveProcess(pid, REFUSED_CGROUP);
+    return true;
   } catch (error) {
     log({
       level: Level.warning,
       message: `Process ${pid}, whose session is refused, cannot be cut off from the network: ${error}; end it.`,
     });
+    return false;
   }
 }
 
@@ -313,6 +340,7 @@ function excuse(refusal: Refusal, draft: Draft): string {
     claims: "to look at the claims that came with your login",
     argument: "to mend the authnft line in the PAM configuration",
     user: "to give you a user name that authnft can use",
+    namespace: "to start the service in the host's own namespaces",
   }[refusal.reason as string];
   return `authnft: no session for ${oneLine(draft.user).slice(0, 40)}. Ask the administrator ${what ?? "to run authnft doctor"}; the reference is ${draft.correlation || "in the log"}.`;
 }

@@ -12,7 +12,12 @@ export type Reply =
       /** What to tell the user, though nothing is wrong with this login. */
       readonly say?: string;
     }
-  | { readonly result: "refused"; readonly say: string };
+  | {
+      readonly result: "refused";
+      readonly say: string;
+      /** Whether its process is where it has no network. The shim looks for itself. */
+      readonly isCutOff?: boolean;
+    };
 
 // The shim takes 4096 bytes in all and 512 a value (native/pam_shim.c).
 const VALUE_LIMIT = 500;

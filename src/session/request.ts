@@ -23,7 +23,8 @@ const RequestSchema = v.strictObject({
   rhost: item,
   tty: item,
   ruser: item,
-  pid: v.pipe(v.number(), v.integer(), v.minValue(2)),
+  /** As the PAM process knows itself, which in a PID namespace of its own may be 1. */
+  pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
   args: v.array(item),
   env: v.pipe(
     v.unknown(),

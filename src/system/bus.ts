@@ -7,6 +7,13 @@ export { BusError } from "./bus_replies.ts";
 // "socket" keeps dbus-next from looking for an optional native module; the path is the one of the D-Bus specification.
 const SYSTEM_BUS = "unix:socket=/run/dbus/system_bus_socket";
 
+/** The bus itself. */
+const BUS = {
+  destination: "org.freedesktop.DBus",
+  path: "/org/freedesktop/DBus",
+  interface: "org.freedesktop.DBus",
+};
+
 /** A method of an object on the bus. */
 export type Method = {
   readonly destination: string;
@@ -51,18 +58,23 @@ export class Bus implements Disposable {
     }
   }
 
+  /** The number of this process as the bus sees it, which in another PID namespace is another. @throws {BusError} */
+  async ownProcess(): Promise<number | undefined> {
+    // The name is there once the first call has been answered.
+    const [pid] = await this.call(
+      { ...BUS, member: "GetConnectionUnixProcessID" },
+      { signature: "s", body: [(this.#bus as unknown as { readonly name: string }).name] },
+    );
+    return typeof pid === "number" ? pid : undefined;
+  }
+
   /** Has a signal heard, from now until the connection ends. @throws {BusError} */
   async listen(signal: Method, heard: (body: readonly unknown[]) => void): Promise<void> {
     this.#bus.on("message", (message: Message) => {
       if (message.type === dbus.MessageType.SIGNAL && isSignal(message, signal)) heard(message.body);
     });
     await this.call(
-      {
-        destination: "org.freedesktop.DBus",
-        path: "/org/freedesktop/DBus",
-        interface: "org.freedesktop.DBus",
-        member: "AddMatch",
-      },
+      { ...BUS, member: "AddMatch" },
       {
         signature: "s",
         body: [

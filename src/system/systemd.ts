@@ -64,6 +64,10 @@ export class Systemd implements Disposable {
    * @throws {BusError} code `org.freedesktop.systemd1.UnitExists` when the name is taken
    */
   async startScope(scope: Scope): Promise<void> {
+    // A number is the same process's for both of us only where our own is.
+    await this.#listen();
+    if ((await this.bus.ownProcess()) !== process.pid)
+      throw new BusError("process numbers are other ones for the system bus than for this program", "bus");
     const properties: Property[] = [
       ["PIDs", new dbus.Variant("au", [scope.pid])],
       ["Slice", new dbus.Variant("s", scope.slice)],

@@ -677,6 +677,69 @@ onBothRoads("On a broken host", (road) => {
   });
 });
 
+onThisRelease("pam_exec with optional, where pam_systemd is not in the stack", () => {
+  /** In the program's place: comes back as that does, and then dies by force, at once or in the second run. */
+  const source = `
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+  char *session[] = { "${ENTRY}", "session", "pam_exec=open", NULL };
+  if (argc > 1 && strcmp(argv[1], "pam") == 0 && FIRST == 0)
+    execv(session[0], session);
+  raise(SIGNAL);
+  return 1;
+}
+`;
+  const seen = "/root/lab-seen";
+  const look = `session optional pam_exec.so seteuid quiet type=open_session log=${seen} /usr/local/lib/lab-look`;
+
+  beforeAll(async () => {
+    await lab.reset();
+    await lab.install();
+    await fragments();
+    await lab.write(
+      "/usr/local/lib/lab-look",
+      `#!/bin/bash\n${REACH.replaceAll(";", " --timeout 1;")}\nexit 0\n`,
+      {
+        mode: "0755",
+      },
+    );
+    await lab.pam("lab", { through: "exec", control: "optional", after: [look] });
+  });
+  afterAll(async () => {
+    await lab.run(`rm -f ${seen} /usr/local/lib/lab-look`);
+  });
+
+  for (const first of [true, false])
+    for (const signal of ["SIGKILL", "SIGSEGV", "SIGSTOP"])
+      test(`a program that gets ${signal} in its ${first ? "first" : "second"} run leaves a member without network, with the ruleset flushed besides`, async () => {
+        const directory = await mkdtemp(join(tmpdir(), "authnft-faults-"));
+        try {
+          await Bun.write(join(directory, "dies.c"), source);
+          const defined = [`-DFIRST=${first ? 1 : 0}`, `-DSIGNAL=${signal}`];
+          await Bun.$`gcc -static ${defined} -o ${directory}/dies ${directory}/dies.c`.quiet();
+          const dies = await Bun.file(join(directory, "dies")).bytes();
+          const since = await lab.cursor();
+          await broken(away(PROGRAM), async () => {
+            await lab.write(PROGRAM, dies, { mode: "0755" });
+            await lab.output("nft flush ruleset");
+            await lab.output(["pamtester", "lab", "alice", "open_session"]);
+          });
+          const stdout = await lab.output(`cat ${seen}; rm ${seen}`);
+          expectNoNetwork({ code: 0, stdout, stderr: "" });
+          expect((await complaints(since)).map(({ MESSAGE }) => MESSAGE)).toEqual([
+            expect.stringMatching(
+              /^The helper was killed by signal \d+: the session is refused; run "authnft doctor"/,
+            ),
+          ]);
+        } finally {
+          await rm(directory, { recursive: true });
+        }
+      });
+});
+
 onThisRelease("On a slow host", () => {
   const shim = { through: "shim" } as const;
   const exec = { through: "exec" } as const;
@@ -714,10 +777,10 @@ onThisRelease("On a slow host", () => {
     await nothingLeft();
   });
 
-  test("a helper that was long in coming refuses in time, and is not ended by its alarm with nobody to cut off the process", async () => {
-    await lab.pam("lab", { through: "exec" });
+  test("a helper that was long in coming refuses in time, before the module gives up", async () => {
+    await lab.pam("lab", { through: "shim" });
     const since = await lab.cursor();
-    const late = `[ "$PAM_TYPE" != open_session ] || sleep 9; ${become(REAL)}`;
+    const late = `sleep 9; ${become(REAL)}`;
     await broken(instead(late), async () => {
       const { code } = await lab.run(["pamtester", "lab", "alice", "open_session"]);
       expect(code).toBe(1);

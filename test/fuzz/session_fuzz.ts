@@ -87,7 +87,7 @@ export const requests: Target = {
         uid > 0 &&
         uid < 2 ** 32 - 1 &&
         gid >= 0 &&
-        pid > 1 &&
+        pid > 0 &&
         /^(?:open|close)$/.test(type) &&
         !Array.isArray(env) &&
         Object.values(env).every((value) => typeof value === "string") &&

@@ -4,7 +4,7 @@
 // clang, lld, cppcheck, valgrind, libpam0g-dev and libclang-rt-dev; changes nothing outside its own directory.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import {
   type Build,
   CHECK,
@@ -1360,6 +1360,36 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
         expect(rig.seen.get("arg")).toEqual(["authnft", "pam", "debug", word]);
       }
       expect((await entry([], ["session", "debug"])).exitCode).toBe(2);
+    });
+  });
+
+  describe("under pam_exec it stands behind the program:", () => {
+    const through = (plan: string, options: SessionOptions = {}) =>
+      rig.session({ line: `pam_exec.so seteuid quiet ${rig.path(`${cc}/authnft-entry`)}`, plan, ...options });
+    const moved = () =>
+      readFileSync(`${rig.cgroups}/authnft.slice/run-authnft-refused.mount/cgroup.procs`, "utf8");
+
+    test.each([
+      ["opens the session: it stays where it is", "exit 0\n", true, false],
+      ["says that it has cut off the process: it stays where it is", "exit 3\n", false, false],
+      ["refuses and could not: it is moved", "exit 1\n", false, true],
+      ["ends with a status that it does not have: it is moved", "exit 9\n", false, true],
+      ["is killed: it is moved", "kill 9\n", false, true],
+      ["crashes: it is moved", "kill 11\n", false, true],
+      ["hangs: it is ended by its alarm, and moved", "sleep 60000\n", false, true],
+      ["is stopped: it is killed, and moved", "kill 19\n", false, true],
+    ])("one that %s", async (_, plan, opens, taken) => {
+      const { calls, facts } = await through(plan);
+      expect(calls.map(({ code }) => code === PAM_SUCCESS)).toEqual([opens]);
+      expect(calls[0]?.ms).toBeLessThan(16_000);
+      expect(moved()).toBe(taken ? (facts.get("pid") ?? "") : "");
+    });
+
+    test("root, and whoever closes a session, stay where they are", async () => {
+      await through("kill 9\n", { user: "root" });
+      expect(moved()).toBe("");
+      await through("kill 9\n", { words: ["close"] });
+      expect(moved()).toBe("");
     });
   });
 

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-
-import { REFUSED_CGROUP } from "../session/scope_unit.ts";
-import { cgroupOfProcess, moveProcess } from "../system/cgroup.ts";
+import { cgroupOfProcess } from "../system/cgroup.ts";
+import { parentOf } from "../system/parent.ts";
 import { readText } from "../system/text_file.ts";
 
 /**
- * The process that pam_exec runs in: our parent.
+ * The process that pam_exec runs in: the parent of our parent, which is the entry, and waits for us.
  *
  * @returns `undefined` when it is gone. Its child then has an adopter, systemd or a service manager, and none of those
  * must be taken for somebody who logs in, let alone be moved.
  */
 export function pamProcess(): number | undefined {
-  const pid = process.ppid;
+  const pid = parentOf(process.ppid);
   const status = readText(`/proc/${pid}/status`) ?? "";
   return pid <= 1 || isAdopter(status, cgroupOfProcess(pid)) ? undefined : pid;
 }
@@ -28,21 +27,4 @@ export function isAdopter(status: string, cgroup: string): boolean {
   const name = /^Name:\t(.*)$/m.exec(status)?.[1];
   const uid = /^Uid:\t\d+\t(\d+)\t/m.exec(status)?.[1];
   return uid !== "0" || (name === "systemd" && /\/user@0\.service\/init\.scope$/m.test(cgroup));
-}
-
-/**
- * Moves the process that pam_exec runs in, and that was to get a session, to where it has no network. Nobody stands behind
- * us who would do so, as the shim does. Needs nothing but files, for it may be the libraries that are missing.
- *
- * @returns what went wrong, if anything did
- */
-export function cutOffPamProcess(): Error | undefined {
-  const pid = pamProcess();
-  if (pid === undefined) return undefined;
-  try {
-    moveProcess(pid, REFUSED_CGROUP);
-    return undefined;
-  } catch (error) {
-    return error as Error;
-  }
 }

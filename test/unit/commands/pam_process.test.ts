@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { expect, test } from "bun:test";
-import { isAdopter } from "../../../src/commands/last_resort.ts";
+import { isAdopter } from "../../../src/commands/pam_process.ts";
 
 const MANAGER = "0::/user.slice/user-0.slice/user@0.service/init.scope\n";
 const ELSEWHERE = "0::/user.slice/user-1000.slice/session-3.scope\n";

@@ -24,9 +24,12 @@ export async function runSession(options: {
 }): Promise<number> {
   const { pamExec } = options;
   let reply: Reply;
+  let quiet = false;
   try {
     if (options.sandbox) confine();
-    reply = await answer(parseRequest(decodeRequest(readInput())));
+    const request = parseRequest(decodeRequest(readInput()));
+    quiet = request.quiet === true;
+    reply = await answer(request);
   } catch (error) {
     if (pamExec === "open") cutOffPamProcess();
     if (!(error instanceof Refusal)) throw error;
@@ -38,7 +41,8 @@ export async function runSession(options: {
   if (pamExec === undefined) tell(formatReply(reply));
   // A close always succeeds.
   if (pamExec === "close") return 0;
-  if (pamExec === "open" && reply.say !== undefined) tell(`${reply.say}\n`);
+  if (pamExec === "open" && reply.say !== undefined && !(quiet && reply.result === "ok"))
+    tell(`${reply.say}\n`);
   return reply.result === "ok" ? 0 : 1;
 }
 

@@ -33,6 +33,7 @@ export const BASE_CHAINS = {
   users_sources: 1,
   members_sources: 4,
   filter: 2,
+  translated: 1,
   egress: 2,
   users_in: 1,
   users_out: 1,
@@ -91,6 +92,9 @@ export function baseTable(slices: Slices): string[] {
     // together at -400, and the first tables of others are at -300.
     `add chain ${TABLE} sources { type filter hook output priority -450; policy accept; }`,
     `add chain ${TABLE} filter { type filter hook input priority filter - 1; policy accept; }`,
+    // After the address of whom a member called has been put back (priority 100), if the host's nat on output has changed it:
+    // before, the kernel finds no socket for the answer.
+    `add chain ${TABLE} translated { type filter hook input priority 101; policy accept; }`,
     `add chain ${TABLE} egress { type filter hook output priority filter - 1; policy accept; }`,
     ...chains.map((chain) => `add chain ${TABLE} ${chain}`),
     ...Object.keys(BASE_CHAINS).map((chain) => `flush chain ${TABLE} ${chain}`),
@@ -98,6 +102,7 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} sources socket cgroupv2 level 1 vmap @slices_sources`,
     `add rule ${TABLE} filter socket cgroupv2 level 1 vmap @slices_in`,
     `add rule ${TABLE} filter goto unowned_in`,
+    `add rule ${TABLE} translated ct status dnat ct direction reply socket cgroupv2 level 1 vmap @slices_in`,
     `add rule ${TABLE} egress socket cgroupv2 level 1 vmap @slices_out`,
     // A half-open connection has no cgroup, and its answer is of it. That it may be opened was judged when the SYN arrived.
     `add rule ${TABLE} egress tcp flags & (syn | ack) == syn | ack ct direction reply ${opened("arrived")} goto ${STAMP.out}`,
@@ -151,7 +156,7 @@ function opened(opening: keyof typeof OPENED): string {
 }
 
 /** The base chains, in nft's sense of the word. */
-const HOOKED: readonly string[] = ["sources", "filter", "egress"];
+const HOOKED: readonly string[] = ["sources", "filter", "translated", "egress"];
 
 /** The chains of the base table that are no base chains. */
 const chains = Object.keys(BASE_CHAINS).filter((chain) => !HOOKED.includes(chain));

@@ -60,6 +60,32 @@ onThisRelease("beside us", () => {
     await lab.output("rm /run/alerts /usr/local/bin/alert");
   });
 
+  test("the host's nat on output: rules see the address that it makes, and answers arrive", async () => {
+    const nat = (family: string, to: string, there: string) =>
+      `table ${family} lab-nat {\n chain output {\n type nat hook output priority -100;\n${["tcp", "udp"].map((kind) => ` ${family} daddr ${to} ${kind} dport 80 dnat to ${there}:7001\n`).join("")} }\n}\n`;
+    await lab.output(["nft", "-f", "-"], {
+      input: nat("ip", "10.88.0.9", "10.88.0.2") + nat("ip6", "fd88::9", "[fd88::2]"),
+    });
+    const call =
+      "for to in 10.88.0.9 fd88::9; do for kind in tcp udp; do probe $kind $to 80 --timeout 2; done; done";
+    const end =
+      "add rule inet authnft egress meta l4proto tcp reject with tcp reset\nadd rule inet authnft egress reject\n";
+    const permit = (...addresses: string[]) =>
+      `${addresses.map((to) => `add rule inet authnft egress ${to.includes(":") ? "ip6" : "ip"} daddr ${to} accept\n`).join("")}${end}`;
+    try {
+      expect((await lab.ssh("dave", call)).stdout).toBe("ok\nok\nok\nok\n");
+      for (const scope of ["own", "session"]) {
+        await lab.pam("sshd", { through: "shim", args: [`scope=${scope}`] });
+        await lab.fragment("alice", permit("10.88.0.2", "fd88::2"));
+        expect((await lab.ssh("alice", call)).stdout, scope).toBe("ok\nok\nok\nok\n");
+      }
+      await lab.fragment("alice", permit("10.88.0.9", "fd88::9"));
+      expect((await lab.ssh("alice", call, { timeoutMs: 20_000 })).stdout).not.toContain("ok");
+    } finally {
+      await lab.output("nft delete table ip lab-nat; nft delete table ip6 lab-nat");
+    }
+  });
+
   test("dropbear asks no PAM: its members are unfiltered, and the doctor says so", async () => {
     expect(await rows("servers")).toEqual([]);
     await lab.output("mkdir -p /etc/dropbear");

@@ -1319,6 +1319,27 @@ is_user_manager(const pam_handle_t *pamh)
 }
 
 static int
+is_device(int fd)
+{
+	struct stat	st;
+
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode);
+}
+
+/*
+ * Tells the user what is no error. su and sudo write that to standard output, and a script that calls them would take it for
+ * the command's: what they call an error goes to standard error. sshd has its own way to the user, and none to read there.
+ */
+static void
+notify(pam_handle_t *pamh, const char *say)
+{
+	if (is_device(STDOUT_FILENO))
+		pam_info(pamh, "%s", say);
+	else if (isatty(STDERR_FILENO))
+		pam_error(pamh, "%s", say);
+}
+
+static int
 open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int argc, const char **argv)
 {
 	static const char	slice[] = "/authnft.slice/";
@@ -1345,7 +1366,7 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 		set_variable(pamh, "AUTHNFT_SESSION", reply.session);
 		set_variable(pamh, "AUTHNFT_CORRELATION", reply.correlation);
 		if (reply.say[0] != '\0' && ((unsigned int)flags & PAM_SILENT) == 0)
-			pam_info(pamh, "%s", reply.say);
+			notify(pamh, reply.say);
 		return PAM_SUCCESS;
 	}
 	if (!answered) {

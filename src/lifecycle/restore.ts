@@ -2,8 +2,8 @@
 import { readdirSync } from "node:fs";
 import { oneLine, Refusal } from "../refusal.ts";
 import { TABLE_NAME } from "../ruleset/table.ts";
-import { opening } from "../session/removal.ts";
-import { type ScopeUnit, USERS_SLICE } from "../session/scope_unit.ts";
+import { isCovered, opening } from "../session/removal.ts";
+import { type ScopeUnit, USERS_SLICE, userSlice } from "../session/scope_unit.ts";
 import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
 import { coverUser } from "./cover.ts";
@@ -11,6 +11,7 @@ import { setAddresses } from "./scope.ts";
 import { findSeal } from "./seal.ts";
 import { lockRuleset, lockSession, readPolicy, readRecord, savePolicy, writeRecord } from "./store.ts";
 import { compiledAnew, mendTable, restoreTable, run } from "./table.ts";
+import { uncoverUser } from "./take_out.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
 const PATIENCE = 15_000;
@@ -40,6 +41,26 @@ export async function cover(uids: readonly number[]): Promise<void> {
   using _held = await lockRuleset(performance.now() + PATIENCE);
   mendTable();
   for (const uid of uids) coverUser(uid);
+}
+
+/**
+ * Gives what users run outside of their sessions the network of everybody: of those who are no members any more.
+ *
+ * @returns for each user the scopes for whose sake that cannot be yet; none where it is done
+ * @throws {SystemError} when the kernel refuses
+ * @throws {Refusal} `record` or `timeout`
+ */
+export async function uncover(uids: readonly number[]): Promise<ReadonlyMap<number, readonly ScopeUnit[]>> {
+  using _held = await lockRuleset(performance.now() + PATIENCE);
+  return new Map(uids.map((uid) => [uid, uncoverUser(uid)]));
+}
+
+/** Which of these users' slices are closed by default now. @throws {SystemError} */
+export function coveredUsers(uids: readonly number[]): number[] {
+  return uids.filter((uid) => {
+    const id = cgroupId(userSlice(uid));
+    return id !== undefined && isCovered(id, nftables);
+  });
 }
 
 /** The users who have a slice now. */

@@ -203,6 +203,11 @@ export function seal(cgroup: string): void {
   }
 }
 
+/** Takes the seal off a user's slice: nothing closes that any more. @throws {SystemError} */
+export function unseal(cgroup: string): void {
+  if (cgroupId(cgroup) !== undefined) attachedOurs(cgroup, detachProgram);
+}
+
 /** Takes the seal off our slice and all users'. @throws {SystemError} */
 export function unsealAll(): void {
   for (const cgroup of sealable()) attachedOurs(cgroup, detachProgram);

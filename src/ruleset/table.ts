@@ -33,13 +33,14 @@ export const BASE_CHAINS = {
   users_sources: 1,
   members_sources: 2,
   filter: 2,
+  translated: 1,
   egress: 2,
   users_in: 2,
   users_out: 2,
   members_in: 8,
   errors_in: 4,
   members_out: 9,
-  unowned_in: 4,
+  unowned_in: 2,
   closed_in: 1,
   closed_out: 1,
   stamp_in: 1,
@@ -97,6 +98,9 @@ export function baseTable(slices: Slices): string[] {
     // together at -400, and the first tables of others are at -300.
     `add chain ${TABLE} sources { type filter hook output priority -450; policy accept; }`,
     `add chain ${TABLE} filter { type filter hook input priority filter - 1; policy accept; }`,
+    // After the address of whom a member called has been put back (priority 100), if the host's nat on output has changed it:
+    // before, the kernel finds no socket for the answer.
+    `add chain ${TABLE} translated { type filter hook input priority 101; policy accept; }`,
     `add chain ${TABLE} egress { type filter hook output priority filter - 1; policy accept; }`,
     ...chains.map((chain) => `add chain ${TABLE} ${chain}`),
     ...Object.keys(BASE_CHAINS).map((chain) => `flush chain ${TABLE} ${chain}`),
@@ -108,6 +112,7 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} sources meta nfproto ipv6 socket cgroupv2 level 1 vmap @slices_sources`,
     `add rule ${TABLE} filter socket cgroupv2 level 1 vmap @slices_in`,
     `add rule ${TABLE} filter goto unowned_in`,
+    `add rule ${TABLE} translated ct status dnat ct direction reply socket cgroupv2 level 1 vmap @slices_in`,
     `add rule ${TABLE} egress socket cgroupv2 level 1 vmap @slices_out`,
     // A half-open connection has no cgroup, and its answer is of it. That it may be opened was judged when the SYN arrived.
     `add rule ${TABLE} egress tcp flags & (syn | ack) == syn | ack ct direction reply ${opened("arrived")} goto ${STAMP.out}`,
@@ -153,11 +158,8 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} members_out meta l4proto tcp reject with tcp reset`,
     `add rule ${TABLE} members_out reject with icmpx admin-prohibited`,
     // Of these the kernel does not say whose they are: answers to what a member was let send, of protocols whose ports it
-    // does not know, or from where the host's own rules have led it, whose addresses are put back only behind us; and what
-    // follows a SYN that a member was let receive, until the connection has a socket of its own.
+    // does not know, and what follows a SYN that a member was let receive, until the connection has a socket of its own.
     `add rule ${TABLE} unowned_in meta l4proto != { tcp, udp } ct direction reply ${opened("sent")} goto ${STAMP.in}`,
-    `add rule ${TABLE} unowned_in meta l4proto udp ct status dnat ct direction reply ${opened("sent")} goto ${STAMP.in}`,
-    `add rule ${TABLE} unowned_in tcp flags & (fin | syn | rst | ack) != syn ct status dnat ct direction reply ${opened("sent")} goto ${STAMP.in}`,
     `add rule ${TABLE} unowned_in tcp flags & (syn | ack) != syn ct direction original ${opened("arrived")} goto ${STAMP.in}`,
     `add rule ${TABLE} ${CLOSED.in} drop`,
     `add rule ${TABLE} ${CLOSED.out} reject with icmpx admin-prohibited`,
@@ -172,7 +174,7 @@ function opened(opening: keyof typeof OPENED): string {
 }
 
 /** The base chains, in nft's sense of the word. */
-const HOOKED: readonly string[] = ["sources", "filter", "egress"];
+const HOOKED: readonly string[] = ["sources", "filter", "translated", "egress"];
 
 /** The chains of the base table that are no base chains. */
 const chains = Object.keys(BASE_CHAINS).filter((chain) => !HOOKED.includes(chain));

@@ -36,6 +36,8 @@ const RequestSchema = v.strictObject({
   groups: v.optional(v.array(v.pipe(v.string(), v.regex(GROUP_NAME)))),
   /** The inodes of the PAM process's internet sockets; left out where nobody asks for its connection. */
   sockets: v.optional(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0)))),
+  /** Whether what a user is told would be read by a program; of pam_exec's requests only. */
+  quiet: v.optional(v.boolean()),
 });
 
 /** What the PAM process asks for: its PAM items, as it has them. None of it is believed further than its check. */

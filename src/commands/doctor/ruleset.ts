@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { usersWithSlice } from "../../lifecycle/restore.ts";
+import { coveredUsers, usersWithSlice } from "../../lifecycle/restore.ts";
 import { readRecords } from "../../lifecycle/store.ts";
 import { TABLE, TABLE_NAME } from "../../ruleset/table.ts";
 import { hasRules } from "../../session/record.ts";
 import { chainOf } from "../../session/removal.ts";
-import { SLICE, sessionName, userSlice } from "../../session/scope_unit.ts";
+import { SLICE, sessionName } from "../../session/scope_unit.ts";
 import { cgroupId, cgroupOfProcess } from "../../system/cgroup.ts";
 import { hostCommand } from "../../system/host_command.ts";
-import { membership } from "../../system/membership.ts";
 import { readText } from "../../system/text_file.ts";
-import { findUserById } from "../../system/users.ts";
-import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
+import { GROUP } from "../../system/users.ts";
+import { standings } from "../standing.ts";
+import { type Check, type Finding, fail, listed, ok, warn } from "./finding.ts";
 
 /** From which part of it on a full connection tracking table is near. */
 const NEARLY_FULL = 0.8;
@@ -78,29 +78,54 @@ async function checkSessions(): Promise<Finding[]> {
   ];
 }
 
-/** Whether what members run outside of their sessions is closed by default. */
+/** Whether what members run outside of their sessions is closed by default, and what nobody else does. */
 async function checkCovers(): Promise<Finding[]> {
-  const { elements } = await import("../../system/nftables.ts");
-  const covered = new Set(
-    elements(TABLE_NAME, "covered_slices").map(({ key }) => Buffer.from(key).readBigUInt64LE()),
-  );
-  const isMember = membership();
-  const members = usersWithSlice().filter((uid) => {
-    const user = findUserById(uid);
-    return user !== undefined && isMember(user);
+  const users = usersWithSlice();
+  const covered = new Set(coveredUsers(users));
+  const standingOf = standings();
+  const records = readRecords();
+  const asked = users.map((uid) => {
+    const pids = records.filter((record) => record.uid === uid).map(({ pid }) => pid);
+    return { uid, standing: standingOf(uid, pids) };
   });
-  const open = members.filter((uid) => {
-    const id = cgroupId(userSlice(uid));
-    return id !== undefined && !covered.has(id);
-  });
-  if (open.length === 0) return [ok(`Members' service managers that are covered: ${members.length}.`)];
-  return open.map((uid) =>
-    fail({
-      what: `What user ${uid} runs outside of sessions is not covered.`,
-      why: "The user is a member, but the user's service manager was started before the user became one, or without the drop-in for user@.service.",
-      mend: `authnft restore && /usr/libexec/authnft cover ${uid}`,
-    }),
+  const members = asked.flatMap(({ uid, standing }) =>
+    standing.is === "member" ? [{ uid, name: standing.name }] : [],
   );
+  const open = members.filter(({ uid }) => !covered.has(uid));
+  const others = asked.flatMap(({ uid, standing }) =>
+    standing.is === "outside" && covered.has(uid) ? [standing.name] : [],
+  );
+  const doubtful = asked.flatMap(({ uid, standing }) =>
+    standing.is === "unknown" && covered.has(uid) ? [`${uid} (${standing.why})`] : [],
+  );
+  const findings = [
+    ...open.map(({ name }) =>
+      fail({
+        what: `What ${name} runs outside of sessions is not covered.`,
+        why: "The user is a member, but the user's service manager was started before the user became one, or without the drop-in for user@.service.",
+        mend: `authnft reload ${name}`,
+      }),
+    ),
+    ...others.map((name) =>
+      warn({
+        what: `The slice of ${name} is closed, who is no member of group ${GROUP}.`,
+        why: "It was closed while the user was one, and stays so for as long as it is there: at a login the user has no network.",
+        mend: `authnft reload ${name}`,
+      }),
+    ),
+    ...(doubtful.length === 0
+      ? []
+      : [
+          warn({
+            what: `Users whose slices are closed, and of whom it cannot be told whether they are members: ${listed(doubtful)}.`,
+            why: "They stay closed until it is known.",
+            mend: 'mend the name service; see "getent group authnft" and nsswitch.conf(5)',
+          }),
+        ]),
+  ];
+  return findings.length > 0
+    ? findings
+    : [ok(`Members' service managers that are covered: ${members.length}.`)];
 }
 
 function checkConntrack(): Finding {

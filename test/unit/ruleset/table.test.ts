@@ -33,6 +33,7 @@ test("the chains that are hooked accept: what is not a member's is nobody's busi
   expect(hooked).toEqual([
     `add chain ${TABLE} sources { type filter hook output priority -450; policy accept; }`,
     `add chain ${TABLE} filter { type filter hook input priority filter - 1; policy accept; }`,
+    `add chain ${TABLE} translated { type filter hook input priority 101; policy accept; }`,
     `add chain ${TABLE} egress { type filter hook output priority filter - 1; policy accept; }`,
   ]);
 });
@@ -40,6 +41,9 @@ test("the chains that are hooked accept: what is not a member's is nobody's busi
 test("whose packet it is, is asked once in each chain that is hooked, and once more below user.slice", () => {
   expect(rulesOf("sources")).toEqual(["meta nfproto ipv6 socket cgroupv2 level 1 vmap @slices_sources"]);
   expect(rulesOf("filter")).toEqual(["socket cgroupv2 level 1 vmap @slices_in", "goto unowned_in"]);
+  expect(rulesOf("translated")).toEqual([
+    "ct status dnat ct direction reply socket cgroupv2 level 1 vmap @slices_in",
+  ]);
   expect(rulesOf("egress")).toEqual([
     "socket cgroupv2 level 1 vmap @slices_out",
     "tcp flags & (syn | ack) == syn | ack ct direction reply ct label 127 goto stamp_out",
@@ -113,8 +117,6 @@ test("what is of no member's and never goes is let pass by one look-up", () => {
 test("of packets that are nobody's, answers to members are stamped, and what follows a SYN; a SYN never is", () => {
   expect(rulesOf("unowned_in")).toEqual([
     "meta l4proto != { tcp, udp } ct direction reply ct label 126 goto stamp_in",
-    "meta l4proto udp ct status dnat ct direction reply ct label 126 goto stamp_in",
-    "tcp flags & (fin | syn | rst | ack) != syn ct status dnat ct direction reply ct label 126 goto stamp_in",
     "tcp flags & (syn | ack) != syn ct direction original ct label 127 goto stamp_in",
   ]);
 });

@@ -13,6 +13,9 @@ const UID_MAX = 0xffff_fffe; // (uid_t)-1 means "no user" to the kernel
 const GROUP_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/;
 const item = v.pipe(v.string(), v.maxLength(2048));
 
+/** The kernel gives processes no larger number: PID_MAX_LIMIT on machines of 64 bits. */
+const PID_MAX = 4_194_304;
+
 const RequestSchema = v.strictObject({
   v: v.literal(REQUEST_VERSION),
   type: v.picklist(["open", "close"]),
@@ -24,7 +27,7 @@ const RequestSchema = v.strictObject({
   tty: item,
   ruser: item,
   /** As the PAM process knows itself, which in a PID namespace of its own may be 1. */
-  pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  pid: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(PID_MAX)),
   args: v.array(item),
   env: v.pipe(
     v.unknown(),

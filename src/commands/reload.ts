@@ -24,7 +24,7 @@ const OrderSchema = v.object({
   failed: v.boolean(),
   changed: v.boolean(),
 });
-type Order = v.InferOutput<typeof OrderSchema>;
+export type Order = v.InferOutput<typeof OrderSchema>;
 
 /**
  * Gives live sessions the policy as it now stands, and users' slices what follows from who is a member now.

@@ -86,6 +86,20 @@ onThisRelease("beside us", () => {
     }
   });
 
+  test("a server with few descriptors lets a user outside the group in, and a member under the policy", async () => {
+    // The hard limit stays: a guest has no CAP_SYS_RESOURCE, by which the module raises that as well.
+    await lab.write("/run/systemd/system/ssh.service.d/limit.conf", "[Service]\nLimitNOFILE=20:20000\n");
+    await lab.output("systemctl daemon-reload; systemctl restart ssh");
+    try {
+      expect((await lab.ssh("alice", REACH)).stdout.trim()).toBe("ok refused");
+      expect((await lab.ssh("dave", REACH)).stdout.trim()).toBe("ok ok");
+    } finally {
+      await lab.output(
+        "rm -r /run/systemd/system/ssh.service.d; systemctl daemon-reload; systemctl reset-failed ssh; systemctl restart ssh",
+      );
+    }
+  });
+
   test("dropbear asks no PAM: its members are unfiltered, and the doctor says so", async () => {
     expect(await rows("servers")).toEqual([]);
     await lab.output("mkdir -p /etc/dropbear");

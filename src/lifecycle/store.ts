@@ -185,6 +185,25 @@ export function savePolicy(name: string, lines: readonly string[], kind: "nft" |
   }
 }
 
+/**
+ * Keeps the commands that brought a member's rules, like {@link savePolicy}.
+ *
+ * @returns what brings back the commands that were kept before, in force or put aside. It throws what saving them throws.
+ */
+export function swapPolicy(name: string, lines: readonly string[]): () => void {
+  const before = (["nft", "closed"] as const).map((kind) => {
+    const path = `${POLICY_DIRECTORY}/${name}.${kind}`;
+    return { path, text: readText(path) };
+  });
+  savePolicy(name, lines);
+  return () => {
+    for (const { path, text } of before) {
+      if (text === undefined) removeFile(path);
+      else replaceFile(path, text, 0o600);
+    }
+  };
+}
+
 /** The commands of a member whose rules are in force, or of one that is closed; `undefined` when there are none. */
 export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string[] | undefined {
   const [format, ...lines] =

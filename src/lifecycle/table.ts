@@ -255,7 +255,7 @@ export function forgetGoneSlices(): void {
  * The slices that were, and of which no socket can be left: nobody has a session or a slice, or the kernel holds no cgroup any
  * more that is gone from beside them.
  */
-function forgettableSlices(): ClosedSlice[] {
+export function forgettableSlices(): ClosedSlice[] {
   const all = rememberedSlices();
   const isGone = ({ name, id }: ClosedSlice): boolean => cgroupId(name) !== id;
   const gone = all.filter(isGone);

@@ -300,4 +300,23 @@ onThisRelease("names that have to be escaped", () => {
     expect((await found()).map(({ what }) => what).join("\n")).not.toContain("DOM");
     expect((await lab.ssh(DINA, REACH)).stdout).toBe("ok refused\n");
   });
+
+  test("a service manager of such a name is not started, whoever has what a shell would make of it", async () => {
+    // A shell takes the backslash for its own; the one whom that leads to is no member.
+    await lab.output("useradd --uid 4800 DOMx5cx5cdina; useradd --uid 4801 DOMx5cdina");
+    for (const unit of ["user@DOM\\x5cdina.service", "user@DOM\\x5cx5cdina.service"]) {
+      const { code } = await lab.run(["systemctl", "start", unit]);
+      expect([unit, code === 0]).toEqual([unit, false]);
+      const said = await lab.output([
+        "journalctl",
+        "--unit",
+        unit.replace("user@", "user-runtime-dir@"),
+        "--output",
+        "cat",
+      ]);
+      expect(said).toMatch(/is a member, whose service manager is started by number only|no such user/);
+    }
+    await lab.output("systemctl reset-failed; systemctl start user@4000.service");
+    expect(await lab.output("nft list set inet authnft covered_slices")).toContain("user-4000.slice");
+  });
 });

@@ -97,7 +97,7 @@ export async function expectNoLeak(subject: string): Promise<void> {
 
 async function leftovers(): Promise<string> {
   const { stdout } = await lab.run(`
-    find /run/authnft/sessions /run/authnft/lock /run/authnft/policy -type f ! -name ruleset ! -name 'cover_*.closed' ! -name 'cover_*.slice'
+    find /run/authnft/sessions /run/authnft/lock /run/authnft/policy -type f ! -name ruleset ! -name turns ! -name 'cover_*.closed' ! -name 'cover_*.slice'
     systemctl list-units --no-legend --plain 'authnft-*.scope' 'authnft-session@*' | cut -d' ' -f1
     nft --terse list table inet authnft | grep -E 'chain (session|cover)_'
     for set in session_in session_out; do nft list map inet authnft $set; done | grep elements

@@ -4,7 +4,7 @@
 // what is read is within its bounds, and comes out the same when it is written and read again.
 
 import { isDeepStrictEqual } from "node:util";
-import { escapeName, unescapeName } from "../../src/escaped_name.ts";
+import { escapeName, isEscapedName, unescapeName } from "../../src/escaped_name.ts";
 import { findFragment } from "../../src/policy/find.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { addressBytes, familyOf, parseAddress } from "../../src/session/address.ts";
@@ -63,6 +63,7 @@ function complaintOfName(name: UserName): string | undefined {
   if (/[\p{C}/:]/u.test(name.replaceAll(/[\p{Co}\p{Cn}]/gu, ""))) return `the name ${JSON.stringify(name)}`;
   const escaped = escapeName(name);
   const read = unescapeName(escaped);
+  if (!isEscapedName(escaped)) return `${escaped} is nobody's`;
   if (read !== name && (read !== undefined || !/\\_[0-9a-f]{32}$/.test(escaped)))
     return `${JSON.stringify(name)} is read back as ${JSON.stringify(read)}`;
   if (/^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/.test(name) && name !== (escaped as string))
@@ -90,6 +91,10 @@ export const requests: Target = {
     JSON.stringify({ ...REQUEST, user: "al", groups: [], tty: "" }),
     JSON.stringify({ ...REQUEST, user: "DOM\\al-ice Ü", groups: ["DOM\\x5cdomain\\x20users"] }),
     JSON.stringify({ ...REQUEST, user: 'a"; {$x}%i*#@'.repeat(19), groups: [], tty: "" }),
+    ...["", ".", "a/b", "a\u0001", "a\ufffd", "x".repeat(257)].map((user) =>
+      JSON.stringify({ ...REQUEST, user }),
+    ),
+    JSON.stringify({ ...REQUEST, groups: ["a\\xff"] }),
     JSON.stringify({ ...REQUEST, rhost: "host.example", args: ["rhost_policy=strict"] }),
     JSON.stringify({ ...REQUEST, tty: "192.0.2.7", args: ["rhost_policy=kernel"] }),
     JSON.stringify({ ...REQUEST, tty: "::1", ruser: "192.0.2.7", args: ["rhost_policy=kernel"], env: {} }),

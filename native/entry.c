@@ -463,7 +463,7 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 	if (equal(verb, "seal"))
 		return MODE_SEAL;
 	if (equal(verb, "end") || equal(verb, "restore") || equal(verb, "release") || equal(verb, "cover-users") ||
-	    equal(verb, "reload-sessions"))
+	    equal(verb, "reload-sessions") || equal(verb, "sweep"))
 		return MODE_VERB;
 	return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 }

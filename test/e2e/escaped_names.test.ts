@@ -171,7 +171,7 @@ onBothRoads("A name that only a directory gives", (road) => {
     expect([code, stdout]).toEqual([0, expect.stringMatching(`${ALL.length} files, 0 errors`)]);
   });
 
-  test("goes from login to end as any other: reload, restore, daemon-reload, verify, a kill, a process left behind", async () => {
+  test("goes from login to end as any other: reload, restore, daemon-reload, sweep, verify, a kill, a process left behind", async () => {
     await lab.fragment(DINA, "add rule inet authnft egress reject\n");
     expect(await lab.run(["authnft", "check", DINA])).toMatchObject({
       code: 0,
@@ -206,6 +206,7 @@ onBothRoads("A name that only a directory gives", (road) => {
       "nft flush ruleset; nft -f /run/authnft/ruleset.nft; nft -f /run/authnft/sessions.nft",
       "nft delete table inet authnft; authnft restore",
       "systemctl daemon-reload",
+      "authnft sweep",
     ]) {
       await lab.output(restore);
       await again(/^ok refused$/m);
@@ -215,6 +216,17 @@ onBothRoads("A name that only a directory gives", (road) => {
     await lab.output(["systemctl", "kill", "--signal=KILL", unit]);
     await session.exited;
     await nothingLeft();
+
+    const lost = await stay(DINA);
+    const [{ scope_unit: scope = "" } = {}] = await lab.sessions();
+    await lab.output(["systemctl", "mask", "--runtime", `authnft-end@${scope}.service`]);
+    await lab.output(["systemctl", "kill", "--signal=KILL", scope]);
+    await lost.exited;
+    await waitFor(async () => (await lab.run(["systemctl", "is-active", scope])).code !== 0);
+    expect(await lab.sessions()).toHaveLength(1);
+    await lab.run("authnft sweep");
+    await nothingLeft();
+    await lab.output(["systemctl", "unmask", "--runtime", `authnft-end@${scope}.service`]);
 
     const left = await lab.ssh(DINA, "setsid sleep 300 >/dev/null 2>&1 </dev/null & echo here");
     expect(left.stdout).toBe("here\n");

@@ -57,15 +57,9 @@ add rule inet authnft egress ip daddr 10.88.0.0/24 reject
 add rule inet authnft egress ip6 daddr fd88::/64 reject
 `;
 
-/**
- * Removes the locks of sessions that never came to be. A helper that is killed before it has a scope leaves the file of
- * its lock, and nobody is told; it must not be held.
- */
-export async function forgetLocks(): Promise<void> {
-  await lab.output(`
-    cd /run/authnft/lock && for file in *.scope; do
-      [ ! -e "$file" ] || systemctl is-active --quiet "$file" || [ -e "../sessions/$file.json" ] || flock --nonblock "$file" rm "$file"
-    done; true`);
+/** Has swept away what helpers leave that are killed: nobody is told of a lock of theirs. Nothing of it may be held. */
+export async function sweep(): Promise<void> {
+  await lab.output("authnft sweep");
 }
 
 /** Waits until nothing of any session is left: no record, no lock, no saved rules, no chain, no element, no scope. */

@@ -5,7 +5,7 @@
 
 import { beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { forgetLocks, lab, nothingLeft, ONLY_FIRST, onOneRoad } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onOneRoad, sweep } from "./rig.ts";
 
 /** An open, a close and the clean-up after it take some 150 ms of a processor. */
 const SIZE = Number(Bun.env["AUTHNFT_STORM"] ?? 100);
@@ -93,7 +93,7 @@ onOneRoad("A storm of logins", (road) => {
       const seen = await reached();
       expect(seen).toHaveLength(SIZE);
       expect(seen.filter((line) => !line.endsWith(" ok refused"))).toEqual([]);
-      await forgetLocks();
+      await sweep();
       await nothingLeft(SETTLING_MS);
     },
     PATIENCE_MS,
@@ -136,10 +136,10 @@ onOneRoad("A storm of logins", (road) => {
       await calm.expect(/^ok\nrefused\n/m);
       calm.end();
       await calm.exited;
-      await forgetLocks();
+      await sweep();
       await nothingLeft(SETTLING_MS);
       expect(await storm(["bob"], 1)).toEqual({ whole: 1, refused: 0 });
-      await forgetLocks();
+      await sweep();
       await nothingLeft(SETTLING_MS);
     },
     PATIENCE_MS,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { randomBytes } from "node:crypto";
+import { escapeName } from "../escaped_name.ts";
 import type { Policy } from "../policy/compile.ts";
 import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
 import { locate } from "../policy/tokenise.ts";
@@ -24,6 +25,7 @@ import {
   sessionName,
 } from "../session/scope_unit.ts";
 import { parseUserName } from "../session/user_name.ts";
+import { shellWord } from "../shell_word.ts";
 import { auditUserError, auditValue } from "../system/audit.ts";
 import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/cgroup.ts";
 import { Level, log } from "../system/journal.ts";
@@ -151,7 +153,7 @@ async function open(
 
   draft.lingering = args.lingering;
 
-  draft.fragment = `${FRAGMENT_DIRECTORY}/users/${user}`;
+  draft.fragment = `${FRAGMENT_DIRECTORY}/users/${escapeName(user)}`;
   const person = { name: user, uid: request.uid };
   const found = fragmentOf({ name: user, groups: request.groups });
   draft.fragment = found.path;
@@ -273,7 +275,7 @@ function leftBehind(records: readonly SessionRecord[]): string | undefined {
   const more = pids.length > NAMED ? ` and ${pids.length - NAMED} more` : "";
   const units = cutOff.slice(0, 2).map(({ unit }) => unit);
   return oneLine(
-    `authnft: without network since their session was closed: ${named.join(", ")}${more}. To have them released, ask the administrator to run: authnft release ${units.join(" ")}`,
+    `authnft: without network since their session was closed: ${named.join(", ")}${more}. To have them released, ask the administrator to run: authnft release ${units.map(shellWord).join(" ")}`,
   );
 }
 

@@ -85,12 +85,12 @@ export function severalNames(users: readonly User[]): [User, ...User[]][] {
 }
 
 /** The entries of our group that the sources have, where there are several sources. */
-type GroupEntry = { readonly source: string; readonly gid: string; readonly members: readonly string[] };
+type GroupEntry = { readonly source: string; readonly gid: string; readonly members: ReadonlySet<string> };
 
 function groupEntries(): GroupEntry[] {
   return sourcesOf("group", readText("/etc/nsswitch.conf") ?? "").flatMap((source) => {
     const [, , gid, list = ""] = ask(source, "group", [GROUP])[0] ?? [];
-    return gid === undefined ? [] : [{ source, gid, members: list.split(",") }];
+    return gid === undefined ? [] : [{ source, gid, members: new Set(list.split(",")) }];
   });
 }
 
@@ -108,10 +108,11 @@ function secondGroups(entries: readonly GroupEntry[]): Finding[] {
 /** Names local users of whom the local files do not say that they are members, and another source does. */
 function membersElsewhere({ users, groups }: LocalFiles, entries: readonly GroupEntry[]): Finding[] {
   const ours = groups.filter(({ name }) => name === GROUP);
+  const listed = new Set(ours.flatMap(({ members }) => members));
   const isLocal = (name: string, gid: number): boolean =>
-    ours.some((group) => group.gid === gid || group.members.includes(name));
+    listed.has(name) || ours.some((group) => group.gid === gid);
   const told = users.flatMap(({ name, uid, gid }) => {
-    const from = entries.find(({ source, members }) => source !== "files" && members.includes(name));
+    const from = entries.find(({ source, members }) => source !== "files" && members.has(name));
     return from === undefined || uid === 0 || isLocal(name, gid) ? [] : [`${name} (${from.source})`];
   });
   if (told.length === 0) return [];

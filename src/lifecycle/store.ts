@@ -2,7 +2,7 @@
 
 // What is kept below /run/authnft: locks, records, and the rules of live sessions as they were loaded.
 
-import { readdirSync, renameSync } from "node:fs";
+import { readdirSync, renameSync, statSync } from "node:fs";
 import { escapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
 import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "../session/record.ts";
@@ -213,6 +213,16 @@ export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string
       ?.split("\n")
       .filter((line) => line !== "") ?? [];
   return format === FORMAT ? lines : undefined;
+}
+
+/** Tells what is kept of a member's commands from all that was and will be kept, be it word for word the same. */
+export function policyVersion(name: string): string {
+  return (["nft", "closed"] as const)
+    .map((kind) => {
+      const file = statSync(`${POLICY_DIRECTORY}/${name}.${kind}`, { bigint: true, throwIfNoEntry: false });
+      return file === undefined ? kind : `${kind} ${file.ino} ${file.ctimeNs}`;
+    })
+    .join(", ");
 }
 
 /** Puts a member's commands aside: they are no longer in force. Where that cannot be, forgets them. @throws {Refusal} `record` */

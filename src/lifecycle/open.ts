@@ -101,7 +101,6 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     state: "open",
     lingering: "quarantine",
     generation: 0,
-    keeps: 0,
     sequence: 0,
   };
   // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.

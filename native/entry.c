@@ -1068,7 +1068,7 @@ static _Noreturn __attribute__((noinline)) void
 run(int argc, char **argv, char **environment)
 {
 	const char	*arguments[ARGS_MAX + 4];		/* three words of ours, NULL */
-	const char	*variables[4 + ITEMS + 2 + 1];		/* ours, PAM's, the user's, NULL */
+	const char	*variables[5 + ITEMS + 2 + 1];		/* ours, PAM's, the user's, NULL */
 	size_t		 count = 0, own, a = 0, v = 0;
 	enum place	 place;
 	enum mode	 mode;
@@ -1096,6 +1096,8 @@ run(int argc, char **argv, char **environment)
 	variables[v++] = "LANG=C";
 	variables[v++] = "TMPDIR=/run/authnft";		/* root's: the runtime loads what it finds there */
 	variables[v++] = "BUN_JSC_useJIT=0";		/* no page both writable and executable */
+	if (mode == MODE_VERB)
+		variables[v++] = "AUTHNFT_CONFINED=1";	/* it need not come here once more for that */
 	if (mode == MODE_PAM_EXEC)
 		v += translate(&variables[v], argc, argv, environment, own, count);
 	variables[v] = NULL;

@@ -27,6 +27,7 @@ async function run(args: readonly string[]): Promise<number> {
       return (await import("./commands/end.ts")).runEnd(unit);
     }
     case "cover": {
+      await noteWayIn();
       const [uid, ...more] = rest;
       if (more.length > 0) return usage("cover [user number]");
       return (await import("./commands/cover.ts")).runCover(uid);
@@ -37,6 +38,7 @@ async function run(args: readonly string[]): Promise<number> {
     case "cover-users":
       return (await import("./commands/cover.ts")).runCoverUsers(rest.map(Number));
     case "reload-sessions":
+      await noteWayIn();
       return (await import("./commands/reload.ts")).runReloadSessions();
     case "trace-stand-in":
       return await (await import("./trace/stand_in.ts")).runStandIn();
@@ -45,6 +47,7 @@ async function run(args: readonly string[]): Promise<number> {
     case "verify-probe":
       return (await import("./verify/probe.ts")).runProbe();
     default: {
+      await noteWayIn();
       const { runProgram } = await import("./commands/program.ts");
       return runProgram(args, {
         colour: process.stdout.isTTY && !process.env["NO_COLOR"],
@@ -52,6 +55,11 @@ async function run(args: readonly string[]): Promise<number> {
       });
     }
   }
+}
+
+/** The entry alone sets this variable: whoever else does is root. */
+async function noteWayIn(): Promise<void> {
+  if (process.env["AUTHNFT_CONFINED"] === "1") (await import("./commands/way_in.ts")).noteConfined();
 }
 
 async function beTraced(): Promise<void> {

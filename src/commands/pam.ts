@@ -12,7 +12,7 @@ import { becomeProgram } from "../system/exec.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
 import { membership } from "../system/membership.ts";
-import { socketInodes } from "../system/sock_diag.ts";
+import { tcpSocketInodes } from "../system/sock_diag.ts";
 import { findUser, GROUP, type User } from "../system/users.ts";
 import { ENTRY } from "./pam_lines.ts";
 import { pamProcess } from "./pam_process.ts";
@@ -118,7 +118,9 @@ function toRequest(
       session: "",
       groups: opens ? groupsIn(user) : undefined,
       sockets:
-        opens && args.includes("rhost_policy=kernel") ? [...socketInodes(pid)].slice(0, SOCKETS) : undefined,
+        opens && args.includes("rhost_policy=kernel")
+          ? [...tcpSocketInodes(pid)].slice(0, SOCKETS)
+          : undefined,
       quiet: opens ? isReadByProgram(pid) : undefined,
     }),
   );
@@ -137,7 +139,7 @@ function isReadByProgram(pid: number): boolean {
   }
 }
 
-/** How many sockets of the PAM process are told; native/pam_shim.c has the same bound. */
+/** How many TCP sockets of the PAM process are told; native/pam_shim.c has the same bound. */
 const SOCKETS = 64;
 
 /** The groups of a user that there are fragments for; `undefined` when the name service does not tell. */

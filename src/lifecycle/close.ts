@@ -28,6 +28,7 @@ import {
 import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
+import { uptime } from "../system/process_age.ts";
 import { destroySockets } from "../system/sock_diag.ts";
 import { change } from "./change.ts";
 import type { Asked } from "./open.ts";
@@ -275,7 +276,11 @@ function isAlive(path: string, record: SessionRecord | undefined): boolean {
 /** What happens to a session when its scope has ended. */
 function endOf(record: SessionRecord, traffic: Traffic | undefined): Event[] {
   if (record.state === "refused") return [];
-  const seconds = Math.max(0, (Date.now() - Date.parse(record.opened_at)) / 1000);
+  const now = uptime();
+  const seconds =
+    record.opened_uptime === undefined || now === undefined
+      ? Math.max(0, (Date.now() - Date.parse(record.opened_at)) / 1000)
+      : Math.max(0, now - record.opened_uptime);
   const end: Event = { kind: "end", seconds, traffic };
   return record.state === "open" ? [{ kind: "close", how: "lost" }, end] : [end];
 }

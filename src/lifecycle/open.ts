@@ -31,7 +31,7 @@ import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/c
 import { Level, log } from "../system/journal.ts";
 import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
-import { processAge } from "../system/process_age.ts";
+import { processAge, uptime } from "../system/process_age.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
 import { change } from "./change.ts";
@@ -98,6 +98,7 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     tty,
     pid,
     opened_at: new Date().toISOString(),
+    opened_uptime: uptime(),
     state: "open",
     lingering: "quarantine",
     generation: 0,

@@ -25,6 +25,8 @@ const RecordSchema = v.pipe(
     tty: v.string(),
     pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
     opened_at: v.pipe(v.string(), v.isoTimestamp()),
+    /** How long the system had been up then, in seconds: what the clock says may be set. */
+    opened_uptime: v.optional(v.pipe(v.number(), v.minValue(0))),
     state: v.picklist(["open", "lingering", "refused"]),
     /** What becomes of processes that outlive the logout. */
     lingering: v.optional(v.picklist(LINGERING), "quarantine"),

@@ -12,6 +12,12 @@ export function processAge(): number {
   return ageFrom(readText("/proc/self/stat") ?? "", readText("/proc/uptime") ?? "");
 }
 
+/** How long the system has been up, suspended or not, in seconds; `undefined` where /proc does not tell. */
+export function uptime(): number | undefined {
+  const seconds = Number.parseFloat(readText("/proc/uptime") ?? "");
+  return Number.isFinite(seconds) ? seconds : undefined;
+}
+
 /** The same from the two files: proc_pid_stat(5), field 22, and proc_uptime(5). */
 export function ageFrom(stat: string, uptime: string): number {
   // The second field is the program's name in parentheses, which may hold anything.

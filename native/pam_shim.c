@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -120,6 +121,7 @@ struct session {
 	uid_t	 uid;
 	gid_t	 gid;
 	char	*name;
+	char	*origin;	/* the cgroup from which the process was taken */
 	char	 unit[REPLY_VALUE_MAX + 1];
 };
 
@@ -138,6 +140,7 @@ enum result {
 
 struct reply {
 	enum result	 result;
+	int		 stays;		/* refused, and in another session that it has open: not to be moved */
 	char		 session[REPLY_VALUE_MAX + 1];
 	char		 correlation[REPLY_VALUE_MAX + 1];
 	char		 say[REPLY_VALUE_MAX + 1];
@@ -950,6 +953,8 @@ parse_line(const char *line, size_t length, struct reply *reply)
 		return is_word(value, value_length, ":-_.\\@") && keep(reply->session, value, value_length);
 	if (is_text(line, key_length, "correlation"))
 		return is_word(value, value_length, ":-_.") && keep(reply->correlation, value, value_length);
+	if (is_text(line, key_length, "stays"))
+		reply->stays = is_text(value, value_length, "yes");
 	if (is_text(line, key_length, "say"))
 		return keep(reply->say, value, value_length);
 	return 1;
@@ -1234,8 +1239,10 @@ own_cgroup(void)
 	if ((file = fopen("/proc/self/cgroup", "re")) == NULL)
 		return NULL;
 	while (path == NULL && getline(&line, &size, file) != -1)
-		if (strncmp(line, "0::", 3) == 0)
+		if (strncmp(line, "0::", 3) == 0) {
+			line[strcspn(line, "\n")] = '\0';
 			path = strdup(line + 3);
+		}
 	free(line);
 	fclose(file);
 	return path;
@@ -1279,13 +1286,14 @@ forget(pam_handle_t *pamh, void *data, int status)
 
 	(void)pamh;
 	(void)status;
+	free(session->origin);
 	free(session->name);
 	free(session);
 }
 
 /* What close needs. Without it close looks everything up again, so a failure costs nothing but a line. */
 static void
-remember(pam_handle_t *pamh, const struct person *who, const struct reply *reply)
+remember(pam_handle_t *pamh, const struct person *who, const struct reply *reply, const char *origin)
 {
 	struct session	*session;
 
@@ -1293,6 +1301,7 @@ remember(pam_handle_t *pamh, const struct person *who, const struct reply *reply
 		session->uid = who->pw.pw_uid;
 		session->gid = who->pw.pw_gid;
 		memcpy(session->unit, reply->session, sizeof(session->unit));
+		session->origin = origin == NULL ? NULL : strdup(origin);
 		if ((session->name = strdup(who->pw.pw_name)) != NULL &&
 		    pam_set_data(pamh, DATA, session, forget) == PAM_SUCCESS)
 			return;
@@ -1340,8 +1349,8 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 		    reply.result == RESULT_OK ? "ok" : "refused", (long long)(now_ms() - start));
 
 	if (answered && reply.result == RESULT_OK) {
+		remember(pamh, who, &reply, before);
 		free(before);
-		remember(pamh, who, &reply);
 		set_variable(pamh, "AUTHNFT_SESSION", reply.session);
 		set_variable(pamh, "AUTHNFT_CORRELATION", reply.correlation);
 		if (reply.say[0] != '\0' && ((unsigned int)flags & PAM_SILENT) == 0)
@@ -1361,12 +1370,38 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 	 * it was before is no such thing: with su it may be the scope of another session that lives.
 	 */
 	after = own_cgroup();
-	if (before == NULL || after == NULL || strcmp(before, after) == 0 || strncmp(after, slice, strlen(slice)) != 0)
+	if (!reply.stays && (before == NULL || after == NULL || strcmp(before, after) == 0 || strncmp(after, slice, strlen(slice)) != 0))
 		take_network(pamh);
 	free(before);
 	free(after);
 	return refuse(pamh, flags, reply.say[0] != '\0' ? reply.say : "Your session was refused by the session "
 	    "firewall (authnft). Ask the administrator what its log says.");
+}
+
+/*
+ * A service that opens one session after the other in its own process is not to stay in the first one's scope, which has no
+ * network any more. What it has started stays. Where it was may be gone, which costs nothing.
+ */
+static void
+go_back(const struct session *session)
+{
+	static const char	slice[] = "/authnft.slice/", refused[] = "run-authnft-refused.mount";
+	const char		*origin = session->origin == NULL ? "" : session->origin;
+	char			 procs[PATH_MAX], *now = own_cgroup();
+	int			 fd = -1, length;
+
+	length = snprintf(procs, sizeof(procs), CGROUP_ROOT "%s/cgroup.procs", origin);
+	if (*origin != '\0' && (size_t)length < sizeof(procs) && now != NULL && strncmp(now, slice, strlen(slice)) == 0) {
+		const char	*name = now + strlen(slice);
+
+		if (strcmp(name, session->unit) == 0 || strcmp(name, refused) == 0)
+			fd = open(procs, O_WRONLY | O_CLOEXEC);
+	}
+	/* A cgroup that is going takes nobody in; then it is gone. */
+	if (fd != -1 && write(fd, "0", 1) == -1)
+		errno = 0;
+	shut(&fd);
+	free(now);
 }
 
 __attribute__((visibility("default"))) int
@@ -1428,6 +1463,8 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 	if (member && !ask(&request, &reply, why) && (now_ms() - start >= AGAIN_MS || !ask(&request, &reply, why)))
 		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
 		    "when its scope ends", why);
+	if (data != NULL)
+		go_back(data);
 	free(who.lookup.bytes);
 	return PAM_SUCCESS;
 }

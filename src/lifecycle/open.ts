@@ -29,7 +29,7 @@ import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/c
 import { Level, log } from "../system/journal.ts";
 import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
-import { processAge } from "../system/process_age.ts";
+import { processAge, startOf } from "../system/process_age.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
 import { coverUser, openCover } from "./cover.ts";
@@ -124,6 +124,18 @@ async function open(
     throw new Refusal(
       "request",
       `Cannot open a session for process ${request.pid}: it is process ${askers[0]} that asks.`,
+    );
+  }
+  const started = startOf(request.pid);
+  if (started !== undefined) draft.pid_started = started;
+  const other = readRecords().find(
+    ({ state, pid, pid_started, uid }) =>
+      state === "open" && pid === request.pid && pid_started === started && uid !== request.uid,
+  );
+  if (other !== undefined) {
+    throw new Refusal(
+      "occupied",
+      `Cannot open a session for process ${request.pid}: it has one of ${other.user}'s open, ${other.scope_unit}, and a process is under one policy only; have the service open each session in a process of its own, or take the line out of its PAM file.`,
     );
   }
   const args = parseArguments(request.args);
@@ -267,6 +279,9 @@ async function refuse(
   if (refusal.concernsFragment) audit(refusal, draft);
   // Of a request that is not believed, neither is the process id, and one of another PID namespace is somebody else's here.
   // The shim sees to its own process then, the entry to its parent.
+  // One that has a session of somebody else's keeps that one's policy.
+  if (refusal.reason === "occupied")
+    return { result: "refused", say: excuse(refusal, draft), isCutOff: true, stays: true };
   const isKnown = askers.includes(draft.pid) && elsewhere !== "processes";
   const isCutOff = isKnown && (await quarantine(refusal, draft, locks));
   return { result: "refused", say: excuse(refusal, draft), isCutOff };
@@ -340,6 +355,7 @@ function excuse(refusal: Refusal, draft: Draft): string {
     claims: "to look at the claims that came with your login",
     argument: "to mend the authnft line in the PAM configuration",
     user: "to give you a user name that authnft can use",
+    occupied: "to have the service open each session in a process of its own",
     namespace: "to start the service in the host's own namespaces",
   }[refusal.reason as string];
   return `authnft: no session for ${oneLine(draft.user).slice(0, 40)}. Ask the administrator ${what ?? "to run authnft doctor"}; the reference is ${draft.correlation || "in the log"}.`;

@@ -34,6 +34,8 @@ const RecordSchema = v.pipe(
     keeps: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
     /** Orders a user's sessions as they were opened, whatever the clock said; from 1. */
     sequence: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
+    /** When its process was started, in ticks since the host was; a number alone may be given again. */
+    pid_started: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
     /** What the session sent and received, counted until its rules were removed. */
     traffic: v.optional(v.object({ packets: v.number(), bytes: v.number() })),
   }),

@@ -17,6 +17,8 @@ export type Reply =
       readonly say: string;
       /** Whether its process is where it has no network. The shim looks for itself. */
       readonly isCutOff?: boolean;
+      /** It is to stay where it is, in another session that it has open. */
+      readonly stays?: boolean;
     };
 
 // The shim takes 4096 bytes in all and 512 a value (native/pam_shim.c).
@@ -29,6 +31,7 @@ export function formatReply(reply: Reply): string {
     if (reply.session !== undefined) lines.push(`session=${reply.session}`);
     if (reply.correlation !== undefined) lines.push(`correlation=${reply.correlation}`);
   }
+  if (reply.result === "refused" && reply.stays) lines.push("stays=yes");
   if (reply.say !== undefined) lines.push(`say=${clip(oneLine(reply.say))}`);
   return `${[...lines, "end"].join("\n")}\n`;
 }

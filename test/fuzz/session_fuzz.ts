@@ -295,6 +295,7 @@ export const answers: Target = {
     const say = input === "" ? {} : { say: input };
     const replies: readonly Reply[] = [
       { result: "refused", say: input },
+      { result: "refused", say: input, stays: true },
       { result: "ok", ...(session === undefined ? {} : { session }), correlation, ...say },
       { result: "ok", ...say },
     ];
@@ -313,7 +314,7 @@ function strangeReply(reply: Reply): string | undefined {
   const pairs = lines.slice(0, -2).map((line) => line.split(/=(.*)/s, 2));
   const keys = pairs.map(([key]) => key);
   if (
-    keys.some((key) => !/^(?:result|session|correlation|say)$/.test(key ?? "")) ||
+    keys.some((key) => !/^(?:result|session|correlation|say|stays)$/.test(key ?? "")) ||
     new Set(keys).size < keys.length
   )
     return `it has other lines: ${text}`;

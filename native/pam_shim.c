@@ -15,6 +15,7 @@
 
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -293,6 +294,43 @@ lacks_room(void)
 		return errno;
 	munmap(memory, SPARE_MEMORY);
 	return error;
+}
+
+/* The limits that a look-up may need lifted, and to what: as many descriptors as no kernel refuses, and all memory. */
+static const struct {
+	__rlimit_resource_t	resource;
+	rlim_t			need;
+} limits[] = { { RLIMIT_NOFILE, 65536 }, { RLIMIT_AS, RLIM_INFINITY }, { RLIMIT_DATA, RLIM_INFINITY } };
+
+/*
+ * A host's or a caller's limit must keep nobody out who is no member. So where there is no room the limits are lifted while the
+ * question is asked. Where they cannot be, there is no answer, as ever.
+ */
+static void
+lift_limits(struct rlimit *was)
+{
+	struct rlimit	more;
+
+	for (size_t i = 0; i < LENGTH(limits); i++) {
+		if (getrlimit(limits[i].resource, &was[i]) == -1)
+			was[i] = (struct rlimit){ RLIM_INFINITY, RLIM_INFINITY };
+		if (was[i].rlim_cur >= limits[i].need)
+			continue;
+		more.rlim_cur = limits[i].need;
+		more.rlim_max = was[i].rlim_max > more.rlim_cur ? was[i].rlim_max : more.rlim_cur;
+		if (setrlimit(limits[i].resource, &more) == 0)
+			continue;
+		more.rlim_cur = more.rlim_max = was[i].rlim_max;
+		setrlimit(limits[i].resource, &more);
+	}
+}
+
+static void
+put_limits_back(const struct rlimit *was)
+{
+	for (size_t i = 0; i < LENGTH(limits); i++)
+		if (was[i].rlim_cur < limits[i].need)
+			setrlimit(limits[i].resource, &was[i]);
 }
 
 /* NSS. They return an errno, and in found whether there is such an entry. */
@@ -607,9 +645,15 @@ look_up(pam_handle_t *pamh, const char *user, struct person *who)
 	struct groups	groups = { .count = 0 };
 	enum answer	answer;
 	int64_t		start = now_ms(), took;
+	struct rlimit	was[LENGTH(limits)];
+	int		lifted = lacks_room() != 0;
 
 	*who = (struct person){ .lookup = { NULL, 0 } };
+	if (lifted)
+		lift_limits(was);
 	answer = ask_databases(pamh, user, who, &groups, start + OTHERS_MS);
+	if (lifted)
+		put_limits_back(was);
 	for (size_t i = 0; i < LENGTH(groups.lookups); i++)
 		free(groups.lookups[i].bytes);
 	if ((took = now_ms() - start) > SLOW_MS)
@@ -1328,6 +1372,27 @@ is_user_manager(const pam_handle_t *pamh)
 }
 
 static int
+is_device(int fd)
+{
+	struct stat	st;
+
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode);
+}
+
+/*
+ * Tells the user what is no error. su and sudo write that to standard output, and a script that calls them would take it for
+ * the command's: what they call an error goes to standard error. sshd has its own way to the user, and none to read there.
+ */
+static void
+notify(pam_handle_t *pamh, const char *say)
+{
+	if (is_device(STDOUT_FILENO))
+		pam_info(pamh, "%s", say);
+	else if (isatty(STDERR_FILENO))
+		pam_error(pamh, "%s", say);
+}
+
+static int
 open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int argc, const char **argv)
 {
 	static const char	slice[] = "/authnft.slice/";
@@ -1354,7 +1419,7 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 		set_variable(pamh, "AUTHNFT_SESSION", reply.session);
 		set_variable(pamh, "AUTHNFT_CORRELATION", reply.correlation);
 		if (reply.say[0] != '\0' && ((unsigned int)flags & PAM_SILENT) == 0)
-			pam_info(pamh, "%s", reply.say);
+			notify(pamh, reply.say);
 		return PAM_SUCCESS;
 	}
 	if (!answered) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { statSync } from "node:fs";
 import * as v from "valibot";
 import { groupFragments, groupNames } from "../lifecycle/groups.ts";
 import { reportUnread } from "../lifecycle/report.ts";
@@ -118,8 +119,22 @@ function toRequest(
       groups: opens ? groupsIn(user) : undefined,
       sockets:
         opens && args.includes("rhost_policy=kernel") ? [...socketInodes(pid)].slice(0, SOCKETS) : undefined,
+      quiet: opens ? isReadByProgram(pid) : undefined,
     }),
   );
+}
+
+/**
+ * Whether a program reads the standard output of the PAM process: what pam_exec has the user told is written there by su and
+ * sudo, and a script would take it for its own. sshd has its own way to the user, and none to read there.
+ */
+function isReadByProgram(pid: number): boolean {
+  try {
+    const output = statSync(`/proc/${pid}/fd/1`);
+    return !output.isCharacterDevice();
+  } catch {
+    return true; // a notice that is missing does less harm
+  }
 }
 
 /** How many sockets of the PAM process are told; native/pam_shim.c has the same bound. */

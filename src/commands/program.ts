@@ -196,7 +196,7 @@ Example:
   program
     .command("reload")
     .argument("[user or session...]", "whose sessions; a session by its scope")
-    .description("Give open sessions the policy as it now stands.")
+    .description("Give open sessions the policy as it now stands, and see who is a member now.")
     .option("--all", "every session that is open")
     .option("--keep-flows", "let open flows go on without judging them anew, and widen the second lock")
     .addHelpText(
@@ -205,9 +205,13 @@ Example:
 Each session changes in one transaction: no packet is judged by a mixture. Where a fragment has a mistake, the session
 keeps the rules that it has, and the exit code is 1. Counters and quotas of the sessions begin anew.
 
+It is asked as well who is a member now. What a new member runs outside of sessions is closed; for a former one it is open
+again, from the next login on, and sessions of ours keep their rules until they end.
+
 Examples:
   sudo authnft reload alice
-  sudo authnft reload --all`,
+  sudo authnft reload --all
+  sudo gpasswd --delete alice authnft && sudo authnft reload alice`,
     )
     .action(async (whom: string[], { all, keepFlows }: { all?: true; keepFlows?: true }) => {
       if ((all === true) === whom.length > 0) {

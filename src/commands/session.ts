@@ -33,9 +33,12 @@ export async function runSession(options: {
 }): Promise<number> {
   const { pamExec } = options;
   let reply: Reply;
+  let quiet = false;
   try {
     if (options.sandbox) confine();
-    reply = await answer(parseRequest(decodeRequest(readInput())), {
+    const request = parseRequest(decodeRequest(readInput()));
+    quiet = request.quiet === true;
+    reply = await answer(request, {
       // For pam_exec our parent is the entry, or under a trace the process itself.
       askers: pamExec === undefined ? [process.ppid] : [parentOf(process.ppid), process.ppid],
       elsewhere: options.elsewhere,
@@ -50,7 +53,8 @@ export async function runSession(options: {
   if (pamExec === undefined) tell(formatReply(reply));
   // A close always succeeds.
   if (pamExec === "close") return 0;
-  if (pamExec === "open" && reply.say !== undefined) tell(`${reply.say}\n`);
+  if (pamExec === "open" && reply.say !== undefined && !(quiet && reply.result === "ok"))
+    tell(`${reply.say}\n`);
   if (reply.result === "ok") return 0;
   return pamExec === "open" && reply.isCutOff ? CUT_OFF : 1;
 }

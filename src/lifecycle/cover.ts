@@ -13,7 +13,6 @@ import {
   replaceMember,
 } from "../ruleset/members.ts";
 import { coverSlice, TABLE_NAME } from "../ruleset/table.ts";
-import { addressElement, parseAddress } from "../session/address.ts";
 import type { SessionRecord } from "../session/record.ts";
 import { chainOf } from "../session/removal.ts";
 import { coverName, userSlice } from "../session/scope_unit.ts";
@@ -22,7 +21,7 @@ import * as nftables from "../system/nftables.ts";
 import type { Person } from "./policy.ts";
 import { seal } from "./seal.ts";
 import { readPolicy, savePolicy } from "./store.ts";
-import { kept, remember, run } from "./table.ts";
+import { coverMember, kept, remember, run } from "./table.ts";
 
 /** The commands that open a cover, and what has to be done once they have been run. */
 export type Opening = { readonly lines: readonly string[]; readonly save: () => void };
@@ -36,15 +35,14 @@ export type Opening = { readonly lines: readonly string[]; readonly save: () => 
  * @returns nothing to do where the user has no slice
  */
 export function openCover(
-  { name, uid }: Person,
+  person: Person,
   parts: Member["parts"],
   open: readonly SessionRecord[],
   reload?: { readonly keepsFlows: boolean },
 ): Opening {
-  const slice = userSlice(uid);
-  const id = cgroupId(slice);
-  if (id === undefined) return { lines: [], save: () => undefined };
-  const chains = coverName(uid);
+  const unjudged = coverMember(person, parts, open);
+  if (unjudged === undefined) return { lines: [], save: () => undefined };
+  const { name: chains, cgroupPath: slice, cgroupId: id } = unjudged;
   const before = readPolicy(chains) ?? [];
   const inForce = chainOf(id, nftables) === memberChain(chains, "out");
   // What was closed in between keeps no flows, and counts on.
@@ -52,17 +50,7 @@ export function openCover(
     ? flowsIn(before)
     : { ...flowsIn([...(readPolicy(chains, "closed") ?? []), ...before]), keeps: 0 };
   const flows = reload === undefined ? known : nextGeneration(known, reload);
-  const member: Member = {
-    name: chains,
-    cgroupPath: slice,
-    cgroupId: id,
-    flows,
-    addresses: [...new Set(open.flatMap(({ remote_ip }) => parseAddress(remote_ip) ?? []))].map(
-      addressElement,
-    ),
-    comment: `${name} (UID:${uid})`,
-    parts,
-  };
+  const member: Member = { ...unjudged, flows };
   const whole = [coverSlice(slice), tell(flows), ...replaceMember(member, []).lines];
   const previous = inForce ? ownObjectsIn(before, member.name) : [];
   return {
@@ -72,7 +60,7 @@ export function openCover(
         ? [coverSlice(slice), ...memberElements(member)]
         : [coverSlice(slice), ...replaceMember(member, previous).lines],
     save: () => {
-      keepClosed(uid);
+      keepClosed(person.uid);
       savePolicy(member.name, whole);
       seal(slice);
     },

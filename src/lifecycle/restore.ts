@@ -2,15 +2,16 @@
 import { readdirSync } from "node:fs";
 import { oneLine, Refusal } from "../refusal.ts";
 import { TABLE_NAME } from "../ruleset/table.ts";
-import { opening } from "../session/removal.ts";
-import { type ScopeUnit, USERS_SLICE } from "../session/scope_unit.ts";
+import { isCovered, opening } from "../session/removal.ts";
+import { type ScopeUnit, USERS_SLICE, userSlice } from "../session/scope_unit.ts";
 import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
 import { coverUser } from "./cover.ts";
 import { setAddresses } from "./scope.ts";
 import { findSeal } from "./seal.ts";
 import { lockRuleset, lockSession, readPolicy, readRecord, savePolicy, writeRecord } from "./store.ts";
-import { mendTable, restoreTable, run } from "./table.ts";
+import { compiledAnew, mendTable, restoreTable, run } from "./table.ts";
+import { uncoverUser } from "./take_out.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
 const PATIENCE = 15_000;
@@ -42,6 +43,26 @@ export async function cover(uids: readonly number[]): Promise<void> {
   for (const uid of uids) coverUser(uid);
 }
 
+/**
+ * Gives what users run outside of their sessions the network of everybody: of those who are no members any more.
+ *
+ * @returns for each user the scopes for whose sake that cannot be yet; none where it is done
+ * @throws {SystemError} when the kernel refuses
+ * @throws {Refusal} `record` or `timeout`
+ */
+export async function uncover(uids: readonly number[]): Promise<ReadonlyMap<number, readonly ScopeUnit[]>> {
+  using _held = await lockRuleset(performance.now() + PATIENCE);
+  return new Map(uids.map((uid) => [uid, uncoverUser(uid)]));
+}
+
+/** Which of these users' slices are closed by default now. @throws {SystemError} */
+export function coveredUsers(uids: readonly number[]): number[] {
+  return uids.filter((uid) => {
+    const id = cgroupId(userSlice(uid));
+    return id !== undefined && isCovered(id, nftables);
+  });
+}
+
 /** The users who have a slice now. */
 export function usersWithSlice(): number[] {
   try {
@@ -57,7 +78,7 @@ export function usersWithSlice(): number[] {
 /**
  * Gives what outlived a session its rules back, until its scope ends.
  *
- * @throws {Refusal} `request` when there is nothing to release, or that of `restore`
+ * @throws {Refusal} `request` when there is nothing to release, or that of `restore`, or as a login would
  */
 export async function release(unit: ScopeUnit): Promise<void> {
   const deadline = performance.now() + PATIENCE;
@@ -69,8 +90,7 @@ export async function release(unit: ScopeUnit): Promise<void> {
     );
   using _session = await lockSession(unit, deadline);
   const record = readRecord(unit);
-  const lines = readPolicy(unit, "closed");
-  if (record?.state !== "lingering" || record.lingering === "keep" || lines === undefined) {
+  if (record?.state !== "lingering" || record.lingering === "keep") {
     throw new Refusal(
       "request",
       `Cannot release ${oneLine(unit)}: it is no session that was closed and still has processes; see /run/authnft/sessions.`,
@@ -79,6 +99,8 @@ export async function release(unit: ScopeUnit): Promise<void> {
   if (cgroupId(record.cg_path) !== BigInt(record.cg_id)) {
     throw new Refusal("request", `Cannot release ${unit}: it is over.`);
   }
+  // What an earlier release has put aside is made anew.
+  const lines = readPolicy(unit, "closed") ?? compiledAnew(record);
   {
     using _ruleset = await lockRuleset(deadline);
     mendTable();

@@ -35,7 +35,7 @@ const NETWORKS = `${PINS}/networks`;
 const MOST_NETWORKS = 64;
 
 /** Which bits an administrator wants. */
-const SETTINGS = `${FRAGMENT_DIRECTORY}/seal`;
+export const SETTINGS = `${FRAGMENT_DIRECTORY}/seal`;
 const SETTINGS_LIMIT = 4096; // bytes
 
 /** Which bits are in force; since what carries them may not change under those who are logged in, until the next boot. */
@@ -74,39 +74,45 @@ function pinOf(hook: Hook): string {
 }
 
 /**
- * Loads the seal where it is not there yet, and writes down which bits it has.
+ * Loads the seal where it is not there yet, and writes down which bits it has. Bits that are not written as they should be
+ * cost nobody the seal: those in force stay, or the usual ones hold.
  *
- * @returns what has become of it, and a remark where the administrator's bits are not those in force
- * @throws {Refusal} where the bits are not written as they should be
+ * @returns what has become of it, and a remark where the administrator's bits are not those in force, or the mistake in them
  * @throws {SystemError} where the kernel takes no program for another reason than that the host has none
  */
-export function loadSeal(): { readonly seal: SealState; readonly remark?: string } {
+export function loadSeal(): {
+  readonly seal: SealState;
+  readonly remark?: string;
+  readonly mistake?: Refusal;
+} {
   const wanted = wantedBits();
-  if (sealState().state === "loaded") {
-    const inForce = stampBits();
-    return {
-      seal: { state: "loaded" },
-      ...(formatStampBits(inForce) !== formatStampBits(wanted) && {
-        remark: `The bits that ${SETTINGS} names hold from the next boot on.`,
-      }),
-    };
-  }
+  // What is loaded in the middle has to fit the table, which goes by the bits in force.
+  const bits = existsSync(IN_FORCE) || wanted instanceof Refusal ? stampBits() : wanted;
+  const seal = loadWith(bits);
+  if (wanted instanceof Refusal) return { seal, mistake: wanted };
+  if (formatStampBits(bits) === formatStampBits(wanted)) return { seal };
+  return { seal, remark: `The bits that ${SETTINGS} names hold from the next boot on.` };
+}
+
+/** @throws {SystemError} */
+function loadWith(bits: StampBits): SealState {
+  if (sealState().state === "loaded") return { state: "loaded" };
   // Of what was lost in part nothing is kept there: the pieces have to be of one make.
   for (const name of pinned()) rmSync(`${PINS}/${name}`);
   try {
     // Two makes of it on one slice would stop everything, for whichever is asked first takes the stamp.
     if (!(existsSync(IN_FORCE) && pinAttached())) {
       const sealed = sealable().filter((cgroup) => attachedOurs(cgroup, detachProgram));
-      replaceFile(IN_FORCE, formatStampBits(wanted));
-      pinPrograms(wanted);
+      replaceFile(IN_FORCE, formatStampBits(bits));
+      pinPrograms(bits);
       for (const cgroup of sealed) seal(cgroup);
     }
     removeFile(DENIED);
-    return { seal: { state: "loaded" } };
+    return { state: "loaded" };
   } catch (error) {
     if (!(error instanceof SystemError && DENIALS.has(error.code))) throw error;
     replaceFile(DENIED, `${error.message}\n`);
-    return { seal: { state: "denied", why: error.message } };
+    return { state: "denied", why: error.message };
   }
 }
 
@@ -172,16 +178,15 @@ function pinPrograms(bits: StampBits): void {
   create.pin(pinOf("create"));
 }
 
-/** @throws {Refusal} */
-function wantedBits(): StampBits {
+/** The bits that an administrator wants, or what is wrong with how that is written. */
+export function wantedBits(): StampBits | Refusal {
   if (!isThere(SETTINGS)) return STAMP_BITS;
-  const text = Buffer.from(
-    readTrusted(SETTINGS, { top: FRAGMENT_DIRECTORY, sizeLimit: SETTINGS_LIMIT }),
-  ).toString();
   try {
-    return parseStampBits(text);
+    const text = readTrusted(SETTINGS, { top: FRAGMENT_DIRECTORY, sizeLimit: SETTINGS_LIMIT });
+    return parseStampBits(Buffer.from(text).toString());
   } catch (error) {
-    throw new Refusal("content", `Cannot use ${SETTINGS}: ${(error as Error).message}.`);
+    if (error instanceof Refusal) return error;
+    return new Refusal("content", `Cannot use ${SETTINGS}: ${(error as Error).message}.`);
   }
 }
 
@@ -196,6 +201,11 @@ export function seal(cgroup: string): void {
   } catch (error) {
     complain(`${cgroup} is closed by the ruleset alone, for it cannot be sealed`, error);
   }
+}
+
+/** Takes the seal off a user's slice: nothing closes that any more. @throws {SystemError} */
+export function unseal(cgroup: string): void {
+  if (cgroupId(cgroup) !== undefined) attachedOurs(cgroup, detachProgram);
 }
 
 /** Takes the seal off our slice and all users'. @throws {SystemError} */

@@ -5,7 +5,7 @@
 
 import { existsSync } from "node:fs";
 import { Refusal } from "../refusal.ts";
-import { addMember, closeMember, withOwnNames } from "../ruleset/members.ts";
+import { addMember, closeMember, type Member, withOwnNames } from "../ruleset/members.ts";
 import {
   BASE_CHAINS,
   baseTable,
@@ -17,10 +17,11 @@ import {
   tellRefused,
 } from "../ruleset/table.ts";
 import { addressElement, parseAddress } from "../session/address.ts";
-import { hasRules, type SessionRecord } from "../session/record.ts";
+import { hasRules, newestOf, type SessionRecord } from "../session/record.ts";
 import { closingSlice, sliceDeparture } from "../session/removal.ts";
 import {
   coveredUser,
+  coverName,
   isLoginScope,
   REFUSED_CGROUP,
   SLICE,
@@ -31,7 +32,7 @@ import {
 import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
 import { SystemError } from "../system/libc.ts";
 import * as nftables from "../system/nftables.ts";
-import { compileFor, readWhole } from "./policy.ts";
+import { compileFor, type Person, readWhole } from "./policy.ts";
 import { complain } from "./report.ts";
 import { seal, stampBits } from "./seal.ts";
 import {
@@ -75,11 +76,15 @@ export function run(
   }
 }
 
+/** Where systemd itself is, and its services. Only what never goes: nft takes nothing of a file that names what is not there. */
+const OTHERS = ["init.scope", "system.slice"];
+
 /** The slices as they are now. */
 export function slices(): Slices {
   return {
     closed: SLICE,
     users: existsSync(`${CGROUP_ROOT}/${USERS_SLICE}`) ? USERS_SLICE : undefined,
+    others: OTHERS.filter((cgroup) => cgroupId(cgroup) !== undefined),
     stamps: stampBits(),
   };
 }
@@ -251,12 +256,13 @@ type Wanted = { readonly cgroup: string; readonly lines: readonly string[]; read
 
 /** What belongs into the table, by the records. */
 function members(): Wanted[] {
-  const sessions = readRecords().flatMap((record): Wanted[] => {
+  const live = readRecords().filter(({ cg_path, cg_id }) => cgroupId(cg_path) === BigInt(cg_id));
+  const sessions = live.map((record): Wanted => {
     const { cg_path: cgroup } = record;
-    if (cgroupId(cgroup) !== BigInt(record.cg_id)) return [];
-    const lines = hasRules(record) ? (readPolicy(record.scope_unit) ?? compiledAnew(record)) : undefined;
-    return [{ cgroup, lines: lines ?? closeMember(cgroup), isSession: lines !== undefined }];
+    const lines = hasRules(record) ? (readPolicy(record.scope_unit) ?? sessionAnew(record)) : undefined;
+    return { cgroup, lines: lines ?? closeMember(cgroup), isSession: lines !== undefined };
   });
+  coversAnew(live.filter(({ state }) => state === "open"));
   const open = policyNames("nft").flatMap((name): Wanted[] => {
     const uid = coveredUser(name);
     const lines = readPolicy(name);
@@ -275,27 +281,11 @@ function closedCovers(): Wanted[] {
   );
 }
 
-/** The commands for a session whose rules were not kept: one that an earlier release opened. `undefined` where they cannot be had. */
-function compiledAnew(record: SessionRecord): readonly string[] | undefined {
-  const { scope_unit: unit, user, uid, fragment: path } = record;
-  const address = parseAddress(record.remote_ip);
-  const name = sessionName(record);
+/** The commands for a session whose rules were not kept; they are from then on. `undefined` where they cannot be had. */
+function sessionAnew(record: SessionRecord): readonly string[] | undefined {
+  const { scope_unit: unit } = record;
   try {
-    const { parts } = compileFor({ name: user, uid }, readWhole(path), {
-      path,
-      chains: name,
-      level: isLoginScope(unit) ? 3 : 2,
-      address,
-    });
-    const { lines } = addMember({
-      name,
-      cgroupPath: record.cg_path,
-      cgroupId: BigInt(record.cg_id),
-      addresses: address === undefined ? [] : [addressElement(address)],
-      flows: record,
-      comment: sessionComment(record),
-      parts,
-    });
+    const lines = compiledAnew(record);
     kept(`${unit} has its rules again, but`, () => savePolicy(unit, lines));
     return lines;
   } catch (error) {
@@ -303,6 +293,75 @@ function compiledAnew(record: SessionRecord): readonly string[] | undefined {
     complain(`${unit} has no network, for its rules were not kept`, error);
     return undefined;
   }
+}
+
+/** The commands for a session whose rules were not kept: one that an earlier release opened. @throws {Refusal} as a login would */
+export function compiledAnew(record: SessionRecord): readonly string[] {
+  const { scope_unit: unit, user, uid, fragment: path } = record;
+  const address = parseAddress(record.remote_ip);
+  const name = sessionName(record);
+  const { parts } = compileFor({ name: user, uid }, readWhole(path), {
+    path,
+    chains: name,
+    level: isLoginScope(unit) ? 3 : 2,
+    address,
+  });
+  return addMember({
+    name,
+    cgroupPath: record.cg_path,
+    cgroupId: BigInt(record.cg_id),
+    addresses: address === undefined ? [] : [addressElement(address)],
+    flows: record,
+    comment: sessionComment(record),
+    parts,
+  }).lines;
+}
+
+/** Makes and keeps the rules of those slices anew of which none were kept, though a session is open. */
+function coversAnew(open: readonly SessionRecord[]): void {
+  for (const records of Map.groupBy(open, ({ uid }) => uid).values()) {
+    const newest = newestOf(records);
+    if (newest === undefined || readPolicy(coverName(newest.uid)) !== undefined) continue;
+    const { user: name, uid, fragment: path } = newest;
+    const chains = coverName(uid);
+    try {
+      const address = parseAddress(newest.remote_ip);
+      const { parts } = compileFor({ name, uid }, readWhole(path), { path, chains, level: 2, address });
+      const member = coverMember({ name, uid }, parts, records);
+      if (member === undefined) continue;
+      savePolicy(chains, [coverSlice(member.cgroupPath), ...addMember(member).lines]);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      complain(`${userSlice(uid)} has no network, for its rules were not kept`, error);
+    }
+  }
+}
+
+/**
+ * What a user runs outside of sessions, as a member of the table.
+ *
+ * @param parts compiled for the cover's own chains
+ * @param open the records of all open sessions of the user
+ * @returns `undefined` where the user has no slice
+ */
+export function coverMember(
+  { name, uid }: Person,
+  parts: Member["parts"],
+  open: readonly SessionRecord[],
+): Member | undefined {
+  const slice = userSlice(uid);
+  const id = cgroupId(slice);
+  if (id === undefined) return undefined;
+  return {
+    name: coverName(uid),
+    cgroupPath: slice,
+    cgroupId: id,
+    addresses: [...new Set(open.flatMap(({ remote_ip }) => parseAddress(remote_ip) ?? []))].map(
+      addressElement,
+    ),
+    comment: `${name} (UID:${uid})`,
+    parts,
+  };
 }
 
 /** What the elements of a session say. */

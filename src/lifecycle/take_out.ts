@@ -11,7 +11,9 @@ import {
   type Change,
   closing,
   departure,
+  isCovered,
   opening,
+  sliceDeparture,
   staleClosings,
   type Traffic,
 } from "../session/removal.ts";
@@ -28,7 +30,17 @@ import {
 import { cgroupId, cgroupIdsBelow } from "../system/cgroup.ts";
 import { SystemError } from "../system/libc.ts";
 import * as nftables from "../system/nftables.ts";
-import { closePolicy, policyNames, readPolicy, readRecords, savePolicy } from "./store.ts";
+import { unseal } from "./seal.ts";
+import {
+  closePolicy,
+  keepSlices,
+  policyNames,
+  readPolicy,
+  readRecords,
+  rememberedSlices,
+  removePolicy,
+  savePolicy,
+} from "./store.ts";
 import { kept } from "./table.ts";
 
 /** What a session sent and received, and whose slices have no network any more. */
@@ -82,12 +94,50 @@ export function leaveCover(record: SessionRecord): Left {
   return settle(cover, undefined);
 }
 
+/**
+ * Gives what a user runs outside of sessions the network of everybody: of a user who is no member any more. Sessions in scopes
+ * of ours keep their rules until they end.
+ *
+ * @returns the scopes in the slice that have rules of their own, or none on purpose: while there are some nothing is changed,
+ * since they are judged by what closes the slice
+ * @throws {SystemError} when the kernel refuses; then the slice is closed as it was
+ * @throws {Refusal} `record` when what a restoration reads cannot be changed
+ */
+export function uncoverUser(uid: number): ScopeUnit[] {
+  const slice = userSlice(uid);
+  const id = cgroupId(slice);
+  const inside = readRecords().filter(
+    (record) =>
+      record.uid === uid &&
+      isLoginScope(record.scope_unit) &&
+      cgroupId(record.cg_path) === BigInt(record.cg_id),
+  );
+  if (inside.length > 0) return inside.map(({ scope_unit }) => scope_unit);
+  const changes = fall([uid]).changes;
+  // The files first: what they say is brought back by whoever restores the table.
+  keepSlices(rememberedSlices().filter((one) => one.name !== slice || one.id !== id));
+  removePolicy(coverName(uid));
+  if (id === undefined) {
+    nftables.change(TABLE_NAME, changes);
+    return [];
+  }
+  nftables.change(TABLE_NAME, [...changes, ...sliceDeparture({ set: "covered_slices", id }, nftables)]);
+  unseal(slice);
+  return [];
+}
+
 /** Writes down what has become of the covers. */
 function settle({ fallen, kept: files }: Fall, traffic: Traffic | undefined): Left {
   for (const uid of fallen) kept(`${userSlice(uid)} is closed, but`, () => closePolicy(coverName(uid)));
   for (const { name, lines } of files)
     kept(`An address is taken out of ${name}, but`, () => savePolicy(name, lines));
-  return { traffic, covers: fallen };
+  // The slice of one who has left the group meanwhile is open: nothing in it is cut off.
+  return { traffic, covers: fallen.filter(isClosed) };
+}
+
+function isClosed(uid: number): boolean {
+  const id = cgroupId(userSlice(uid));
+  return id !== undefined && isCovered(id, nftables);
 }
 
 /** The cgroups that a session may be in. */

@@ -34,7 +34,7 @@ export function parseStampBits(text: string): StampBits {
     if (words === "") continue;
     const [, direction, digits] = /^(in|out)\s+0x([0-9a-fA-F]{1,8})$/.exec(words) ?? [];
     const bits = Number.parseInt(digits ?? "", 16);
-    if ((direction !== "in" && direction !== "out") || !isOneBit(bits))
+    if ((direction !== "in" && direction !== "out") || !isOneBit(bits) || found[direction] !== undefined)
       throw new Error(
         `line ${index + 1}: write "in" or "out" and one bit of a mark, such as "in 0x20000000"`,
       );

@@ -31,13 +31,15 @@ export const STAMP = { in: "stamp_in", out: "stamp_out" } as const;
 export const BASE_CHAINS = {
   sources: 1,
   users_sources: 1,
-  members_sources: 4,
+  members_sources: 2,
   filter: 2,
+  translated: 1,
   egress: 2,
-  users_in: 1,
-  users_out: 1,
-  members_in: 9,
-  members_out: 6,
+  users_in: 2,
+  users_out: 2,
+  members_in: 8,
+  errors_in: 4,
+  members_out: 9,
   unowned_in: 2,
   closed_in: 1,
   closed_out: 1,
@@ -54,9 +56,14 @@ export type Slices = {
   readonly closed: string;
   /** The slice of everybody's slices, of which the covered ones are closed by default; `undefined` where it does not exist. */
   readonly users: string | undefined;
+  /** Cgroups beside them that are always there and are no member's: what is in them need not be looked at any further. */
+  readonly others?: readonly string[];
   /** The bits of marks that stand for a packet that may pass; those of {@link STAMP_BITS} when left out. */
   readonly stamps?: StampBits;
 };
+
+/** From an address that this host does not have. */
+const NOT_OURS = "fib saddr type != local fib saddr . oif type != local";
 
 /** A segment that begins a connection and answers nothing. */
 const SYN_ALONE = "tcp flags & (fin | syn | rst | ack) == syn";
@@ -91,34 +98,42 @@ export function baseTable(slices: Slices): string[] {
     // together at -400, and the first tables of others are at -300.
     `add chain ${TABLE} sources { type filter hook output priority -450; policy accept; }`,
     `add chain ${TABLE} filter { type filter hook input priority filter - 1; policy accept; }`,
+    // After the address of whom a member called has been put back (priority 100), if the host's nat on output has changed it:
+    // before, the kernel finds no socket for the answer.
+    `add chain ${TABLE} translated { type filter hook input priority 101; policy accept; }`,
     `add chain ${TABLE} egress { type filter hook output priority filter - 1; policy accept; }`,
     ...chains.map((chain) => `add chain ${TABLE} ${chain}`),
     ...Object.keys(BASE_CHAINS).map((chain) => `flush chain ${TABLE} ${chain}`),
     ...closeSlices(slices),
-    `add rule ${TABLE} sources socket cgroupv2 level 1 vmap @slices_sources`,
+    ...(slices.others ?? []).flatMap((cgroup) =>
+      ["in", "out"].map((direction) => `add element ${TABLE} slices_${direction} { "${cgroup}" : accept }`),
+    ),
+    // Over IPv4 the kernel lets nobody but root do this.
+    `add rule ${TABLE} sources meta nfproto ipv6 socket cgroupv2 level 1 vmap @slices_sources`,
     `add rule ${TABLE} filter socket cgroupv2 level 1 vmap @slices_in`,
     `add rule ${TABLE} filter goto unowned_in`,
+    `add rule ${TABLE} translated ct status dnat ct direction reply socket cgroupv2 level 1 vmap @slices_in`,
     `add rule ${TABLE} egress socket cgroupv2 level 1 vmap @slices_out`,
     // A half-open connection has no cgroup, and its answer is of it. That it may be opened was judged when the SYN arrived.
     `add rule ${TABLE} egress tcp flags & (syn | ack) == syn | ack ct direction reply ${opened("arrived")} goto ${STAMP.out}`,
     `add rule ${TABLE} users_sources socket cgroupv2 level 2 @covered_slices goto members_sources`,
-    `add rule ${TABLE} users_in socket cgroupv2 level 2 @covered_slices goto members_in`,
-    `add rule ${TABLE} users_out socket cgroupv2 level 2 @covered_slices goto members_out`,
+    ...(["in", "out"] as const).flatMap((direction) => [
+      `add rule ${TABLE} users_${direction} socket cgroupv2 level 2 @covered_slices goto members_${direction}`,
+      `add rule ${TABLE} users_${direction} accept`,
+    ]),
     // The rules see the first hop of a packet that tells its own way, and not where it goes.
     `add rule ${TABLE} members_sources exthdr rt exists drop`,
-    `add rule ${TABLE} members_sources ip option lsrr exists drop`,
-    `add rule ${TABLE} members_sources ip option ssrr exists drop`,
+    ...["lsrr", "ssrr"].map((option) => `add rule ${TABLE} members_out ip option ${option} exists drop`),
     // Anybody may send from any IPv6 address. Whatever answers such a packet, a reject of anybody's or the kernel, sends the
     // answer there, with what the sender wrote. The second question is for addresses that a VRF has for itself.
-    `add rule ${TABLE} members_sources fib saddr type != local fib saddr . oif type != local drop`,
+    `add rule ${TABLE} members_sources ${NOT_OURS} drop`,
+    `add rule ${TABLE} members_out meta nfproto ipv4 ${NOT_OURS} drop`,
     // The answer of a reject comes back in over the loopback, from whom it speaks for; without it a refused connect would hang.
     `add rule ${TABLE} members_in iif lo tcp flags & rst == rst goto ${STAMP.in}`,
     // An address that is not the sender's again: others of this host's, to a member who lets that address in.
     `add rule ${TABLE} members_in iif lo fib saddr type != local drop`,
-    // Of other protocols the kernel finds a receiver for errors alone: the socket whose packet they quote. One about a packet
-    // that nobody has sent is somebody's message.
-    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } ct state related,untracked goto ${STAMP.in}`,
-    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } drop`,
+    // Of other protocols the kernel finds a receiver for errors alone: the socket whose packet they quote.
+    `add rule ${TABLE} members_in meta l4proto != { tcp, udp } jump errors_in`,
     // For multicast it names whoever bound the port last, and dropping then would take packets away from others. The seal is
     // asked for each receiver.
     `add rule ${TABLE} members_in fib daddr type { broadcast, multicast } accept`,
@@ -128,14 +143,22 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} members_in socket cgroupv2 level 3 vmap @session_in`,
     `add rule ${TABLE} members_in socket cgroupv2 level 2 vmap @session_in`,
     `add rule ${TABLE} members_in drop`,
+    // What this host complains of has been sent here; a reject speaks of what has no flow yet.
+    `add rule ${TABLE} errors_in iif lo ct state related,untracked goto ${STAMP.in}`,
+    // One about a packet that nobody was let send is somebody's message, with what they like in it. That its flow is known
+    // says little: a peer makes one by sending to a port on which nobody listens yet.
+    `add rule ${TABLE} errors_in ct state related ${opened("sent")} goto ${STAMP.in}`,
+    `add rule ${TABLE} errors_in ct state related ${opened("arrived")} goto ${STAMP.in}`,
+    // Where the host tracks nothing, the rules judge all there is.
+    `add rule ${TABLE} errors_in ct state != untracked drop`,
     `add rule ${TABLE} members_out ct direction reply ${SYN_ALONE} drop`,
     `add rule ${TABLE} members_out socket cgroupv2 level 3 vmap @session_out`,
     `add rule ${TABLE} members_out socket cgroupv2 level 2 vmap @session_out`,
     `add rule ${TABLE} members_out socket cgroupv2 level 2 @refused goto ${CLOSED.out}`,
     `add rule ${TABLE} members_out meta l4proto tcp reject with tcp reset`,
     `add rule ${TABLE} members_out reject with icmpx admin-prohibited`,
-    // Of these the kernel does not say whose they are: answers to what a member was let send, of protocols without ports that
-    // it knows, and what follows a SYN that a member was let receive, until the connection has a socket of its own.
+    // Of these the kernel does not say whose they are: answers to what a member was let send, of protocols whose ports it
+    // does not know, and what follows a SYN that a member was let receive, until the connection has a socket of its own.
     `add rule ${TABLE} unowned_in meta l4proto != { tcp, udp } ct direction reply ${opened("sent")} goto ${STAMP.in}`,
     `add rule ${TABLE} unowned_in tcp flags & (syn | ack) != syn ct direction original ${opened("arrived")} goto ${STAMP.in}`,
     `add rule ${TABLE} ${CLOSED.in} drop`,
@@ -151,7 +174,7 @@ function opened(opening: keyof typeof OPENED): string {
 }
 
 /** The base chains, in nft's sense of the word. */
-const HOOKED: readonly string[] = ["sources", "filter", "egress"];
+const HOOKED: readonly string[] = ["sources", "filter", "translated", "egress"];
 
 /** The chains of the base table that are no base chains. */
 const chains = Object.keys(BASE_CHAINS).filter((chain) => !HOOKED.includes(chain));

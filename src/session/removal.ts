@@ -121,6 +121,11 @@ export function sliceDeparture(
     .map((set) => ({ set, key }));
 }
 
+/** Whether the slice of a user's that has this number is closed by default. @throws {SystemError} when the kernel does not tell */
+export function isCovered(cgroupId: bigint, ruleset: Ruleset): boolean {
+  return ruleset.element(TABLE_NAME, "covered_slices", cgroupKey(cgroupId)) !== undefined;
+}
+
 /** Takes a cgroup's own verdicts out, whatever they lead to. */
 export function opening(cgroupId: number, ruleset: Ruleset): Change[] {
   const key = cgroupKey(BigInt(cgroupId));

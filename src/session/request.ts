@@ -14,6 +14,9 @@ const UID_MAX = 0xffff_fffe; // (uid_t)-1 means "no user" to the kernel
 const GROUP_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/;
 const item = v.pipe(v.string(), v.maxLength(2048));
 
+/** The kernel gives processes no larger number: PID_MAX_LIMIT on machines of 64 bits. */
+const PID_MAX = 4_194_304;
+
 const RequestSchema = v.strictObject({
   v: v.literal(REQUEST_VERSION),
   type: v.picklist(["open", "close"]),
@@ -37,6 +40,8 @@ const RequestSchema = v.strictObject({
   groups: v.optional(v.array(v.pipe(v.string(), v.regex(GROUP_NAME)))),
   /** The inodes of the PAM process's internet sockets; left out where nobody asks for its connection. */
   sockets: v.optional(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0)))),
+  /** Whether what a user is told would be read by a program; of pam_exec's requests only. */
+  quiet: v.optional(v.boolean()),
 });
 
 /** What the PAM process asks for: its PAM items, as it has them. None of it is believed further than its check. */

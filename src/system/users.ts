@@ -18,36 +18,20 @@ const GroupEntry = koffi.struct("group", {
   gr_gid: "uint32_t",
   gr_mem: "void *",
 });
-const out = (type: ReturnType<typeof koffi.struct>) => koffi.out(koffi.pointer(type));
+/** getpwnam_r(3) and its kin: a key, and where the entry, its texts and whether there is one go. */
+const lookUp = (name: string, key: string, entry: ReturnType<typeof koffi.struct>) =>
+  libc.func(name, "int", [
+    key,
+    koffi.out(koffi.pointer(entry)),
+    "void *",
+    "size_t",
+    koffi.out(koffi.pointer("void *")),
+  ]);
 const c = {
-  getpwnam: libc.func("getpwnam_r", "int", [
-    "const char *",
-    out(PasswdEntry),
-    "void *",
-    "size_t",
-    koffi.out(koffi.pointer("void *")),
-  ]),
-  getpwuid: libc.func("getpwuid_r", "int", [
-    "uint32_t",
-    out(PasswdEntry),
-    "void *",
-    "size_t",
-    koffi.out(koffi.pointer("void *")),
-  ]),
-  getgrnam: libc.func("getgrnam_r", "int", [
-    "const char *",
-    out(GroupEntry),
-    "void *",
-    "size_t",
-    koffi.out(koffi.pointer("void *")),
-  ]),
-  getgrgid: libc.func("getgrgid_r", "int", [
-    "uint32_t",
-    out(GroupEntry),
-    "void *",
-    "size_t",
-    koffi.out(koffi.pointer("void *")),
-  ]),
+  getpwnam: lookUp("getpwnam_r", "const char *", PasswdEntry),
+  getpwuid: lookUp("getpwuid_r", "uint32_t", PasswdEntry),
+  getgrnam: lookUp("getgrnam_r", "const char *", GroupEntry),
+  getgrgid: lookUp("getgrgid_r", "uint32_t", GroupEntry),
   getgrouplist: libc.func("getgrouplist", "int", [
     "const char *",
     "uint32_t",
@@ -77,50 +61,43 @@ const POINTER = 8; // bytes
  * @throws {SystemError} when the name service fails, with whatever error: not to know is not "no"
  */
 export function findUser(name: string): User | undefined {
-  return found(`the look-up of user ${name}`, (entry, result) =>
-    c.getpwnam(name, entry, new Uint8Array(BUFFER), BUFFER, result),
-  );
+  return found(`the look-up of user ${name}`, c.getpwnam, name, toUser);
 }
 
 /** Looks a user up by number; like `findUser`. @throws {SystemError} */
 export function findUserById(uid: number): User | undefined {
-  return found(`the look-up of user ${uid}`, (entry, result) =>
-    c.getpwuid(uid, entry, new Uint8Array(BUFFER), BUFFER, result),
-  );
-}
-
-function found(act: string, ask: (entry: object, result: [unknown]) => number): User | undefined {
-  const entry = {} as { pw_name: string; pw_uid: number; pw_gid: number };
-  const result: [unknown] = [null];
-  const error = ask(entry, result);
-  if (error !== 0) throw new SystemError(act, errnoName(error));
-  return result[0] === null ? undefined : { name: entry.pw_name, uid: entry.pw_uid, gid: entry.pw_gid };
+  return found(`the look-up of user ${uid}`, c.getpwuid, uid, toUser);
 }
 
 /** Looks a group up; like `findUser`. @throws {SystemError} */
 export function findGroup(name: string): Group | undefined {
-  return foundGroup(`the look-up of group ${name}`, (entry, buffer, result) =>
-    c.getgrnam(name, entry, buffer, BUFFER, result),
-  );
+  return found(`the look-up of group ${name}`, c.getgrnam, name, toGroup);
 }
 
 /** Looks a group up by number; like `findUser`. @throws {SystemError} */
 export function findGroupById(gid: number): Group | undefined {
-  return foundGroup(`the look-up of group ${gid}`, (entry, buffer, result) =>
-    c.getgrgid(gid, entry, buffer, BUFFER, result),
-  );
+  return found(`the look-up of group ${gid}`, c.getgrgid, gid, toGroup);
 }
 
-function foundGroup(
+function found<Entry, Found>(
   act: string,
-  ask: (entry: object, buffer: Uint8Array, result: [unknown]) => number,
-): Group | undefined {
-  const entry = {} as { gr_name: string; gr_gid: number; gr_mem: unknown };
+  ask: ReturnType<typeof lookUp>,
+  key: string | number,
+  read: (entry: Entry) => Found,
+): Found | undefined {
+  const entry = {};
   const result: [unknown] = [null];
-  const buffer = new Uint8Array(BUFFER); // gr_mem points into it
-  const error = ask(entry, buffer, result);
+  const buffer = new Uint8Array(BUFFER); // what the entry points into
+  const error = ask(key, entry, buffer, buffer.length, result);
   if (error !== 0) throw new SystemError(act, errnoName(error));
-  if (result[0] === null) return undefined;
+  return result[0] === null ? undefined : read(entry as Entry);
+}
+
+function toUser(entry: { pw_name: string; pw_uid: number; pw_gid: number }): User {
+  return { name: entry.pw_name, uid: entry.pw_uid, gid: entry.pw_gid };
+}
+
+function toGroup(entry: { gr_name: string; gr_gid: number; gr_mem: unknown }): Group {
   const members: string[] = [];
   for (let at = 0; ; at += POINTER) {
     const member = koffi.decode(entry.gr_mem, at, "const char *") as string | null;

@@ -4,6 +4,7 @@
 
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { ENTRY } from "../commands/pam_lines.ts";
+import type { Order as ReloadOrder } from "../commands/reload.ts";
 import { RULES } from "../confine/allowlist.ts";
 import { groupFragments, groupNames } from "../lifecycle/groups.ts";
 import { readRecords } from "../lifecycle/store.ts";
@@ -97,7 +98,13 @@ class Tracer implements Trace {
 
   async sessions(undo: AsyncDisposableStack): Promise<void> {
     await this.#session("", { ends: true }, async (session) => {
-      const order = { keepsFlows: false, groups: { [session.unit]: this.#groups } };
+      const order: ReloadOrder = {
+        keepsFlows: false,
+        cover: [this.#user.uid],
+        groups: { [session.unit]: this.#groups },
+        failed: false,
+        changed: false,
+      };
       await session.verb("reload", ["reload-sessions"], JSON.stringify(order));
       await session.verb("restore", ["restore"]);
       await session.verb("restore, on a terminal", ["restore"]);

@@ -378,6 +378,32 @@ const STRAY_SEGMENT: Attempt = {
   },
 };
 
+/** An error about a packet of the member's that was never sent: a program reads such, and what is quoted in it. */
+const UNASKED_ERROR: Attempt = {
+  name: "ICMP, IPv4, in, an error about a packet that nobody has sent",
+  judged: undefined,
+  law: "held",
+  async run(stage) {
+    await using sockets = new Sockets();
+    const fd = await sockets.make(stage.member, AF_INET, UDP);
+    const port = await stage.member.do("bind", { fd, to: { ip: "127.0.0.1", port: 0 } });
+    const peer = await freePort(stage.outside);
+    await stage.member.do("connect", { fd, to: { ip: "127.0.0.1", port: peer } });
+    const own = bytesOf("127.0.0.1");
+    const quoted = [0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0, ...own, ...own];
+    quoted.splice(10, 2, ...pair(checksum(quoted)));
+    // RFC 792: destination unreachable, by port.
+    const error = [3, 3, 0, 0, 0, 0, 0, 0, ...quoted, ...pair(port), ...pair(peer), 0, 8, 0, 0];
+    error.splice(2, 2, ...pair(checksum(error)));
+    return await inject(stage, sockets, { protocol: 1, from: own, payload: error }, () =>
+      wait(stage, async () => {
+        const told = await stage.member.try("error", { fd });
+        return "value" in told && told.value === "ECONNREFUSED" ? PASSES : undefined;
+      }),
+    );
+  },
+};
+
 /** A port that no service is known to have. */
 const UNNAMED_PORT = 47_011;
 
@@ -745,6 +771,7 @@ export const ATTEMPTS: readonly Attempt[] = [
   shared("multicast", GROUP),
   shared("broadcast", "127.255.255.255"),
   STRAY_SEGMENT,
+  UNASKED_ERROR,
   launder(
     "UDP, answer to a flow begun from outside before the port was bound",
     async (stage, own, [peer]) => {

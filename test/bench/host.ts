@@ -30,11 +30,12 @@ export const ADDRESS = "10.77.0.2";
 /** The policy: one of those that we ship, five rules. */
 export const FRAGMENT = readFileSync(join(import.meta.dir, "../../data/examples/web-only"), "utf8");
 
-/** A policy of that many rules, each of which names its peers: there is a second lock. */
+/** A policy of that many rules, each of which names its peers: there is a second lock. Every other has a set without a name. */
 export function fragmentOf(rules: number): string {
   const lines = Array.from(
     { length: rules - 2 },
-    (_, n) => `add rule inet authnft egress ip daddr 192.0.2.${n % 250} tcp dport { 80, ${1000 + n} } accept`,
+    (_, n) =>
+      `add rule inet authnft egress ip daddr 192.0.2.${n % 250} tcp dport ${n % 2 ? 1000 + n : `{ 80, ${1000 + n} }`} accept`,
   );
   return [...lines, "add rule inet authnft egress reject", "add rule inet authnft filter drop", ""].join(
     "\n",

@@ -205,7 +205,11 @@ export async function measurePolicy(lab: Lab, { runs }: { runs: number }): Promi
        echo $open $(env -i BUN_JSC_useJIT=0 ${HOME}/policy ${MEMBER} ${uid} ${ADDRESS})`,
       runs,
     );
-    const column = (number: number): number[] => times.map((line) => (line[number] ?? Number.NaN) / 1000);
+    if (times.some((line) => line.length !== 1 + PARTS.length || !line.every(Number.isFinite)))
+      throw new Error(
+        `No session opens under ${rules} rules: run "authnft check" on what fragmentOf() makes.`,
+      );
+    const column = (number: number): number[] => times.map((line) => (line[number] as number) / 1000);
     const part = (index: number): Compared => ({
       ...spread(column(index + 1)),
       ratio: ratio(column(index + 1), column(0)),

@@ -33,7 +33,7 @@ export interface ReleaseFigures extends PolicyRelease {
   /** Milliseconds, compared with the floor. */
   readonly pamtester: Readonly<Record<string, Compared>>;
   readonly memory: readonly Readonly<Record<"open" | "close", Memory>>[];
-  /** Before the first session, which makes the kernel track connections. */
+  /** Before the first session, with the table alone. */
   readonly idlePackets: Readonly<Partial<Record<Sender, Packets>>>;
   readonly crowds: readonly Crowd[];
 }

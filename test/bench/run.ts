@@ -88,7 +88,7 @@ async function measure(release: Release, programs: Programs): Promise<ReleaseFig
   return {
     release,
     versions: await versions(lab),
-    // First of all: before there was a session the kernel tracks no connections.
+    // First of all: with the table alone, and no session in it.
     idlePackets: await part(
       "packets before the first session",
       measurePackets(lab, { session: undefined, runs }),

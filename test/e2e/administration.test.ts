@@ -50,6 +50,40 @@ onThisRelease("the administrator's command", () => {
     }
   });
 
+  test("doctor names a session whose su was killed by who had started it, and what ends what is left", async () => {
+    await lab.fragment("bob", ONLY_FIRST);
+    await lab.pam("su", { through: "shim" });
+    const caller = lab.sshStart(
+      "alice",
+      "sudo -n true; su - bob -c 'setsid -f sleep 300; echo here; sleep 300'",
+      {
+        tty: true,
+      },
+    );
+    try {
+      await caller.expect(/Password/i);
+      caller.write("bob-password\n");
+      await caller.expect(/here/);
+      const [session] = (await lab.sessions()).filter(({ user }) => user === "bob");
+      if (session === undefined) throw new Error("bob has no session.");
+      // The caller's own right: su keeps the real uid.
+      await lab.output(["kill", "-KILL", String(session.pid)], { user: "alice" });
+      const named = async () =>
+        (await doctor()).findings.filter(({ what }) => what.includes(session.scope_unit));
+      await waitFor(async () => (await named()).length > 0);
+      expect(await named()).toEqual([
+        expect.objectContaining({ level: "warn", mend: `systemctl stop ${session.scope_unit}` }),
+      ]);
+      await lab.output(["systemctl", "stop", session.scope_unit]);
+      await waitFor(async () => !(await lab.sessions()).some(({ user }) => user === "bob"));
+      expect(await named()).toEqual([]);
+    } finally {
+      await caller.kill();
+      await lab.pam("su", null);
+    }
+    await nothingLeft();
+  });
+
   test("the host's firewall may be reloaded: the table is there again", async () => {
     const table = await lab.ruleset();
     expect(table).toContain("chain members_out");

@@ -134,7 +134,10 @@ ${CLOSED}`,
     const failures = (
       JSON.parse(examined.stdout) as { findings: { level: string; what: string }[] }
     ).findings.filter(({ level }) => level === "fail");
-    expect(failures).toHaveLength(ill.errors.length);
+    // Eight are told, and how many more there are.
+    expect(ill.errors.length).toBe(10);
+    expect(failures.map(({ what }) => what)).toHaveLength(9);
+    expect(failures.map(({ what }) => what)).toContain("There are 2 more mistakes in fragments.");
     expect(failures.map(({ what }) => what)).toContain(
       '/etc/authnft/users/m0:2:39: there is no variable "$x".',
     );

@@ -4,7 +4,7 @@
 
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { examples } from "../../src/commands/example.ts";
-import { waitFor } from "../lab/lab.ts";
+import { type Running, waitFor } from "../lab/lab.ts";
 import { literals } from "../man_pages.ts";
 import { type Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
 import { lab, nothingLeft } from "./rig.ts";
@@ -354,6 +354,84 @@ describe(`examples (${lab.release})`, () => {
         expect(await told(root, "root", "10.88.0.3")).toBe("timeout");
         await alice.end();
       });
+    },
+
+    async mosh() {
+      await lab.fragment("alice", await exampleFor("mosh"));
+      const environment = { LANG: "C.UTF-8", TERM: "xterm" };
+      const call = async () => {
+        const { stdout, stderr } = await lab.ssh("alice", "mosh-server new -l LANG=C.UTF-8 -i 10.77.0.1");
+        const [, port, key = ""] = /^MOSH CONNECT (\d+) (\S+)/m.exec(stdout) ?? [];
+        expect({ port, stderr }).toEqual({
+          port: expect.stringMatching(/^60\d\d\d$/),
+          stderr: expect.anything(),
+        });
+        await waitFor(async () => (await lab.sessions())[0]?.state === "lingering");
+        return lab.start(`stty rows 24 columns 80; mosh-client 10.77.0.1 ${port}`, {
+          netns: "client",
+          tty: true,
+          env: { ...environment, MOSH_KEY: key },
+        });
+      };
+      const end = async (client: Running) => {
+        await client.kill();
+        await lab.output("pkill -x -u alice mosh-server; true");
+        await nothingLeft();
+      };
+      const cutOff = await call();
+      await cutOff.expect(/Nothing received from server|Last contact|Connecting/, { timeoutMs: 10_000 });
+      cutOff.write("echo $((40 + 2)) >/tmp/mosh-arrived\n");
+      await Bun.sleep(2000);
+      expect((await lab.run("test -e /tmp/mosh-arrived")).code).toBe(1);
+      await end(cutOff);
+      await lab.pam("sshd", { through: "shim", args: ["lingering=keep"] });
+      try {
+        const client = await call();
+        client.write("echo $((40 + 2)) >/tmp/mosh-arrived; probe tcp 10.88.0.2 7001 >>/tmp/mosh-arrived\n");
+        await waitFor(async () => (await lab.run("cat /tmp/mosh-arrived")).stdout === "42\nrefused\n");
+        await end(client);
+      } finally {
+        await lab.pam("sshd", { through: "shim" });
+        await lab.output("rm -f /tmp/mosh-arrived");
+      }
+    },
+
+    async "own-loopback"() {
+      const text = await exampleFor("own-loopback");
+      for (const user of ["alice", "m0"]) await lab.fragment(user, text);
+      const [alice, again, other, dave] = await Promise.all([
+        logIn("alice"),
+        logIn("alice"),
+        logIn("m0"),
+        logIn("dave"),
+      ]);
+      const ours = at(["127.0.0.1", "::1"], "tcp 8888", "udp 8889");
+      for (const address of ["127.0.0.1", "::1"])
+        for (const [kind, port] of [
+          ["tcp", 8888],
+          ["udp", 8889],
+        ])
+          expect(await alice.tell("serve", kind, port, address)).toBe("listening");
+      await expectOf(alice, { ok: ours });
+      await expectOf(again, { ok: ours });
+      for (const stranger of [other, dave, root]) await expectOf(stranger, { silent: ours });
+      // Also by the host's other addresses, and what is forwarded by ssh; not from outside.
+      expect(await alice.tell("serve", "tcp", 8890)).toBe("listening");
+      await expectOf(again, { ok: at(HERE, "tcp 8890") });
+      await expectOf(dave, { silent: at(HERE, "tcp 8890") });
+      await expectOf(client, { silent: at(HERE, "tcp 8890") });
+      const forward = lab.sshStart("alice", "echo here; cat", { args: ["-L", "8891:127.0.0.1:8888"] });
+      await forward.expect(/^here$/m);
+      await expectOf(client, { ok: ["tcp 127.0.0.1 8891"] });
+      forward.end();
+      await forward.exited;
+      // Where other bits are the table's, and where there is no seal that takes them off.
+      await lab.output("/usr/local/lib/lab/unseal");
+      await expectOf(again, { ok: ours });
+      for (const stranger of [other, dave]) await expectOf(stranger, { silent: ours });
+      await lab.output("systemctl restart authnft-seal.service; authnft restore");
+      await expectOf(again, { ok: ours, refused: ["tcp 10.88.0.2 7001"] });
+      for (const hand of [alice, again, other, dave]) await hand.end();
     },
 
     async "no-network"() {

@@ -260,7 +260,7 @@ for i in 1 2 3; do as_alice 'sed -n s/^0:://p /proc/self/cgroup; ${REACH}' 2>/de
   test("addresses that the host translates do not meet the lock that follows from a fragment", async () => {
     await lab.fragment(
       "alice",
-      `${ONLY_FIRST.replace("10.88.0.2 accept", "10.88.0.2 tcp dport 7001 accept")}add rule inet authnft egress reject\nadd rule inet authnft filter drop\n`,
+      `${ONLY_FIRST.replace("10.88.0.2 accept", "10.88.0.2 meta l4proto { tcp, udp } th dport 7001 accept")}add rule inet authnft egress reject\nadd rule inet authnft filter drop\n`,
     );
     const ask = "probe tcp 198.51.100.9 80 --timeout 2";
     const locked = "systemctl show -p IPAddressDeny --value 'authnft-alice-*.scope'";
@@ -269,10 +269,13 @@ for i in 1 2 3; do as_alice 'sed -n s/^0:://p /proc/self/cgroup; ${REACH}' 2>/de
     before.end();
     await before.exited;
     await lab.output(
-      `nft 'add table ip hostnat; add chain ip hostnat out { type nat hook output priority -100; }; add rule ip hostnat out ip daddr 198.51.100.9 tcp dport 80 dnat to 10.88.0.2:7001'; ip route add 198.51.100.0/24 via 10.88.0.2`,
+      `nft 'add table ip hostnat; add chain ip hostnat out { type nat hook output priority -100; }; add rule ip hostnat out ip daddr 198.51.100.9 meta l4proto { tcp, udp } th dport 80 dnat to 10.88.0.2:7001'; ip route add 198.51.100.0/24 via 10.88.0.2`,
     );
     try {
       expect((await lab.ssh("alice", ask)).stdout.trim()).toBe("ok");
+      // What arrives has the other address until it is behind us, and nobody's socket has that one.
+      expect((await lab.ssh("alice", "probe udp 198.51.100.9 80 --timeout 2")).stdout.trim()).toBe("ok");
+      expect((await lab.ssh("alice", "probe udp 198.51.100.8 80 --timeout 2")).stdout.trim()).toBe("eperm");
       await using after = await stay("alice");
       expect(await lab.output(locked)).toBe("");
       after.end();
@@ -359,7 +362,7 @@ while True:
     );
     await lab.output("/root/authnft install");
     expect(await asked(alice)).toBe("ok refused");
-    expect(await managers("alice")).toMatch(/^(ok|refused|eperm) (refused|eperm)$/);
+    expect(await managers("alice")).toBe("ok refused");
     expect(await lab.output("ls /usr/lib/systemd/system/nftables.service.d")).toBe("zz-authnft.conf");
     alice.end();
     await alice.exited;

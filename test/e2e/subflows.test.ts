@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Paths of a Multipath TCP connection that its peer opens to a listener of the kernel's own, which root has asked for:
-// ip mptcp endpoint add ADDRESS port PORT signal. What is on them nobody judges: docs/security.md names it, and the doctor.
+// Paths of a Multipath TCP connection that its peer opens to a listener of somebody else's: of the kernel's own, which root has
+// asked for (ip mptcp endpoint add ADDRESS port PORT signal), or of a program's that has the same port at another address. What
+// is on them nobody judges: docs/security.md names it, and the doctor the former.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -21,12 +22,17 @@ const PATHS = {
 /** Where the world takes calls, and where the guest's kernel does. */
 const CALLED = 9900;
 const ANNOUNCED = 9901;
+/** Where a member takes calls of the first peer's. */
+const TAKEN = 9902;
+const WORD = "0011223344556677";
 
-/** The first peer, and nobody who calls. */
+/** The first peer, who may call at one port, and nobody else. */
 const POLICY = `
 add rule inet authnft egress ip daddr ${PATHS.IPv4.first} accept
 add rule inet authnft egress ip6 daddr ${PATHS.IPv6.first} accept
 add rule inet authnft egress reject
+add rule inet authnft filter ip saddr ${PATHS.IPv4.first} tcp dport ${TAKEN} accept
+add rule inet authnft filter ip6 saddr ${PATHS.IPv6.first} tcp dport ${TAKEN} accept
 add rule inet authnft filter drop
 `;
 
@@ -84,7 +90,7 @@ onOneRoad("subflows", (road) => {
         await lab.output(`world nft add rule inet paths i tcp dport ${CALLED} drop`);
         const said = (await hand.tell(
           "try_all",
-          calls.map((name) => ["say", name, "0011223344556677"]),
+          calls.map((name) => ["say", name, WORD]),
         )) as string[];
         await lab.output("world nft flush chain inet paths i");
         await hand.end();
@@ -96,6 +102,54 @@ onOneRoad("subflows", (road) => {
       // Without the port the listener is the session's, and its rules hold.
       await lab.output(`ip mptcp endpoint flush; ip mptcp endpoint add ${other} signal`);
       expect(await outcome("alice")).toEqual({ opened: false, answered: false });
+    },
+  );
+
+  test.each(Object.keys(PATHS) as (keyof typeof PATHS)[])(
+    "a peer that opens a second path, from a forbidden address, to a stranger's listener on the same port is in, and to the member's own is not (%s)",
+    async (family) => {
+      const { own, other, first, second } = PATHS[family];
+      const ip = family === "IPv4" ? "ip" : "ip6";
+      await lab.output(`set -e
+        ip mptcp endpoint flush
+        ip -n world mptcp endpoint add ${second} dev guest0 subflow
+        ip -n world route add ${own} dev guest0 src ${first}`);
+      /** Whether the peer's word arrives by the second path alone, and is answered. @param to where that path leads */
+      const outcome = async (to: string) => {
+        // The peer's kernel knows one address of the member's; a peer that means it needs no help.
+        await lab.output(`world nft 'table inet detour {
+          chain n { type nat hook output priority -100; ${ip} saddr ${second} tcp dport ${TAKEN} dnat ${ip} to ${to}; }
+          chain o { type filter hook output priority 0; }; chain i { type filter hook input priority 0; }; }'`);
+        const [member, stranger] = [
+          await logIn("alice", { program: ROGUE }),
+          await logIn("dave", { program: ROGUE }),
+        ];
+        await member.tell("hear", "mptcp", own, TAKEN);
+        await stranger.tell("hear", "mptcp", other, TAKEN);
+        await world.tell("wait_for", 3);
+        expect(await world.tell("call", to, "mptcp", own, TAKEN)).toBe("called");
+        expect(await world.tell("send", to, "x")).toBe("sent");
+        const paths = `ss --no-header --tcp state established 'sport = :${TAKEN} and dst ${second}'`;
+        await waitFor(async () => (await lab.output(paths)) !== "", { timeoutMs: 1500 }).catch(() => false);
+        await lab.output(`
+          world nft add rule inet detour o ${ip} saddr ${first} tcp dport ${TAKEN} drop
+          world nft add rule inet detour i ${ip} daddr ${first} tcp sport ${TAKEN} drop`);
+        const [said] = (await world.tell("try_all", [["say", to, WORD]])) as string[];
+        const heard = (await member.tell("heard_of", [WORD])) as string[];
+        await world.tell("close", to);
+        await lab.output("world nft delete table inet detour");
+        await Promise.all([member.end(), stranger.end()]);
+        return { arrived: heard.length > 0, answered: said === "answered" };
+      };
+      try {
+        expect(await outcome(own)).toEqual({ arrived: false, answered: false });
+        expect(await outcome(other)).toEqual({ arrived: true, answered: true });
+      } finally {
+        await lab.run(`
+          world nft delete table inet detour
+          ip -n world mptcp endpoint flush
+          ip -n world route del ${own} dev guest0 src ${first}`);
+      }
     },
   );
 });

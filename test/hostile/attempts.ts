@@ -251,6 +251,16 @@ export const ATTEMPTS: Readonly<Record<string, (at: Targets) => void | Promise<v
   "make a BPF map": () => {
     call("bpf", 0, Uint32Array.of(2, 4, 4, 1, ...Array(28).fill(0)), 128);
   },
+  "take the seal off a slice": () => {
+    const attributes = Buffer.alloc(16); // BPF_OBJ_GET: the path
+    const path = Buffer.from("/run/authnft/bpf/egress\0");
+    attributes.writeBigUInt64LE(addressOf(path), 0);
+    const program = call("bpf", 7, attributes, 16);
+    const slice = openSync("/sys/fs/cgroup/authnft.slice", constants.O_RDONLY | constants.O_DIRECTORY);
+    // BPF_PROG_DETACH and, for whom it is one of a control's, BPF_PROG_ATTACH with BPF_F_ALLOW_MULTI again
+    call("bpf", 9, Uint32Array.of(slice, program, 1, 0), 16);
+    call("bpf", 8, Uint32Array.of(slice, program, 1, 2), 16);
+  },
   "open a performance counter": () => {
     call("perf_event_open", Uint32Array.of(1, 112, ...Array(26).fill(0)), 0, -1, -1, 0);
   },

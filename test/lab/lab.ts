@@ -268,12 +268,20 @@ export class Lab {
       const mark = entries.findIndex((entry) => entry["MESSAGE"] === since);
       return mark === -1 ? undefined : entries.slice(mark + 1);
     };
-    await this.output(["journalctl", "--sync"]);
-    // The whole of it, which takes longer, if its beginning was missed.
-    const entries =
-      (since && (await read(`--since=@${Number(since.split(" ", 1)[0]) - 1}`))) || (await read());
-    if (!entries) throw new Error(`Cannot find "${since}" in the journal.`);
-    return entries.filter((entry) => Object.entries(match).every(([field, value]) => entry[field] === value));
+    // Until two readings agree: one that meets a busy journald now and then lacks entries, and nothing tells.
+    let last: JournalEntry[] | undefined;
+    for (let readings = 0; readings < 5; readings++) {
+      await this.output(["journalctl", "--sync"]);
+      // The whole of it, which takes longer, if its beginning was missed.
+      const all = (since && (await read(`--since=@${Number(since.split(" ", 1)[0]) - 1}`))) || (await read());
+      const entries = all?.filter((entry) =>
+        Object.entries(match).every(([field, value]) => entry[field] === value),
+      );
+      if (entries && entries.length === last?.length) return entries;
+      last = entries;
+    }
+    if (!last) throw new Error(`Cannot find "${since}" in the journal.`);
+    return last;
   }
 
   /**

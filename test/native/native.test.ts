@@ -678,10 +678,11 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       },
     );
 
-    test("a caller who lowers the limit of descriptors does not become a non-member", async () => {
+    test("a caller who lowers the limit of descriptors does not become a non-member, and a non-member passes", async () => {
       // The name service of this system says "no such user" then. The call before makes libpam load the module.
       for (const [user, limit] of [
         ["alice", 3],
+        ["alice", 12],
         ["bob", 3],
         ["bob", 12],
       ] as const) {
@@ -693,11 +694,16 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
           `limit:nofile=${limit}`,
           "open",
         ];
-        const refused = await session({ user, words });
-        // libpam cannot write its audit record with 3, and makes a failure of its own out of ours.
-        expect(refused.calls[1]?.code).not.toBe(PAM_SUCCESS);
-        expect(refused.logs[0]?.text).toMatch(/cannot look up user .*: Too many open files/);
-        expect(rig.requestText).not.toContain('"type":"open"');
+        const asked = await session({ user, words });
+        expect(asked.logs.filter(({ text }) => text.includes("cannot look up"))).toEqual([]);
+        // libpam cannot write its audit record with 3, and makes a failure of its own out of our success.
+        const passed = asked.calls[1]?.code === PAM_SUCCESS;
+        if (user === "alice") expect(passed).toBe(rig.requestText.includes('"type":"open"'));
+        else
+          expect({ passed: passed || limit === 3, started: rig.started }).toEqual({
+            passed: true,
+            started: false,
+          });
       }
     });
 
@@ -899,13 +905,14 @@ describe("shim, with this system's own name service", () => {
   });
 
   // Not under the sanitisers, which take terabytes of address space.
-  test("a caller who lowers the limit of memory does not become a non-member", async () => {
-    const refused = await rig.session({
+  test("a caller who lowers the limit of memory does not become a non-member, and a non-member passes", async () => {
+    const passed = await rig.session({
       user: "bob",
       words: ["nss:group=900:", "close", "limit:spare=1000000", "open"],
     });
-    expect(codes(refused)).toEqual([PAM_SUCCESS, PAM_PERM_DENIED]);
-    expect(refused.logs[0]?.text).toMatch(/cannot look up user .*: Cannot allocate memory/);
+    expect(codes(passed)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+    expect(rig.started).toBe(false);
+    expect(passed.logs).toEqual([]);
   });
 });
 

@@ -30,7 +30,18 @@ const FEATURES: readonly Feature[] = [
   {
     name: "the kind of a destination address (fib)",
     option: "CONFIG_NFT_FIB_INET",
-    needs: [`add rule ${TRIAL} trial fib daddr type { broadcast, multicast } accept`],
+    needs: [
+      `add rule ${TRIAL} trial fib daddr type { broadcast, multicast } accept`,
+      `add rule ${TRIAL} trial fib saddr type != local fib saddr . oif type != local drop`,
+    ],
+  },
+  {
+    name: "headers that tell a packet's way",
+    option: "CONFIG_NF_TABLES_INET",
+    needs: [
+      `add rule ${TRIAL} trial exthdr rt exists drop`,
+      `add rule ${TRIAL} trial ip option lsrr exists drop`,
+    ],
   },
   {
     name: "refusing with an answer (reject)",

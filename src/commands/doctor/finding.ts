@@ -14,6 +14,15 @@ export type Finding = {
 /** Something wrong: why it matters, and what mends it. */
 export type Fault = { readonly what: string; readonly why: string; readonly mend: string };
 
+/** How many of a kind are told by name: a host that has more has them from one cause. */
+export const TOLD = 8;
+
+/** Names in a sentence: the first few, and how many more there are. */
+export function listed(names: readonly string[]): string {
+  const told = names.slice(0, TOLD).join(", ");
+  return names.length > TOLD ? `${told} and ${names.length - TOLD} more` : told;
+}
+
 /** An examination. What it throws becomes a finding of its own. */
 export type Check = { readonly name: string; readonly run: () => Finding[] | Promise<Finding[]> };
 

@@ -121,7 +121,7 @@ function checkUnits(): Finding[] {
     findings.push(
       fail({
         what: "authnft.service is not enabled.",
-        why: "After the next boot members have the network of everybody until the first of them logs in.",
+        why: "After the next boot there is no table until the first of them logs in, and no seal: members' service managers have the network of everybody.",
         mend: "systemctl enable authnft.service",
       }),
     );

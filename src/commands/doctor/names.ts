@@ -2,12 +2,10 @@
 import { hostCommand } from "../../system/host_command.ts";
 import { SystemError } from "../../system/libc.ts";
 import { type LocalFiles, localFiles, membership } from "../../system/membership.ts";
+import { sourcesIn } from "../../system/name_sources.ts";
 import { readText } from "../../system/text_file.ts";
 import { findGroup, findUser, findUserById, GROUP, type User } from "../../system/users.ts";
-import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
-
-/** How many of a kind are told: a host that has more has them from one cause. */
-const TOLD = 8;
+import { type Check, type Finding, fail, listed as listedNames, ok, TOLD, warn } from "./finding.ts";
 
 /** How long a source of the name service may take, in seconds. */
 const PATIENCE = "10";
@@ -116,10 +114,9 @@ function secondUsers({ users }: LocalFiles, members: readonly string[]): Finding
       }
   }
   if (hidden.size === 0) return [];
-  const told = [...hidden.values()].slice(0, TOLD).join(", ");
   return [
     warn({
-      what: `Members whom the name service knows twice, with different uids: ${told}${hidden.size > TOLD ? ` and ${hidden.size - TOLD} more` : ""}.`,
+      what: `Members whom the name service knows twice, with different uids: ${listedNames([...hidden.values()])}.`,
       why: "The first is who logs in; the other is hidden, but may own files, and run what was started by its number.",
       mend: "remove one of the two, or give them one uid",
     }),
@@ -128,12 +125,7 @@ function secondUsers({ users }: LocalFiles, members: readonly string[]): Finding
 
 /** The sources of a database, by nsswitch.conf(5). None where there is one only: it hides nobody. */
 export function sourcesOf(database: string, text: string): string[] {
-  const line = text.split("\n").find((one) => one.startsWith(`${database}:`)) ?? "";
-  const words = line
-    .slice(database.length + 1)
-    .replace(/#.*|\[[^\]]*\]/g, " ")
-    .split(/\s+/);
-  const sources = words.filter((word) => word !== "");
+  const sources = sourcesIn(database, text);
   return sources.length > 1 ? sources : [];
 }
 

@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { readdirSync } from "node:fs";
 import { posix } from "node:path";
 import { Refusal } from "../../refusal.ts";
 import { parseArguments } from "../../session/arguments.ts";
 import { hostCommand } from "../../system/host_command.ts";
 import { type PamFile, type PamRule, pamFiles, pamStack } from "../../system/pam_config.ts";
+import { readText } from "../../system/text_file.ts";
 import { ENTRY, EXEC_LINES, SHIM_LINE } from "../pam_lines.ts";
 import { type Check, type Finding, fail, faultOf, ok, warn } from "./finding.ts";
 
 /** The lines in /etc/pam.d: which services open sessions, and whether in the right place. */
-export const PAM_CHECKS: readonly Check[] = [{ name: "pam", run: () => checkPam(pamFiles("/")) }];
+export const PAM_CHECKS: readonly Check[] = [
+  { name: "pam", run: () => checkPam(pamFiles("/")) },
+  { name: "servers", run: checkServersWithoutPam },
+];
 
 /** Files that services include, by the names that distributions give them; none is a service itself. */
 const PART = /^(common|system|password|fingerprint|smartcard|postlogin)(-|$)/;
+
+/** Names of what package managers and editors leave: no service has a dot in its name. */
+const LEFTOVER = /[.~#]/;
 
 /** Services that have session rules, and open no login sessions: the user manager's, and two that only ask for a password. */
 const NO_LOGINS = new Set(["systemd-user", "chfn", "chsh"]);
@@ -35,7 +43,7 @@ type Hook = {
 export function checkPam(files: readonly PamFile[]): Finding[] {
   const byName = new Map(files.map((file) => [file.name, file]));
   const services = files
-    .filter(({ name }) => !PART.test(name))
+    .filter(({ name }) => !PART.test(name) && !LEFTOVER.test(name))
     .map((file) => ({
       name: file.name,
       rules: pamStack(file, "session", (name) => byName.get(posix.basename(name))),
@@ -100,7 +108,7 @@ export function judgeService(service: string, rules: readonly PamRule[]): Findin
       }),
     );
   }
-  findings.push(...judgeOrder(service, hook, rules));
+  findings.push(...judgeOrder(service, hook, rules), ...judgeOthers(service, hook, rules));
   if (hook.kind === "exec") findings.push(...judgeExec(service, hook, rules));
   findings.push(...judgeArguments(service, hook, rules));
   return findings;
@@ -131,6 +139,52 @@ function judgeOrder(service: string, hook: Hook, rules: readonly PamRule[]): Fin
     );
   }
   return findings;
+}
+
+/** Modules that run programs of root's, which may want root's network: alerts, mounts, tickets. */
+const RUNS_PROGRAMS = new Set(["pam_exec.so", "pam_script.so", "pam_mount.so"]);
+
+/**
+ * Names what root runs in the network of the session that opens or closes: behind us it is in the session both times, before
+ * us when that closes, since PAM goes through the lines in the same order then; between pam_systemd and us at both ends, for
+ * the member's slice is closed.
+ */
+function judgeOthers(service: string, hook: Hook, rules: readonly PamRule[]): Finding[] {
+  const systemd = rules.findIndex((rule) => moduleName(rule) === "pam_systemd.so");
+  const ours = new Set(hooksOf(rules).map(({ rule }) => rule));
+  return rules.flatMap((rule, index): Finding[] => {
+    if (ours.has(rule) || !RUNS_PROGRAMS.has(moduleName(rule))) return [];
+    const program = rule.args.find((arg) => arg.startsWith("/"));
+    if (program !== undefined && posix.basename(program) === "systemd-run") return [];
+    const only = rule.args.find((arg) => arg.startsWith("type="))?.slice("type=".length);
+    const atOpen = index > hook.index || (systemd !== -1 && index > systemd);
+    const moments = [
+      ...(atOpen && only !== "close_session" ? ["opens"] : []),
+      ...(only !== "open_session" ? ["closes"] : []),
+    ];
+    if (moments.length === 0 || (only !== undefined && !only.endsWith("_session"))) return [];
+    return [
+      warn({
+        what: `${service}: ${place(rule)} runs ${program ?? moduleName(rule)} inside a member's session, when that ${moments.join(" and ")}.`,
+        why: "It has the network that the member's policy gives, or none: an alert is not sent, a mount not made, and a question to a server that fails may count as a yes.",
+        mend:
+          program === undefined
+            ? "let the policies of members permit what it needs"
+            : `have systemd run it, which is outside: write ${outside(rule, program)}`,
+      }),
+    ];
+  });
+}
+
+/** A rule of pam_exec's that has systemd run its program, with what PAM tells it. */
+function outside({ type, control, args }: PamRule, program: string): string {
+  const at = args.indexOf(program);
+  const told = ["PAM_TYPE", "PAM_SERVICE", "PAM_USER", "PAM_RHOST", "PAM_TTY"];
+  return [
+    ...[type, control, "pam_exec.so", ...args.slice(0, at)],
+    ...["/usr/bin/systemd-run", "--quiet", "--collect", "--wait", ...told.map((name) => `--setenv=${name}`)],
+    ...args.slice(at),
+  ].join(" ");
 }
 
 function judgeExec(service: string, hook: Hook, rules: readonly PamRule[]): Finding[] {
@@ -216,6 +270,46 @@ function checkSshd(): Finding[] {
       mend: 'write "UsePAM yes" to /etc/ssh/sshd_config, then systemctl reload ssh.service',
     }),
   ];
+}
+
+/** Servers that let users in and ask no PAM, by the names of their processes, with the units that may start them later. */
+const WITHOUT_PAM: Readonly<Record<string, readonly string[]>> = {
+  dropbear: ["dropbear.service", "dropbear.socket"],
+  tinysshd: ["tinysshd.service", "tinyssh.socket"],
+  lshd: ["lsh-server.service"],
+};
+
+function checkServersWithoutPam(): Finding[] {
+  const running = new Set(processNames());
+  const servers = Object.entries(WITHOUT_PAM).flatMap(([name, units]) => {
+    const unit = units.find(
+      (one) =>
+        hostCommand("systemctl", "is-enabled", one)?.ok || hostCommand("systemctl", "is-active", one)?.ok,
+    );
+    if (unit !== undefined) return [{ name, stop: `systemctl disable --now ${unit}` }];
+    return running.has(name) ? [{ name, stop: `end ${name}, and take away what starts it` }] : [];
+  });
+  const prefs = running.has("tailscaled") ? hostCommand("tailscale", "debug", "prefs") : undefined;
+  if (prefs?.ok && runsTailscaleSsh(prefs.stdout))
+    servers.push({ name: "Tailscale SSH", stop: "tailscale set --ssh=false" });
+  return servers.map(({ name, stop }) =>
+    warn({
+      what: `${name} lets users log in without PAM.`,
+      why: "It opens no sessions, so members who come in by it have the network of everybody.",
+      mend: `${stop}, or keep members out of it`,
+    }),
+  );
+}
+
+/** Whether tailscaled is an ssh server, by what `tailscale debug prefs` prints. */
+export function runsTailscaleSsh(prefs: string): boolean {
+  return /"RunSSH":\s*true\b/.test(prefs);
+}
+
+function processNames(): string[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => readText(`/proc/${pid}/comm`)?.trim() ?? []);
 }
 
 function hooksOf(rules: readonly PamRule[]): Hook[] {

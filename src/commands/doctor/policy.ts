@@ -5,7 +5,7 @@ import { FRAGMENT_DIRECTORY } from "../../policy/read.ts";
 import { Refusal } from "../../refusal.ts";
 import { hostCommand } from "../../system/host_command.ts";
 import { readText } from "../../system/text_file.ts";
-import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
+import { type Check, type Finding, fail, listed, ok, TOLD, warn } from "./finding.ts";
 
 const USERS = `${FRAGMENT_DIRECTORY}/users`;
 
@@ -34,13 +34,22 @@ async function checkFragments(): Promise<Finding[]> {
           : `Files of policies that would be accepted: ${files.length}${warnings}.`;
       return [ok([said, ...gaps].join(" "))];
     }
-    return errors.map(({ file, line, column, message, advice }) =>
+    const told = errors.slice(0, TOLD).map(({ file, line, column, message, advice }) =>
       fail({
         what: `${file}${line === undefined ? "" : `:${line}:${column}`}: ${message}.`,
         why: "The logins for which this file holds, or that include it, are refused.",
         mend: `${advice ?? `edit ${file}`}\nauthnft check`,
       }),
     );
+    if (errors.length <= TOLD) return told;
+    return [
+      ...told,
+      fail({
+        what: `There are ${errors.length - TOLD} more mistakes in fragments.`,
+        why: "The same holds for them.",
+        mend: "authnft check",
+      }),
+    ];
   } catch (error) {
     if (!(error instanceof UnknownName)) throw error;
     return [ok(`There is no ${FRAGMENT_DIRECTORY} yet.`)];
@@ -57,7 +66,7 @@ async function checkMembers(): Promise<Finding[]> {
   if (without.length > 0) {
     findings.push(
       warn({
-        what: `Members without a fragment: ${without.join(", ")}.`,
+        what: `Members without a fragment: ${listed(without)}.`,
         why: "A member whom no policy covers is refused.",
         mend: `write ${USERS}/<name>, ${FRAGMENT_DIRECTORY}/groups/<group> or ${FRAGMENT_DIRECTORY}/default, or "gpasswd --delete <name> authnft"`,
       }),
@@ -66,7 +75,7 @@ async function checkMembers(): Promise<Finding[]> {
   if (idle.length > 0) {
     findings.push(
       warn({
-        what: `Fragments for nobody who is known to be a member: ${idle.join(", ")}.`,
+        what: `Fragments for nobody who is known to be a member: ${listed(idle)}.`,
         why: "They have no effect, unless the name service does not list these members of the group.",
         mend: "usermod --append --groups authnft <name>, or remove the file",
       }),
@@ -78,7 +87,7 @@ async function checkMembers(): Promise<Finding[]> {
   if (unknown.length > 0) {
     findings.push(
       warn({
-        what: `Fragments for groups that do not exist: ${unknown.join(", ")}.`,
+        what: `Fragments for groups that do not exist: ${listed(unknown)}.`,
         why: "They have no effect.",
         mend: "groupadd <group>, or remove the file",
       }),

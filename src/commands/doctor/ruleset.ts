@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { usersWithSlice } from "../../lifecycle/restore.ts";
+import { coveredUsers, usersWithSlice } from "../../lifecycle/restore.ts";
 import { readRecords } from "../../lifecycle/store.ts";
 import { TABLE, TABLE_NAME } from "../../ruleset/table.ts";
 import { hasRules } from "../../session/record.ts";
 import { chainOf } from "../../session/removal.ts";
-import { SLICE, sessionName, userSlice } from "../../session/scope_unit.ts";
-import { cgroupId } from "../../system/cgroup.ts";
+import { SLICE, sessionName } from "../../session/scope_unit.ts";
+import { cgroupId, cgroupOfProcess } from "../../system/cgroup.ts";
 import { hostCommand } from "../../system/host_command.ts";
-import { membership } from "../../system/membership.ts";
 import { readText } from "../../system/text_file.ts";
-import { findUserById } from "../../system/users.ts";
-import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
+import { GROUP } from "../../system/users.ts";
+import { standings } from "../standing.ts";
+import { type Check, type Finding, fail, listed, ok, warn } from "./finding.ts";
 
 /** From which part of it on a full connection tracking table is near. */
 const NEARLY_FULL = 0.8;
@@ -32,7 +32,7 @@ async function checkTable(): Promise<Finding> {
   if (closed.length === 0) {
     return fail({
       what: `The table ${TABLE} is not loaded.`,
-      why: "Members have the network of everybody until it is. A reload of the firewall that begins with a flush removes it.",
+      why: "Until it is, the seal leaves members without network, and where there is none they have that of everybody. A reload of the firewall that begins with a flush removes it.",
       mend,
     });
   }
@@ -40,7 +40,7 @@ async function checkTable(): Promise<Finding> {
   if (id === undefined || !closed.includes(id)) {
     return fail({
       what: `The table ${TABLE} is not about the cgroup that ${SLICE} has now.`,
-      why: "The slice was stopped and started again since the table was loaded, so members have the network of everybody.",
+      why: "The slice was stopped and started again since the table was loaded, so the seal alone holds members, if there is one.",
       mend,
     });
   }
@@ -56,39 +56,76 @@ async function checkSessions(): Promise<Finding[]> {
   const astray = live.filter(
     (record) => chainOf(BigInt(record.cg_id), nftables) !== `${sessionName(record)}_out`,
   );
-  if (astray.length === 0) return [ok(`Sessions under their rules: ${live.length}.`)];
-  return astray.map(({ scope_unit, user }) =>
-    fail({
-      what: `The session of ${user} in ${scope_unit} is not under its rules.`,
-      why: "Its record says that it is open, but the table does not lead to its chains: somebody flushed or edited it.",
-      mend: "authnft restore",
+  // Whoever may kill a PAM process, as a user may kill the su that they started, keeps it from closing its session.
+  const orphaned = live.filter(({ state, pid }) => state === "open" && cgroupOfProcess(pid) === "");
+  const left = orphaned.map(({ scope_unit, user, pid }) =>
+    warn({
+      what: `The session of ${user} in ${scope_unit} is open, but process ${pid}, which would close it, is gone.`,
+      why: "It was killed. What it has left behind keeps the session's network, as far as the policy lets it, until its scope ends.",
+      mend: `systemctl stop ${scope_unit}`,
     }),
   );
+  if (astray.length === 0) return [ok(`Sessions under their rules: ${live.length}.`), ...left];
+  return [
+    ...left,
+    ...astray.map(({ scope_unit, user }) =>
+      fail({
+        what: `The session of ${user} in ${scope_unit} is not under its rules.`,
+        why: "Its record says that it is open, but the table does not lead to its chains: somebody flushed or edited it.",
+        mend: "authnft restore",
+      }),
+    ),
+  ];
 }
 
-/** Whether what members run outside of their sessions is closed by default. */
+/** Whether what members run outside of their sessions is closed by default, and what nobody else does. */
 async function checkCovers(): Promise<Finding[]> {
-  const { elements } = await import("../../system/nftables.ts");
-  const covered = new Set(
-    elements(TABLE_NAME, "covered_slices").map(({ key }) => Buffer.from(key).readBigUInt64LE()),
-  );
-  const isMember = membership();
-  const members = usersWithSlice().filter((uid) => {
-    const user = findUserById(uid);
-    return user !== undefined && isMember(user);
+  const users = usersWithSlice();
+  const covered = new Set(coveredUsers(users));
+  const standingOf = standings();
+  const records = readRecords();
+  const asked = users.map((uid) => {
+    const pids = records.filter((record) => record.uid === uid).map(({ pid }) => pid);
+    return { uid, standing: standingOf(uid, pids) };
   });
-  const open = members.filter((uid) => {
-    const id = cgroupId(userSlice(uid));
-    return id !== undefined && !covered.has(id);
-  });
-  if (open.length === 0) return [ok(`Members' service managers that are covered: ${members.length}.`)];
-  return open.map((uid) =>
-    fail({
-      what: `What user ${uid} runs outside of sessions is not covered.`,
-      why: "The user is a member, but the user's service manager was started before the user became one, or without the drop-in for user@.service.",
-      mend: `authnft restore && /usr/libexec/authnft cover ${uid}`,
-    }),
+  const members = asked.flatMap(({ uid, standing }) =>
+    standing.is === "member" ? [{ uid, name: standing.name }] : [],
   );
+  const open = members.filter(({ uid }) => !covered.has(uid));
+  const others = asked.flatMap(({ uid, standing }) =>
+    standing.is === "outside" && covered.has(uid) ? [standing.name] : [],
+  );
+  const doubtful = asked.flatMap(({ uid, standing }) =>
+    standing.is === "unknown" && covered.has(uid) ? [`${uid} (${standing.why})`] : [],
+  );
+  const findings = [
+    ...open.map(({ name }) =>
+      fail({
+        what: `What ${name} runs outside of sessions is not covered.`,
+        why: "The user is a member, but the user's service manager was started before the user became one, or without the drop-in for user@.service.",
+        mend: `authnft reload ${name}`,
+      }),
+    ),
+    ...others.map((name) =>
+      warn({
+        what: `The slice of ${name} is closed, who is no member of group ${GROUP}.`,
+        why: "It was closed while the user was one, and stays so for as long as it is there: at a login the user has no network.",
+        mend: `authnft reload ${name}`,
+      }),
+    ),
+    ...(doubtful.length === 0
+      ? []
+      : [
+          warn({
+            what: `Users whose slices are closed, and of whom it cannot be told whether they are members: ${listed(doubtful)}.`,
+            why: "They stay closed until it is known.",
+            mend: 'mend the name service; see "getent group authnft" and nsswitch.conf(5)',
+          }),
+        ]),
+  ];
+  return findings.length > 0
+    ? findings
+    : [ok(`Members' service managers that are covered: ${members.length}.`)];
 }
 
 function checkConntrack(): Finding {
@@ -96,7 +133,9 @@ function checkConntrack(): Finding {
     Number(readText(`/proc/sys/net/netfilter/nf_conntrack_${name}`) ?? Number.NaN),
   );
   if (count === undefined || limit === undefined || Number.isNaN(count) || Number.isNaN(limit)) {
-    return ok("Connection tracking is not in use yet; the first session switches it on for the host.");
+    return ok(
+      "Connection tracking is not in use: the table, which switches it on for the host, is not loaded.",
+    );
   }
   return judgeConntrack(count, limit);
 }
@@ -106,7 +145,7 @@ export function judgeConntrack(count: number, limit: number): Finding {
   if (count < limit * NEARLY_FULL) return ok(`Connection tracking has room: ${count} of ${limit} flows.`);
   return warn({
     what: `Connection tracking is nearly full: ${count} of ${limit} flows.`,
-    why: "A session's rules track the connections of the whole host; when the table is full, new ones of everybody fail.",
+    why: "The table has the kernel track the connections of the whole host; when the table is full, new ones of everybody fail.",
     mend: `sysctl -w net.netfilter.nf_conntrack_max=${limit * 2}, and write it to /etc/sysctl.d`,
   });
 }

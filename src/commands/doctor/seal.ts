@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import { usersWithSlice } from "../../lifecycle/restore.ts";
-import { isSealed, sealState, stampBits } from "../../lifecycle/seal.ts";
-import { hexMark, type StampBits } from "../../ruleset/seal.ts";
+import { isSealed, SETTINGS, sealState, stampBits, wantedBits } from "../../lifecycle/seal.ts";
+import { Refusal } from "../../refusal.ts";
+import { formatStampBits, hexMark, type StampBits } from "../../ruleset/seal.ts";
 import { TABLE, TABLE_NAME } from "../../ruleset/table.ts";
 import { SEAL_UNITS, SLICE, userSlice } from "../../session/scope_unit.ts";
 import { cgroupId } from "../../system/cgroup.ts";
@@ -12,21 +13,21 @@ import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 /** What stops what the ruleset has not let pass, and who else uses the marks that it goes by. */
 export const SEAL_CHECKS: readonly Check[] = [
   { name: "seal", run: checkSeal },
-  { name: "marks", run: async () => checkMarks() },
+  { name: "marks", run: async () => [...checkSettings(), ...checkMarks()] },
 ];
 
 async function checkSeal(): Promise<Finding[]> {
   const seal = sealState();
+  const mend = `systemctl restart ${SEAL_UNITS.load} && authnft restore`;
   if (seal.state === "denied") {
     return [
       warn({
         what: `This host has no seal below the ruleset: ${seal.why}.`,
         why: "The ruleset holds alone: after a flush members have the network of everybody until a restoration, and what is not TCP or UDP reaches them unjudged.",
-        mend: `use a kernel with CONFIG_CGROUP_BPF; in a container, have its manager let bpf(2) through (systemd-nspawn: SystemCallFilter=bpf in its .nspawn file); then systemctl restart ${SEAL_UNITS.load}`,
+        mend: `use a kernel with CONFIG_CGROUP_BPF; in a container, have its manager let bpf(2) through (systemd-nspawn: SystemCallFilter=bpf in its .nspawn file); see whether ${SEAL_UNITS.keep} is mounted; then ${mend}`,
       }),
     ];
   }
-  const mend = `systemctl restart ${SEAL_UNITS.load} && authnft restore`;
   if (seal.state === "missing") {
     return [
       fail({
@@ -51,6 +52,27 @@ async function checkSeal(): Promise<Finding[]> {
       what: `Not sealed below the ruleset: ${open.join(", ")}.`,
       why: "The ruleset alone holds what is in there; somebody took the seal off, or it was put there before there was one.",
       mend,
+    }),
+  ];
+}
+
+function checkSettings(): Finding[] {
+  const wanted = wantedBits();
+  if (wanted instanceof Refusal) {
+    return [
+      fail({
+        what: wanted.message,
+        why: "The bits in force stay until the next boot, and from then on the usual ones hold, which others on this host may use.",
+        mend: `write "in" and "out" with one bit each, as pam_authnft(8) says, into a file that is root's alone; then systemctl restart ${SEAL_UNITS.load}`,
+      }),
+    ];
+  }
+  if (formatStampBits(wanted) === formatStampBits(stampBits())) return [];
+  return [
+    warn({
+      what: `The bits that ${SETTINGS} names are not in force yet.`,
+      why: "They hold from the next boot on: what carries them may not change under those who are logged in.",
+      mend: "reboot",
     }),
   ];
 }

@@ -22,6 +22,7 @@ test.each([
   ["in 1\nout 0x2\n", "line 1"],
   ["in 0x1 0x2\nout 0x4\n", "line 1"],
   ["in 0x1\nforward 0x2\n", "line 2"],
+  ["in 0x1\nout 0x2\nin 0x4\n", "line 3"],
 ])("what is no pair of bits is refused with its place: %j", (text, said) => {
   expect(() => parseStampBits(text)).toThrow(said);
 });

@@ -33,20 +33,27 @@ test("the chains that are hooked accept: what is not a member's is nobody's busi
   expect(hooked).toEqual([
     `add chain ${TABLE} sources { type filter hook output priority -450; policy accept; }`,
     `add chain ${TABLE} filter { type filter hook input priority filter - 1; policy accept; }`,
+    `add chain ${TABLE} translated { type filter hook input priority 101; policy accept; }`,
     `add chain ${TABLE} egress { type filter hook output priority filter - 1; policy accept; }`,
   ]);
 });
 
 test("whose packet it is, is asked once in each chain that is hooked, and once more below user.slice", () => {
-  expect(rulesOf("sources")).toEqual(["socket cgroupv2 level 1 vmap @slices_sources"]);
+  expect(rulesOf("sources")).toEqual(["meta nfproto ipv6 socket cgroupv2 level 1 vmap @slices_sources"]);
   expect(rulesOf("filter")).toEqual(["socket cgroupv2 level 1 vmap @slices_in", "goto unowned_in"]);
+  expect(rulesOf("translated")).toEqual([
+    "ct status dnat ct direction reply socket cgroupv2 level 1 vmap @slices_in",
+  ]);
   expect(rulesOf("egress")).toEqual([
     "socket cgroupv2 level 1 vmap @slices_out",
     "tcp flags & (syn | ack) == syn | ack ct direction reply ct label 127 goto stamp_out",
   ]);
   expect(rulesOf("users_sources")).toEqual(["socket cgroupv2 level 2 @covered_slices goto members_sources"]);
-  expect(rulesOf("users_in")).toEqual(["socket cgroupv2 level 2 @covered_slices goto members_in"]);
-  expect(rulesOf("users_out")).toEqual(["socket cgroupv2 level 2 @covered_slices goto members_out"]);
+  for (const direction of ["in", "out"])
+    expect(rulesOf(`users_${direction}`)).toEqual([
+      `socket cgroupv2 level 2 @covered_slices goto members_${direction}`,
+      "accept",
+    ]);
 });
 
 test("a packet of a member that no session answers for ends here", () => {
@@ -60,7 +67,7 @@ test("a packet of a member that no session answers for ends here", () => {
     "reject with icmpx admin-prohibited",
   ]);
   // Before the default stand the look-ups, the deeper cgroup's first, and only what has no judge passes before those.
-  expect(rulesOf("members_out").slice(0, -3)).toEqual([
+  expect(rulesOf("members_out").slice(3, -3)).toEqual([
     "ct direction reply tcp flags & (fin | syn | rst | ack) == syn drop",
     "socket cgroupv2 level 3 vmap @session_out",
     "socket cgroupv2 level 2 vmap @session_out",
@@ -72,20 +79,39 @@ test("a packet of a member that no session answers for ends here", () => {
   expect(rulesOf("members_in").slice(0, -3)).toEqual([
     "iif lo tcp flags & rst == rst goto stamp_in",
     "iif lo fib saddr type != local drop",
-    "meta l4proto != { tcp, udp } ct state related,untracked goto stamp_in",
-    "meta l4proto != { tcp, udp } drop",
+    "meta l4proto != { tcp, udp } jump errors_in",
     "fib daddr type { broadcast, multicast } accept",
     "ct direction reply tcp flags & (fin | syn | rst | ack) == syn drop",
+  ]);
+});
+
+test("an error is passed on if it is about a flow that a member's rules let begin, or this host's own", () => {
+  expect(rulesOf("errors_in")).toEqual([
+    "iif lo ct state related,untracked goto stamp_in",
+    "ct state related ct label 126 goto stamp_in",
+    "ct state related ct label 127 goto stamp_in",
+    "ct state != untracked drop",
   ]);
 });
 
 test("what a member sends has an address of the host's own and goes where it says, whoever else would answer it", () => {
   expect(rulesOf("members_sources")).toEqual([
     "exthdr rt exists drop",
-    "ip option lsrr exists drop",
-    "ip option ssrr exists drop",
     "fib saddr type != local fib saddr . oif type != local drop",
   ]);
+  // What over IPv4 only root could do.
+  expect(rulesOf("members_out").slice(0, 3)).toEqual([
+    "ip option lsrr exists drop",
+    "ip option ssrr exists drop",
+    "meta nfproto ipv4 fib saddr type != local fib saddr . oif type != local drop",
+  ]);
+});
+
+test("what is of no member's and never goes is let pass by one look-up", () => {
+  const known = baseTable({ ...SLICES, others: ["system.slice"] });
+  expect(known).toContain(`add element ${TABLE} slices_in { "system.slice" : accept }`);
+  expect(known).toContain(`add element ${TABLE} slices_out { "system.slice" : accept }`);
+  expect(lines.filter((line) => line.includes(": accept"))).toEqual([]);
 });
 
 test("of packets that are nobody's, answers to members are stamped, and what follows a SYN; a SYN never is", () => {

@@ -148,6 +148,7 @@ describe("not a request", () => {
     ["tty", 1],
     ["ruser", false],
     ["pid", 0],
+    ["pid", 4194305],
     ["pid", -4711],
     ["pid", 47.11],
     ["pid", "4711"],

@@ -9,18 +9,9 @@ const UNTRIED: Outcome = { passed: "untried", how: "socket: EPROTONOSUPPORT" };
 
 const JUDGED: Trial["attempt"] = { name: "UDP, IPv4, out", judged: "out" };
 
-function verdictOf(trial: Partial<Trial>, law?: Attempt["law"]) {
+function verdictOf(of: Partial<Trial>, law?: Attempt["law"]) {
   const attempt = law === undefined ? JUDGED : { name: "detour", judged: undefined, law };
-  return judge({
-    attempt,
-    control: PASSES,
-    sealed: true,
-    closed: false,
-    model: PASSES,
-    seen: PASSES,
-    counted: undefined,
-    ...trial,
-  }).verdict;
+  return judge({ ...trial(), attempt, ...of }).verdict;
 }
 
 describe("what a policy decides", () => {

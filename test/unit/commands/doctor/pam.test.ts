@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { checkPam, judgeService } from "../../../../src/commands/doctor/pam.ts";
+import { checkPam, judgeService, runsTailscaleSsh } from "../../../../src/commands/doctor/pam.ts";
 import { EXEC_LINES, SHIM_LINE } from "../../../../src/commands/pam_lines.ts";
 import { type PamFile, pamStack } from "../../../../src/system/pam_config.ts";
 
@@ -48,6 +48,43 @@ describe("order", () => {
     expect(judge(SYSTEMD, USER_ENV, SHIM_LINE)).toEqual([
       "warn sshd: /etc/pam.d/sshd:3 comes after pam_env.so with user_readenv=1 in /etc/pam.d/sshd:2.",
     ]);
+  });
+});
+
+describe("programs of root's", () => {
+  const ALERT = "session optional pam_exec.so quiet /usr/local/bin/alert";
+  const inside = (line: number, moments: string, what = "/usr/local/bin/alert") =>
+    `warn sshd: /etc/pam.d/sshd:${line} runs ${what} inside a member's session, when that ${moments}.`;
+
+  test("behind us are in the session when it opens and when it closes", () => {
+    expect(judge(SYSTEMD, SHIM_LINE, ALERT)).toEqual([inside(3, "opens and closes")]);
+    expect(judge(SYSTEMD, ...EXEC_LINES, ALERT)).toEqual([inside(5, "opens and closes")]);
+  });
+
+  test("before us are in it when it closes, and behind pam_systemd in the slice when it opens", () => {
+    expect(judge(ALERT, SYSTEMD, SHIM_LINE)).toEqual([inside(1, "closes")]);
+    expect(judge(SYSTEMD, ALERT, SHIM_LINE)).toEqual([inside(2, "opens and closes")]);
+  });
+
+  test("that are run at one of both only are told for that", () => {
+    const only = (type: string) => ALERT.replace("quiet", `quiet type=${type}`);
+    expect(judge(only("open_session"), SYSTEMD, SHIM_LINE)).toEqual([]);
+    expect(judge(only("close_session"), SYSTEMD, SHIM_LINE)).toEqual([inside(1, "closes")]);
+    expect(judge(SYSTEMD, SHIM_LINE, only("open_session"))).toEqual([inside(3, "opens")]);
+    expect(judge(SYSTEMD, SHIM_LINE, only("auth"))).toEqual([]);
+  });
+
+  test("by other modules are told, and what systemd runs for them is not", () => {
+    expect(judge(SYSTEMD, SHIM_LINE, "session optional pam_mount.so")).toEqual([
+      inside(3, "opens and closes", "pam_mount.so"),
+    ]);
+    const [finding] = judgeService(
+      "sshd",
+      pamStack(file("sshd", SYSTEMD, SHIM_LINE, ALERT), "session", () => undefined),
+    );
+    const mended = finding?.mend?.replace(/^.*: write /, "") ?? "";
+    expect(mended).toStartWith("session optional pam_exec.so quiet /usr/bin/systemd-run ");
+    expect(judge(SYSTEMD, SHIM_LINE, mended)).toEqual([]);
   });
 });
 
@@ -168,6 +205,23 @@ describe("checkPam", () => {
     ]);
   });
 
+  test("passes over what package managers and editors leave, which no login reads", () => {
+    const names = ["dpkg-old", "dpkg-dist", "ucf-dist", "ucf-old", "rpmsave", "rpmnew", "bak", "orig"];
+    const leftovers = [...names.map((end) => `sshd.${end}`), "sshd~", ".sshd.swp", "#sshd#"];
+    expect(
+      found(
+        common,
+        file("sshd", "@include common-session", SHIM_LINE),
+        ...leftovers.map((name) => file(name, "@include common-session", SHIM_LINE, SHIM_LINE)),
+        ...leftovers.map((name) => file(name.replace("sshd", "login"), "@include common-session")),
+      ),
+    ).toEqual(["ok Services that open sessions for members: sshd."]);
+    // What a service includes counts by whatever name.
+    expect(found(file("local.parts", SYSTEMD, SHIM_LINE), file("login", "@include local.parts"))).toEqual([
+      "ok Services that open sessions for members: login.",
+    ]);
+  });
+
   test("says when there is no service at all", () => {
     expect(found(common, file("login", "@include common-session"))).toEqual([
       "warn No service in /etc/pam.d names authnft.",
@@ -177,4 +231,9 @@ describe("checkPam", () => {
   test("a commented line is none", () => {
     expect(found(file("login", `# ${SHIM_LINE}`))).toEqual(["warn No service in /etc/pam.d names authnft."]);
   });
+});
+
+test("Tailscale's own ssh server is told by its settings", () => {
+  expect(runsTailscaleSsh('{\n\t"ControlURL": "https://login.example",\n\t"RunSSH": true,\n}')).toBe(true);
+  expect(runsTailscaleSsh('{\n\t"RunSSH": false,\n\t"RunWebClient": true\n}')).toBe(false);
 });

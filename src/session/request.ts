@@ -8,7 +8,6 @@ export const REQUEST_VERSION = 1;
 /** The longest request that is read, in bytes. The shim refuses to send a longer one. */
 export const REQUEST_LIMIT = 8192;
 
-const PID_MAX = 0x7fff_ffff; // of pid_t
 const UID_MAX = 0xffff_fffe; // (uid_t)-1 means "no user" to the kernel
 /** A group's name as a file's: nothing that leads to another directory. */
 const GROUP_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/;

@@ -15,6 +15,7 @@ import { hasRules, type SessionRecord } from "../session/record.ts";
 import type { Reply } from "../session/reply.ts";
 import type { Request } from "../session/request.ts";
 import {
+  cgroupIn,
   cgroupPath,
   coverName,
   isLoginScope,
@@ -33,6 +34,7 @@ import { processAge, startOf } from "../system/process_age.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
 import { coverUser, openCover } from "./cover.ts";
+import { keepPending, sessionAround, unended } from "./opener.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
 import { adoptScope, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
@@ -92,6 +94,8 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     generation: 0,
     keeps: 0,
     sequence: 0,
+    taken_from: "",
+    pending: [],
   };
   // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
   using locks = new DisposableStack();
@@ -128,14 +132,13 @@ async function open(
   }
   const started = startOf(request.pid);
   if (started !== undefined) draft.pid_started = started;
-  const other = readRecords().find(
-    ({ state, pid, pid_started, uid }) =>
-      state === "open" && pid === request.pid && pid_started === started && uid !== request.uid,
-  );
-  if (other !== undefined) {
+  const around = sessionAround(request.pid);
+  draft.taken_from = around?.taken_from ?? cgroupIn(cgroupOfProcess(request.pid));
+  draft.pending = [...unended(around)];
+  if (around !== undefined && around.state !== "lingering" && around.uid !== request.uid) {
     throw new Refusal(
       "occupied",
-      `Cannot open a session for process ${request.pid}: it has one of ${other.user}'s open, ${other.scope_unit}, and a process is under one policy only; have the service open each session in a process of its own, or take the line out of its PAM file.`,
+      `Cannot open a session for process ${request.pid}: it has one of ${around.user}'s, ${around.scope_unit}, and a process is under one policy only; have the service open each session in a process of its own, or take the line out of its PAM file.`,
     );
   }
   const args = parseArguments(request.args);
@@ -279,12 +282,27 @@ async function refuse(
   if (refusal.concernsFragment) audit(refusal, draft);
   // Of a request that is not believed, neither is the process id, and one of another PID namespace is somebody else's here.
   // The shim sees to its own process then, the entry to its parent.
-  // One that has a session of somebody else's keeps that one's policy.
-  if (refusal.reason === "occupied")
-    return { result: "refused", say: excuse(refusal, draft), isCutOff: true, stays: true };
+  const around = refusal.reason === "occupied" ? sessionAround(draft.pid) : undefined;
+  const session = around && (await goOn(around, draft));
+  if (session !== undefined)
+    return { result: "refused", say: excuse(refusal, draft), isCutOff: true, session };
   const isKnown = askers.includes(draft.pid) && elsewhere !== "processes";
   const isCutOff = isKnown && (await quarantine(refusal, draft, locks));
   return { result: "refused", say: excuse(refusal, draft), isCutOff };
+}
+
+/**
+ * Leaves a process in a session that it has: to move it away would end that one, if there is nobody else in it.
+ *
+ * @returns the name under which it has to end the one that is refused; `undefined` where that cannot be noted
+ */
+async function goOn(around: SessionRecord, { user }: Draft): Promise<ScopeUnit | undefined> {
+  try {
+    return await keepPending(around, parseUserName(user), performance.now() + REFUSAL_PATIENCE);
+  } catch (error) {
+    complain(`The session of ${oneLine(user)} could not be noted`, error);
+    return undefined;
+  }
 }
 
 /** @returns whether the process has no network any more */

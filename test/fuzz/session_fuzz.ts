@@ -212,7 +212,6 @@ export const claims: Target = {
       if (!TAG.test(tag)) return { complaint: `the tag ${JSON.stringify(tag)}` };
       if (claimsTag(Buffer.from(tag)) !== tag)
         return { complaint: "it is another tag when it is read again" };
-      // Byte for byte: what is allowed stays, the rest becomes "_", and nothing behind a NUL counts.
       const [head = ""] = input.split("\0", 1);
       const expected = [...head.slice(0, 192)].map((one) => (TAG.test(one) ? one : "_")).join("");
       if (tag !== expected) return { complaint: `the tag ${tag} is not ${expected}` };
@@ -295,7 +294,6 @@ export const answers: Target = {
     const say = input === "" ? {} : { say: input };
     const replies: readonly Reply[] = [
       { result: "refused", say: input },
-      { result: "refused", say: input, stays: true },
       { result: "ok", ...(session === undefined ? {} : { session }), correlation, ...say },
       { result: "ok", ...say },
     ];
@@ -313,11 +311,7 @@ function strangeReply(reply: Reply): string | undefined {
     return `it is not whole: ${text}`;
   const pairs = lines.slice(0, -2).map((line) => line.split(/=(.*)/s, 2));
   const keys = pairs.map(([key]) => key);
-  if (
-    keys.some((key) => !/^(?:result|session|correlation|say|stays)$/.test(key ?? "")) ||
-    new Set(keys).size < keys.length
-  )
-    return `it has other lines: ${text}`;
+  if (new Set(keys).size < keys.length) return `it has other lines: ${text}`;
   for (const [key, value = ""] of pairs) {
     if (Buffer.byteLength(value) > 512) return `its ${key} is too long`;
     if (/\p{Cc}/u.test(value) || !value.isWellFormed())

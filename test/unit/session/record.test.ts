@@ -29,6 +29,8 @@ const RECORD: SessionRecord = {
   generation: 0,
   keeps: 0,
   sequence: 0,
+  taken_from: "/system.slice/ssh.service",
+  pending: [],
 };
 
 test("what is written is read", () => {

@@ -40,6 +40,8 @@ const RECORD: SessionRecord = {
   generation: 0,
   keeps: 0,
   sequence: 0,
+  taken_from: "",
+  pending: [],
 };
 
 /** 27711 in 8 bytes, as a little-endian machine has it. */

@@ -1053,6 +1053,13 @@ run(int argc, char **argv, char **environment)
 		    "the administrator's command is /usr/sbin/authnft. See pam_authnft(8).");
 		leave(EXIT_USAGE);
 	}
+	/* systemd has a process close the sessions of a unit with PAMName= that has the user's rights by then. */
+	if (mode == MODE_PAM_EXEC && equal(environment[count - 1], "PAM_TYPE=close_session") &&
+	    call(__NR_geteuid, 0, 0, 0, 0, 0) != 0) {
+		complain("Whoever closes the session is not root any more: it is closed when its unit has ended, if that "
+		    "has PAMName=, and else when its scope ends.");
+		leave(0);
+	}
 	place = clean(mode, traced, is_second_run(argc, argv));
 	if (mode == MODE_PAM_EXEC)
 		go_on_attended(opens_for_another(environment, own, count), place);

@@ -1609,6 +1609,12 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 	if (is_user_manager(pamh))
 		return PAM_SUCCESS;
 	session = pam_get_data(pamh, DATA, &data) == PAM_SUCCESS ? data : NULL;
+	/* systemd has a process close the sessions of a unit with PAMName= that has the user's rights by then. */
+	if (geteuid() != 0) {
+		pam_syslog(pamh, LOG_INFO, "end of session: whoever closes it is not root any more, so that it is closed "
+		    "when its unit has ended, if that has PAMName=, and else when its scope ends");
+		return PAM_SUCCESS;
+	}
 	was = own_cgroup();
 	if (session != NULL && session->name != NULL)
 		make_request(&request, pamh, "close", session->name, session->uid, session->gid, session->unit, argc,

@@ -99,9 +99,13 @@ async function close(unit: ScopeUnit, options: Closing): Promise<void> {
   const { caller } = options;
   try {
     const deadline = performance.now() + PATIENCE;
-    if (readRecord(unit) === undefined && cgroupId(options.reconstruct().cg_path) === undefined) return;
-    using _session = await lockSession(unit, deadline);
+    using held = await lockSession(unit, deadline);
     const record = readRecord(unit);
+    // Its end came first, and has seen to everything.
+    if (record === undefined && cgroupId(options.reconstruct().cg_path) === undefined) {
+      removeFile(held.path);
+      return;
+    }
     if (record?.state === "open" && record.lingering === "keep") {
       hangUp([], await leaveWithRules(record, deadline));
       return;
@@ -233,6 +237,7 @@ function reconstruct(unit: ScopeUnit, request: Request, pid: number): SessionRec
     sequence: 0,
     taken_from: "",
     pending: [],
+    opened_in: "",
   };
 }
 
@@ -262,6 +267,16 @@ function sessionOf(pid: number, request: Request): ScopeUnit | undefined {
     const isSame = record.service === request.service && unit === around;
     return isSame && (unit === remembered || isOpenerGone(record));
   });
+}
+
+/**
+ * Closes the sessions that processes of a unit with PAMName= have opened, once the unit has ended: what systemd has close them
+ * is not root any more. Run by systemd.
+ */
+export async function closeSessionsOf(service: string): Promise<void> {
+  for (const record of readRecords())
+    if (record.opened_in === service && record.state === "open" && isOpenerGone(record))
+      await close(record.scope_unit, { caller: undefined, reconstruct: () => record });
 }
 
 /**

@@ -37,7 +37,7 @@ import { coverUser, openCover } from "./cover.ts";
 import { keepPending, sessionAround, unended } from "./opener.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
-import { adoptScope, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
+import { adoptScope, attendUnit, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
 import { findSeal } from "./seal.ts";
 import { lockRuleset, readRecords, rememberName, removePolicy, savePolicy, writeRecord } from "./store.ts";
 import { closeBase, mendTable, run, sessionComment } from "./table.ts";
@@ -96,6 +96,7 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     sequence: 0,
     taken_from: "",
     pending: [],
+    opened_in: "",
   };
   // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
   using locks = new DisposableStack();
@@ -166,6 +167,7 @@ async function open(
     compileFor(person, fragment, { path: found.path, chains, level, address: peer.address });
   step(`fragment ${found.path}, for ${found.why}, read, ${fragment.commands.length} commands`);
 
+  draft.opened_in = (await attendUnit(request.pid, deadline)) ?? "";
   const entering: Entering<Policy> = {
     deadline,
     locks,

@@ -16,6 +16,7 @@ import {
 import type { UserName } from "../session/user_name.ts";
 import { cgroupId, cgroupOfProcess, isPopulated } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
+import { parentOf } from "../system/parent.ts";
 import type { AddressLock, Systemd } from "../system/systemd.ts";
 import type { Person } from "./policy.ts";
 import { complain } from "./report.ts";
@@ -135,6 +136,27 @@ export async function adoptScope<T>(person: Person, pid: number, options: Enteri
     return { unit, made };
   } catch (error) {
     const refusal = refusalOf(error, `take ${unit}`);
+    throw refusal === "taken" ? error : refusal;
+  }
+}
+
+/**
+ * Has systemd say when a unit with `PAMName=` ends, if a process that opens a session is one of those that it starts.
+ *
+ * @returns the unit's name; `undefined` for any other process
+ * @throws {Refusal} `systemd` or `timeout`
+ */
+export async function attendUnit(pid: number, deadline: number): Promise<string | undefined> {
+  if (parentOf(pid) !== 1) return undefined;
+  const { Systemd } = await import("../system/systemd.ts");
+  try {
+    using systemd = new Systemd(deadline);
+    const unit = await systemd.pamUnitOf(pid);
+    // Its start may wait for us, and must not be begun anew where it has just ended.
+    if (unit !== undefined) await systemd.startUnit(`authnft-close@${unit}.service`, "ignore-dependencies");
+    return unit;
+  } catch (error) {
+    const refusal = refusalOf(error, `find the unit of process ${pid}`);
     throw refusal === "taken" ? error : refusal;
   }
 }

@@ -42,6 +42,8 @@ const RecordSchema = v.pipe(
     taken_from: v.optional(v.string(), ""),
     /** Others that the same process has begun and not ended, the newest first. */
     pending: v.optional(v.array(ScopeUnitSchema), []),
+    /** The unit with PAMName= whose process opened it; what closes it then is not root, and cannot. */
+    opened_in: v.optional(v.string(), ""),
     /** What the session sent and received, counted until its rules were removed. */
     traffic: v.optional(v.object({ packets: v.number(), bytes: v.number() })),
   }),

@@ -296,6 +296,7 @@ export const answers: Target = {
       { result: "refused", say: input },
       { result: "ok", ...(session === undefined ? {} : { session }), correlation, ...say },
       { result: "ok", ...say },
+      { result: "ok", back: `/${input}` },
     ];
     const wrong = replies.map(strangeReply).find((one) => one !== undefined);
     return wrong === undefined ? { ended: `${correlation === input}` } : { complaint: wrong };

@@ -42,6 +42,7 @@ const RECORD: SessionRecord = {
   sequence: 0,
   taken_from: "",
   pending: [],
+  opened_in: "",
 };
 
 /** 27711 in 8 bytes, as a little-endian machine has it. */

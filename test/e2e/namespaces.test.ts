@@ -147,8 +147,10 @@ onThisRelease("A PAM process in another network namespace", () => {
         await nothingLeft();
       });
 
-      test("that went there after its session was opened closes it on the host", async () => {
+      test("that went there after its session was opened closes it on the host, and the user's slice with it", async () => {
         await lab.pam("lab", { through, after: ["session required pam_exec.so quiet /bin/true"] });
+        const covered = "systemd-run --quiet --slice=user-1000.slice --uid=alice";
+        await lab.output(`${covered} --unit=lab-covered.service sleep 60`);
         const { code, stdout } = await lab.run([
           "python3",
           "-c",
@@ -161,14 +163,21 @@ class Conversation(ctypes.Structure):
 handle = ctypes.c_void_p()
 assert pam.pam_start(b"lab", b"alice", ctypes.byref(Conversation()), ctypes.byref(handle)) == 0
 assert pam.pam_open_session(handle, 0x8000) == 0
-print(open("/proc/self/cgroup").read())
+print(open("/proc/self/cgroup").read(), flush=True)
+def covered():
+    os.system("${covered} --wait --pipe probe tcp 10.88.0.2 7001 --timeout 1")
+covered()
 assert libc.unshare(0x40000000) == 0
 assert pam.pam_close_session(handle, 0x8000) == 0
+covered()
 os.system("nft list tables; cat /run/authnft/sessions/authnft-alice-*.json")
 `,
         ]);
+        await lab.output("systemctl stop lab-covered.service");
         expect(code).toBe(0);
-        expect(stdout).toMatch(/authnft\.slice\/authnft-alice-\d+\.scope/);
+        expect(stdout).toMatch(
+          /authnft\.slice\/authnft-alice-\d+\.scope\n+ok\n(refused|unreachable|eperm|timeout)\n/,
+        );
         expect(stdout).not.toContain("table inet authnft");
         expect(stdout).not.toContain('"state":"open"');
         await nothingLeft();

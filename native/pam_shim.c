@@ -1412,13 +1412,15 @@ leave_refused(pam_handle_t *pamh, const struct session *session)
 {
 	struct request	 request;
 	struct reply	 reply = { .back = "" };
-	char		 why[WHY_MAX], *was;
+	char		*was;
 	int		 answered = 0;
 
 	if (!is_opener(session))
 		return;
 	was = own_cgroup();
 	if (is_in_slice(was) && session->name != NULL && strcmp(was, OUR_SLICE REFUSED) != 0) {
+		char	why[WHY_MAX];
+
 		make_request(&request, pamh, "close", session->name, session->uid, session->gid, session->unit, 0, NULL);
 		answered = ask(&request, &reply, why);
 	}

@@ -14,6 +14,7 @@ import {
   type ScopeUnit,
   userSlice,
 } from "../session/scope_unit.ts";
+import { isAsker } from "../system/asker.ts";
 import {
   cgroupId,
   cgroupIdsBelow,
@@ -61,7 +62,7 @@ const END_PATIENCE = 15_000;
  */
 export async function closeSession(request: Request, { askers }: Asked): Promise<Reply> {
   if (request.service === "systemd-user") return { result: "ok" };
-  const caller = askers.find((pid) => pid === request.pid) ?? process.ppid;
+  const caller = askers.find((pid) => pid === request.pid) ?? askers[0] ?? 0;
   const unit = sessionOf(caller, request);
   if (unit === undefined) {
     log({
@@ -197,7 +198,7 @@ function kill(record: SessionRecord, caller: number | undefined): boolean {
     // Only where the entry could not leave the scope.
     if (processesIn(path).includes(process.pid)) throw new Error("this program is in it, too");
     // All at once, so that nothing can be born in between. Who closes has work to do yet, and waits below our slice.
-    if (caller !== undefined) moveProcess(caller, REFUSED_CGROUP);
+    if (caller !== undefined && isAsker(caller)) moveProcess(caller, REFUSED_CGROUP);
     killCgroup(path);
     return true;
   } catch (error) {

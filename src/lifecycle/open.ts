@@ -25,6 +25,7 @@ import {
   sessionName,
 } from "../session/scope_unit.ts";
 import { parseUserName } from "../session/user_name.ts";
+import { isAsker } from "../system/asker.ts";
 import { auditUserError, auditValue } from "../system/audit.ts";
 import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/cgroup.ts";
 import { Level, log } from "../system/journal.ts";
@@ -128,7 +129,7 @@ async function open(
   if (!askers.includes(request.pid)) {
     throw new Refusal(
       "request",
-      `Cannot open a session for process ${request.pid}: it is process ${askers[0]} that asks.`,
+      `Cannot open a session for process ${request.pid}: ${askers.length === 0 ? "it has ended; log in again" : `it is process ${askers[0]} that asks`}.`,
     );
   }
   const started = startOf(request.pid);
@@ -181,7 +182,11 @@ async function open(
   step(`in ${unit}`);
   const path = cgroupPath(unit, request.uid);
   const id = cgroupId(path);
-  if (id === undefined || placeOfProcess(cgroupOfProcess(request.pid))?.unit !== unit) {
+  if (
+    id === undefined ||
+    placeOfProcess(cgroupOfProcess(request.pid))?.unit !== unit ||
+    !isAsker(request.pid)
+  ) {
     await stopEmptyScope(unit, deadline);
     throw new Refusal(
       "cgroup",
@@ -309,7 +314,8 @@ async function goOn(around: SessionRecord, { user }: Draft): Promise<ScopeUnit |
 
 /** @returns whether the process has no network any more */
 async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<boolean> {
-  if (cgroupOfProcess(draft.pid) === "") return true; // dead: nobody is left to cut off
+  // Dead: nobody is left to cut off, and the number may be somebody else's.
+  if (cgroupOfProcess(draft.pid) === "" || !isAsker(draft.pid)) return true;
   let isCutOff = true;
   draft.state = "refused";
   // A login session's own scope is in the user's slice, and another session may have opened that.
@@ -352,6 +358,7 @@ async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<v
 
 /** Moves a process to where it has no network, without asking anybody. @returns whether it could; what goes wrong is logged */
 function cutOff(pid: number): boolean {
+  if (!isAsker(pid)) return true;
   try {
     moveProcess(pid, REFUSED_CGROUP);
     return true;

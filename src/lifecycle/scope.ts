@@ -14,6 +14,7 @@ import {
   USERS_SLICE,
 } from "../session/scope_unit.ts";
 import type { UserName } from "../session/user_name.ts";
+import { isAsker } from "../system/asker.ts";
 import { cgroupId, cgroupOfProcess, isPopulated } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
 import { parentOf } from "../system/parent.ts";
@@ -55,7 +56,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const unit = scopeUnit(user, pid, attempt);
     if (cgroupId(`${SLICE}/${unit}`) !== undefined) continue;
-    if (cgroupOfProcess(pid) === "") {
+    if (cgroupOfProcess(pid) === "" || !isAsker(pid)) {
       // systemd would make a scope of nothing, which never ends.
       throw new Refusal("cgroup", `Cannot open a session for process ${pid}: it has ended; log in again.`);
     }
@@ -65,6 +66,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
       using systemd = new Systemd(options.deadline);
       const addresses = await lockBeside(systemd, [SLICE], options.addresses(made));
       await systemd.startScope({
+        isStill: () => isAsker(pid),
         unit,
         slice: SLICE,
         description: `Session of ${user} under a firewall of its own`,
@@ -182,6 +184,7 @@ function refusalOf(error: unknown, act: string): Refusal | "taken" {
   // Not by class: importing it would load D-Bus.
   if (!(error instanceof Error) || error.name !== "BusError") throw error;
   if (code === "org.freedesktop.systemd1.UnitExists") return "taken";
+  if (code === "gone") return new Refusal("cgroup", `Cannot ${act}: ${message}; log in again.`);
   return new Refusal(
     code === "timeout" ? "timeout" : "systemd",
     `Cannot ${act}: ${message}; see "systemctl status dbus authnft.slice".`,

@@ -36,6 +36,8 @@ export type Scope = {
   readonly description: string;
   /** The process that is moved into it. */
   readonly pid: number;
+  /** Whether its number is still its own: asked just before systemd is given that. */
+  readonly isStill: () => boolean;
   /** The unit that systemd starts when the scope has ended, for whatever reason. */
   readonly whenOver: string;
   /** The units that stop only after it when all are stopped together, as at a shutdown. */
@@ -61,13 +63,14 @@ export class Systemd implements Disposable {
   /**
    * Starts a transient scope with a process in it, and waits until systemd reports the job done.
    *
-   * @throws {BusError} code `org.freedesktop.systemd1.UnitExists` when the name is taken
+   * @throws {BusError} code `org.freedesktop.systemd1.UnitExists` when the name is taken, `gone` when the process has ended
    */
   async startScope(scope: Scope): Promise<void> {
     // A number is the same process's for both of us only where our own is.
     await this.#listen();
     if ((await this.bus.ownProcess()) !== process.pid)
       throw new BusError("process numbers are other ones for the system bus than for this program", "bus");
+    if (!scope.isStill()) throw new BusError(`process ${scope.pid} has ended`, "gone");
     const properties: Property[] = [
       ["PIDs", new dbus.Variant("au", [scope.pid])],
       ["Slice", new dbus.Variant("s", scope.slice)],

@@ -5,22 +5,9 @@
 // process has no network then, and nobody else's is touched.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease, type Road } from "./rig.ts";
+import { AS_PROCESS, lab, nothingLeft, ONLY_FIRST, onThisRelease, type Road } from "./rig.ts";
 
 const PLACE = "/usr/local/lib/lab-namespaces";
-
-/** Starts a command as the process of that number in this PID namespace: clone3(2) with set_tid. */
-const AS_PROCESS = `
-import ctypes, os, struct, sys
-number = (ctypes.c_int * 1)(int(sys.argv[1]))
-arguments = struct.pack("=11Q", 0, 0, 0, 0, 17, 0, 0, 0, ctypes.addressof(number), 1, 0)
-pid = ctypes.CDLL(None, use_errno=True).syscall(435, ctypes.c_char_p(arguments), ctypes.c_size_t(len(arguments)))
-if pid == -1:
-    raise OSError(ctypes.get_errno(), "clone3")
-if pid == 0:
-    os.execvp(sys.argv[2], sys.argv[2:])
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-`;
 
 /** What a session's processes can reach, and where they are, as the host sees it. */
 const LOOK = `#!/bin/bash

@@ -58,6 +58,12 @@
 #ifndef CGROUP_ROOT
 #define CGROUP_ROOT	"/sys/fs/cgroup"
 #endif
+#ifndef TURNS_FILE
+#define TURNS_FILE	"/run/authnft/lock/turns"
+#endif
+#ifndef TURN_MS
+#define TURN_MS		60000	/* for a turn among many logins; half of what sshd gives one */
+#endif
 #ifndef DEADLINE_MS
 #define DEADLINE_MS	10000	/* a session opens in hundredths of a second; after this, a login looks dead */
 #endif
@@ -89,6 +95,8 @@
 #define SLOW_MS		1000	/* a look-up that takes longer is worth a line in the log */
 #define AGAIN_MS	1000	/* a helper that has taken longer is not asked again: somebody waits for the logout */
 #define REAP_MS		1000	/* for a killed child to end; one that the kernel holds is not waited for longer */
+#define TURNS		8	/* helpers at a time: more of them only take the processor from each other; entry.c has the same */
+#define TURN_POLL_MS	10	/* between two looks for a turn: a helper takes some 50 */
 #define CHILD_MISSING	127	/* the shells' exit status for a program that is not there, and the entry's */
 #define CHILD_FAILED	126	/* and for one that cannot be executed */
 
@@ -1041,7 +1049,7 @@ parse_reply(const char *bytes, size_t length, struct reply *reply)
 	return 0;
 }
 
-/* ---- the helper ---- */
+/* ---- a turn ---- */
 
 static void
 shut(int *fd)
@@ -1050,6 +1058,51 @@ shut(int *fd)
 		close(*fd);
 	*fd = -1;
 }
+
+/*
+ * Waits for one of the turns: where a hundred jobs begin in the same second, the helpers' time limits are to be about
+ * their own work, not about each other's. A turn is a byte of a file, locked; it ends with its holder. Never a reason to
+ * refuse: where there is no such file, and when the wait is over, it goes on without. Returns a descriptor or -1.
+ */
+static int
+take_turn(void)
+{
+	const struct timespec	pause = { .tv_nsec = TURN_POLL_MS * 1000000L };
+	int64_t			until = now_ms() + TURN_MS;
+	int			fd;
+
+	if ((fd = open(TURNS_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600)) == -1)
+		return -1;
+	do {
+		for (int turn = 0; turn < TURNS; turn++) {
+			struct flock	lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = turn, .l_len = 1 };
+
+			if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+				return fd;
+			if (errno != EAGAIN && errno != EACCES && errno != EINTR) {
+				shut(&fd);
+				return -1;
+			}
+		}
+		nanosleep(&pause, NULL);
+	} while (now_ms() < until);
+	shut(&fd);
+	return -1;
+}
+
+/* Unlocks before it closes: a child that another thread has forked meanwhile would hold the turn as long as it lives. */
+static void
+give_turn(int fd)
+{
+	struct flock	lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	if (fd == -1)
+		return;
+	fcntl(fd, F_OFD_SETLK, &lock);
+	shut(&fd);
+}
+
+/* ---- the helper ---- */
 
 /* The child puts its own 0, 1 and 2 where the caller may have none: nothing that it needs may be there before. */
 static int
@@ -1514,12 +1567,15 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 	struct request	request;
 	struct reply	reply;
 	char		why[WHY_MAX], *before, *after;
-	int64_t		start = now_ms();
-	int		answered, stays;
+	int64_t		start;
+	int		answered, stays, turn;
 
 	before = own_cgroup();
 	make_request(&request, pamh, "open", who->pw.pw_name, who->pw.pw_uid, who->pw.pw_gid, "", argc, argv);
+	turn = take_turn();
+	start = now_ms();
 	answered = ask(&request, &reply, why);
+	give_turn(turn);
 	if (answered && reply.result == RESULT_OK && (reply.session[0] == '\0' || reply.correlation[0] == '\0')) {
 		answered = 0;
 		snprintf(why, WHY_MAX, "its reply names no session");
@@ -1592,9 +1648,27 @@ pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 }
 
 /*
- * Always succeeds: what is not done here is done when systemd sees the scope end. A helper that was killed halfway has
- * perhaps taken the rules away and not said so in the record: it is started once more, and passes over what is done.
+ * What is not done here is done when systemd sees the scope end. A helper that was killed halfway has perhaps taken the rules
+ * away and not said so in the record: it is started once more, and passes over what is done. Returns whether
+ * it answered.
  */
+static int
+close_for_member(pam_handle_t *pamh, const struct request *request, struct reply *reply)
+{
+	char	why[WHY_MAX];
+	int	turn = take_turn(), answered;
+	int64_t	start = now_ms();
+
+	if (!(answered = ask(request, reply, why)) && now_ms() - start < AGAIN_MS)
+		answered = ask(request, reply, why);
+	if (!answered)
+		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
+		    "when its scope ends", why);
+	give_turn(turn);
+	return answered;
+}
+
+/* Always succeeds. */
 __attribute__((visibility("default"))) int
 pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
@@ -1603,8 +1677,7 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 	struct person		 who = { .lookup = { NULL, 0 } };
 	struct request		 request;
 	struct reply		 reply = { .back = "" };
-	char			 why[WHY_MAX], *was;
-	int64_t			 start = now_ms();
+	char			*was;
 	int			 member = 1, answered = 0;
 
 	(void)flags;
@@ -1625,11 +1698,8 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 		make_request(&request, pamh, "close", who.pw.pw_name, who.pw.pw_uid, who.pw.pw_gid, "", argc, argv);
 	else
 		member = 0;
-	if (member && !(answered = ask(&request, &reply, why)) && now_ms() - start < AGAIN_MS)
-		answered = ask(&request, &reply, why);
-	if (member && !answered)
-		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
-		    "when its scope ends", why);
+	if (member)
+		answered = close_for_member(pamh, &request, &reply);
 	if (session != NULL) {
 		/* A refused one that the helper had no hand in has no record. */
 		int	known = answered && was != NULL && strcmp(was, OUR_SLICE REFUSED) != 0;

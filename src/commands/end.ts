@@ -14,8 +14,7 @@ export async function runEnd(name: string): Promise<number> {
   const unit = parseScopeUnit(name);
   if (unit === undefined && SERVICE.test(name)) {
     confine();
-    await closeSessionsOf(name);
-    return 0;
+    return (await closeSessionsOf(name)) ? 0 : 1;
   }
   if (unit === undefined) {
     console.error(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { version } from "../../package.json" with { type: "json" };
+import { SWEEP_TIMER } from "../session/scope_unit.ts";
 
 /** Where the program writes, as far as it matters how. */
 export type Terminal = {
@@ -191,6 +192,29 @@ Example:
     )
     .action(async () => {
       code = await (await import("./restore.ts")).runRestore();
+    });
+
+  program
+    .command("sweep")
+    .description("Remove what is left of sessions that are over, where their clean-up failed.")
+    .option("--dry-run", "show it, and remove nothing")
+    .option("--json", "print what was found as JSON")
+    .addHelpText(
+      "after",
+      `
+Runs daily by itself, from ${SWEEP_TIMER}, and with every restore. Nothing should ever be found; what is, is in the
+journal. What is found is looked at again after five seconds, for a session may be ending. Exits with 1 if something could not be
+removed.
+
+Examples:
+  sudo authnft sweep --dry-run
+  journalctl -t pam_authnft -g "Swept away"`,
+    )
+    .action(async (options: { dryRun?: true; json?: true }) => {
+      code = await (await import("./sweep.ts")).runSweep({
+        dryRun: options.dryRun === true,
+        json: options.json === true,
+      });
     });
 
   program

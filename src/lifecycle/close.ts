@@ -273,11 +273,17 @@ function sessionOf(pid: number, request: Request): ScopeUnit | undefined {
 /**
  * Closes the sessions that processes of a unit with PAMName= have opened, once the unit has ended: what systemd has close them
  * is not root any more. Run by systemd.
+ *
+ * @returns whether none is left open
  */
-export async function closeSessionsOf(service: string): Promise<void> {
-  for (const record of readRecords())
-    if (record.opened_in === service && record.state === "open" && isOpenerGone(record))
-      await close(record.scope_unit, { caller: undefined, reconstruct: () => record });
+export async function closeSessionsOf(service: string): Promise<boolean> {
+  const opened = (): SessionRecord[] =>
+    readRecords().filter(
+      (record) => record.opened_in === service && record.state === "open" && isOpenerGone(record),
+    );
+  for (const record of opened())
+    await close(record.scope_unit, { caller: undefined, reconstruct: () => record });
+  return opened().length === 0;
 }
 
 /**

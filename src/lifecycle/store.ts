@@ -5,7 +5,7 @@
 import { readdirSync, renameSync } from "node:fs";
 import { Refusal } from "../refusal.ts";
 import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "../session/record.ts";
-import type { ScopeUnit } from "../session/scope_unit.ts";
+import { parseScopeUnit, type ScopeUnit } from "../session/scope_unit.ts";
 import {
   isUnfinished,
   type Lock,
@@ -14,11 +14,15 @@ import {
   overwriteFile,
   removeFile,
   replaceFile,
+  writerOf,
 } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { readText } from "../system/text_file.ts";
 
-const LOCK_DIRECTORY = "/run/authnft/lock";
+/** Where everything is that is only there while the system runs. */
+const STATE = "/run/authnft";
+
+const LOCK_DIRECTORY = `${STATE}/lock`;
 
 /**
  * What is kept of a member: in `.nft` the rules that are in force, in `.closed` those that are not, in `.slice` what closes a
@@ -64,6 +68,16 @@ export function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
  */
 export function lockRuleset(deadline: number): Promise<Lock> {
   return take("ruleset", deadline, "ps -C authnft");
+}
+
+/** The file that is a session's lock. */
+export function lockFile(unit: ScopeUnit): string {
+  return `${LOCK_DIRECTORY}/${unit}`;
+}
+
+/** The sessions that have a lock, held or not. */
+export function unitsWithLock(): ScopeUnit[] {
+  return namesIn(LOCK_DIRECTORY).flatMap((name) => parseScopeUnit(name) ?? []);
 }
 
 async function take(name: string, deadline: number, hint: string): Promise<Lock> {
@@ -117,6 +131,14 @@ export function readRecords(user?: { readonly name: string; readonly uid: number
     if (unit === undefined || isOthers(unit)) return [];
     const record = readRecord(unit as ScopeUnit);
     return record === undefined || (user !== undefined && record.uid !== user.uid) ? [] : [record];
+  });
+}
+
+/** The sessions that have a record, whether it can be believed or not. */
+export function recordedUnits(): ScopeUnit[] {
+  return namesIn(RECORD_DIRECTORY).flatMap((file) => {
+    const unit = /^(.*)\.json$/.exec(file)?.[1];
+    return unit === undefined ? [] : (parseScopeUnit(unit) ?? []);
   });
 }
 
@@ -199,6 +221,24 @@ export function policyNames(kind: Kind): string[] {
     const name = file.endsWith(`.${kind}`) ? file.slice(0, -kind.length - 1) : "";
     return name === "" ? [] : [name];
   });
+}
+
+/** The sessions of which commands are kept, in force or put aside. */
+export function sessionsWithRules(): ScopeUnit[] {
+  return [...policyNames("nft"), ...policyNames("closed")].flatMap((name) => parseScopeUnit(name) ?? []);
+}
+
+/** A file that was begun and not finished, and the number of the process that did so. */
+export type Unfinished = { readonly path: string; readonly writer: number };
+
+/** The files of ours that were begun and not finished; some process may be about to. */
+export function unfinishedFiles(): Unfinished[] {
+  return [STATE, RECORD_DIRECTORY, POLICY_DIRECTORY, NAMES_DIRECTORY].flatMap((directory) =>
+    namesIn(directory).flatMap((name) => {
+      const writer = writerOf(name);
+      return writer === undefined ? [] : [{ path: `${directory}/${name}`, writer }];
+    }),
+  );
 }
 
 /** Keeps what brings the table and every session's rules back, for nft itself. @throws {Refusal} `record` */

@@ -4,6 +4,7 @@
 // of the ruleset.
 
 import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import { Refusal } from "../refusal.ts";
 import { addMember, closeMember, type Member, withOwnNames } from "../ruleset/members.ts";
 import {
@@ -29,7 +30,7 @@ import {
   USERS_SLICE,
   userSlice,
 } from "../session/scope_unit.ts";
-import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
+import { CGROUP_ROOT, cgroupId, mayBeHeldBelow } from "../system/cgroup.ts";
 import { SystemError } from "../system/libc.ts";
 import * as nftables from "../system/nftables.ts";
 import { compileFor, type Person, readWhole } from "./policy.ts";
@@ -237,18 +238,33 @@ function closeGoneSlices(): void {
   }
 }
 
-/** Forgets the slices that were, once nobody is left who could have kept a socket of theirs. */
+/** Forgets the slices that were, once nothing is left that could be a socket of theirs. */
 export function forgetGoneSlices(): void {
-  if (isAnybodyIn()) return;
-  const all = rememberedSlices();
-  const isGone = ({ name, id }: ClosedSlice): boolean => cgroupId(name) !== id;
-  const gone = all.filter(isGone);
-  if (gone.length === 0 || all.some((slice) => slice.set === "covered_slices" && !isGone(slice))) return;
+  const gone = forgettableSlices();
+  if (gone.length === 0) return;
   nftables.change(
     TABLE_NAME,
     gone.flatMap((slice) => sliceDeparture(slice, nftables)),
   );
-  keepSlices(all.filter((slice) => !gone.includes(slice)));
+  keepSlices(
+    rememberedSlices().filter((slice) => !gone.some(({ id, set }) => id === slice.id && set === slice.set)),
+  );
+}
+
+/**
+ * The slices that were, and of which no socket can be left: nobody has a session or a slice, or the kernel holds no cgroup any
+ * more that is gone from beside them.
+ */
+function forgettableSlices(): ClosedSlice[] {
+  const all = rememberedSlices();
+  const isGone = ({ name, id }: ClosedSlice): boolean => cgroupId(name) !== id;
+  const gone = all.filter(isGone);
+  if (gone.length === 0) return [];
+  if (!isAnybodyIn() && !all.some((slice) => slice.set === "covered_slices" && !isGone(slice))) return gone;
+  const held = new Map(
+    [...new Set(gone.map(({ name }) => dirname(name)))].map((path) => [path, mayBeHeldBelow(path)]),
+  );
+  return gone.filter(({ name }) => held.get(dirname(name)) === false);
 }
 
 /** Something that belongs into the table besides its base. */

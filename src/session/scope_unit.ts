@@ -20,6 +20,9 @@ export const REFUSED_UNIT = "run-authnft-refused.mount";
 /** The units that load the seal, and keep it. */
 export const SEAL_UNITS = { load: "authnft-seal.service", keep: "run-authnft-bpf.mount" } as const;
 
+/** The unit that has what is left of sessions removed, daily. */
+export const SWEEP_TIMER = "authnft-sweep.timer";
+
 /** Where a process goes whose session is refused and that systemd does not take: below the slice, without an element. */
 export const REFUSED_CGROUP = `${SLICE}/${REFUSED_UNIT}`;
 

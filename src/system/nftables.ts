@@ -17,6 +17,8 @@ import {
 import {
   type Element,
   isOutputNat,
+  type NamedAnswer,
+  NFT_SET_MAP,
   NFTA_DATA_VALUE,
   NFTA_DATA_VERDICT,
   NFTA_LIST_ELEM,
@@ -26,6 +28,7 @@ import {
   NFTA_VERDICT_CHAIN,
   parseDeclaration,
   parseElements,
+  parseNamed,
 } from "./nft_answers.ts";
 import { type Declaration, withoutLookingAtOthers } from "./nft_commands.ts";
 
@@ -164,7 +167,9 @@ const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
 const NFT_MSG_DELSET = 11;
+const NFT_MSG_GETOBJ = 19;
 const NFT_MSG_DELOBJ = 20;
+const NFT_SET_ANONYMOUS = 1;
 const NFTA_OBJ_TYPE = 3;
 const OBJECT_TYPES = { counter: 1, quota: 2, limit: 4 } as const;
 const NFTA_CHAIN_TABLE = 1;
@@ -284,6 +289,39 @@ function declaration(table: string, set: string): Declaration | undefined {
     if (!(error instanceof SystemError)) throw error;
     return undefined; // libnftables says why
   }
+}
+
+/** What a table holds that has a name. */
+export type Named = {
+  readonly kind: "chain" | "set" | "map" | keyof typeof OBJECT_TYPES;
+  readonly name: string;
+};
+
+/**
+ * The chains, sets, maps and named objects of a table; none when it is not there. How long it takes depends on how many the
+ * tables of the family have, but not on what is in them.
+ *
+ * @throws {SystemError}
+ */
+export function named(table: string): Named[] {
+  const of = textAttribute(1, table);
+  const all = (type: number): NamedAnswer[] =>
+    ask(message((NFNL_SUBSYS_NFTABLES << 8) | type, NLM_F_DUMP, family(NFPROTO_INET), of))
+      .map(({ payload }) => parseNamed(payload, type === NFT_MSG_GETCHAIN ? NFTA_CHAIN_NAME : 2))
+      .filter((answer) => answer.table === table);
+  return [
+    ...all(NFT_MSG_GETCHAIN).map(({ name }): Named => ({ kind: "chain", name })),
+    ...all(NFT_MSG_GETSET).flatMap(({ name, flags }): Named[] =>
+      // An anonymous one goes with its rule.
+      (flags & NFT_SET_ANONYMOUS) !== 0 ? [] : [{ kind: (flags & NFT_SET_MAP) !== 0 ? "map" : "set", name }],
+    ),
+    ...all(NFT_MSG_GETOBJ).flatMap(({ name, flags: type }): Named[] => {
+      const kind = (Object.keys(OBJECT_TYPES) as (keyof typeof OBJECT_TYPES)[]).find(
+        (kind) => OBJECT_TYPES[kind] === type,
+      );
+      return kind === undefined ? [] : [{ kind, name }];
+    }),
+  ];
 }
 
 /** Whether a table has a chain. @throws {SystemError} */

@@ -4,7 +4,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { AS_PROCESS, forgetLocks, lab, nothingLeft, ONLY_FIRST, onBothRoads } from "./rig.ts";
+import { AS_PROCESS, lab, nothingLeft, ONLY_FIRST, onBothRoads, sweep } from "./rig.ts";
 
 const SCRIPT = "/root/as-process.py";
 
@@ -19,7 +19,7 @@ onBothRoads("A PAM process that ends while its session is opened", (through) => 
   });
   afterAll(async () => {
     await lab.run(`systemctl stop lab-bystander.service; rm -f ${SCRIPT}`);
-    await forgetLocks();
+    await sweep();
   });
 
   for (const [what, fragment] of [
@@ -50,7 +50,7 @@ onBothRoads("A PAM process that ends while its session is opened", (through) => 
       await waitFor(async () => (await lab.run("pgrep -x authnft")).code !== 0, { timeoutMs: 15_000 });
       expect((await place()).trim()).toBe("/system.slice/lab-bystander.service");
       await lab.run("systemctl stop lab-bystander.service");
-      await forgetLocks();
+      await sweep();
       await nothingLeft();
     });
 });

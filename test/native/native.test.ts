@@ -23,6 +23,7 @@ import {
   run,
   type Session,
   type SessionOptions,
+  TURN_MS,
 } from "./rig.ts";
 
 setDefaultTimeout(240_000);
@@ -197,6 +198,35 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test("a value of 512 bytes is taken whole", async () => {
       const said = "y".repeat(512);
       expect((await session({ reply: REFUSED_REPLY.replace(/say=.*/, `say=${said}`) })).said).toEqual([said]);
+    });
+  });
+
+  describe("a turn", () => {
+    test("is there while fewer than eight log in", async () => {
+      const opened = await session({ words: [`turns=${rig.path("turns")}:7`, "open", "close"] });
+      expect(codes(opened)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+      expectNothingLeft(opened);
+      for (const { ms } of opened.calls) expect(ms).toBeLessThan(TURN_MS);
+    });
+
+    test("is waited for while eight do, before the helper's own time begins, and not for ever", async () => {
+      const late = await session({ words: [`turns=${rig.path("turns")}:8`, "open", "close"] });
+      expect(codes(late)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+      expectNothingLeft(late);
+      for (const { ms } of late.calls) expect(ms).toBeGreaterThanOrEqual(TURN_MS);
+      // And when the time is over, it is over for the helper alone.
+      const hung = await session({ words: [`turns=${rig.path("turns")}:8`, "open"], plan: "sleep 30000\n" });
+      expect(hung.calls[0]?.ms).toBeGreaterThanOrEqual(TURN_MS + DEADLINE_MS);
+      expectNoAnswer(hung, `did not answer within ${DEADLINE_MS} ms`);
+    });
+
+    test.each([
+      ["where its file cannot be made", "mkdir"],
+      ["where somebody has put a link there", "ln -s elsewhere"],
+    ])("is done without %s", async (_, command) => {
+      await run([...command.split(" "), rig.path("turns")]);
+      expectOpened(await session());
+      rmSync(rig.path("turns"), { recursive: true });
     });
   });
 

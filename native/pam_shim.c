@@ -13,6 +13,7 @@
 
 #define _GNU_SOURCE
 
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/resource.h>
@@ -1102,6 +1103,30 @@ give_turn(int fd)
 	shut(&fd);
 }
 
+/*
+ * Has the threads of a service open and close one after the other: what moves the process for one must not be in the way of
+ * another. Only root can open the file that is locked, and it is gone with the process. Returns a descriptor or -1.
+ */
+static int
+take_process(void)
+{
+	const struct timespec	pause = { .tv_nsec = TURN_POLL_MS * 1000000L };
+	int64_t			until = now_ms() + TURN_MS;
+	int			fd = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
+
+	while (fd != -1 && flock(fd, LOCK_EX | LOCK_NB) == -1 && now_ms() < until)
+		nanosleep(&pause, NULL);
+	return fd;
+}
+
+static void
+give_process(int fd)
+{
+	if (fd != -1)
+		flock(fd, LOCK_UN);
+	shut(&fd);
+}
+
 /* ---- the helper ---- */
 
 /* The child puts its own 0, 1 and 2 where the caller may have none: nothing that it needs may be there before. */
@@ -1466,10 +1491,11 @@ leave_refused(pam_handle_t *pamh, const struct session *session)
 	struct request	 request;
 	struct reply	 reply = { .back = "" };
 	char		*was;
-	int		 answered = 0;
+	int		 answered = 0, own;
 
 	if (!is_opener(session))
 		return;
+	own = take_process();
 	was = own_cgroup();
 	if (is_in_slice(was) && session->name != NULL && strcmp(was, OUR_SLICE REFUSED) != 0) {
 		char	why[WHY_MAX];
@@ -1478,6 +1504,7 @@ leave_refused(pam_handle_t *pamh, const struct session *session)
 		answered = ask(&request, &reply, why);
 	}
 	put_back(pamh, session, was, answered ? reply.back : origin_of(session, was));
+	give_process(own);
 	free(was);
 }
 
@@ -1568,7 +1595,7 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 	struct reply	reply;
 	char		why[WHY_MAX], *before, *after;
 	int64_t		start;
-	int		answered, stays, turn;
+	int		answered, stays, turn, own = take_process();
 
 	before = own_cgroup();
 	make_request(&request, pamh, "open", who->pw.pw_name, who->pw.pw_uid, who->pw.pw_gid, "", argc, argv);
@@ -1586,6 +1613,7 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 
 	if (answered && reply.result == RESULT_OK) {
 		remember(pamh, who, 0, reply.session, before);
+		give_process(own);
 		free(before);
 		set_variable(pamh, "AUTHNFT_SESSION", reply.session);
 		set_variable(pamh, "AUTHNFT_CORRELATION", reply.correlation);
@@ -1608,6 +1636,7 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 	if (!stays && (!answered || before == NULL || after == NULL || strcmp(before, after) == 0 || !is_in_slice(after)))
 		take_network(pamh);
 	remember(pamh, who, 1, stays ? reply.session : "", before);
+	give_process(own);
 	free(before);
 	free(after);
 	return refuse(pamh, flags, reply.say[0] != '\0' ? reply.say : "Your session was refused by the session "
@@ -1678,7 +1707,7 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 	struct request		 request;
 	struct reply		 reply = { .back = "" };
 	char			*was;
-	int			 member = 1, answered = 0;
+	int			 member = 1, answered = 0, own;
 
 	(void)flags;
 	if (is_user_manager(pamh))
@@ -1690,6 +1719,7 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 		    "when its unit has ended, if that has PAMName=, and else when its scope ends");
 		return PAM_SUCCESS;
 	}
+	own = take_process();
 	was = own_cgroup();
 	if (session != NULL && session->name != NULL)
 		make_request(&request, pamh, "close", session->name, session->uid, session->gid, session->unit, argc,
@@ -1706,6 +1736,7 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 
 		put_back(pamh, session, was, known ? reply.back : origin_of(session, was));
 	}
+	give_process(own);
 	free(was);
 	free(who.lookup.bytes);
 	return PAM_SUCCESS;

@@ -22,14 +22,25 @@ def close(session):
     code = pam.pam_close_session(handles[session], 0x8000)
     pam.pam_end(handles.pop(session), code)
     return code
+def open_session(session):
+    handle = ctypes.c_void_p()
+    pam.pam_start(b"lab", session.rstrip("2").encode(), ctypes.byref(Conversation()), ctypes.byref(handle))
+    code = pam.pam_open_session(handle, 0x8000)
+    if code == 0:
+        handles[session] = handle
+    else:
+        pam.pam_end(handle, code)
+    return code
 for word in sys.argv[1:]:
     what, session = word.split(":")
     if what == "open":
-        handles[session] = ctypes.c_void_p()
-        pam.pam_start(b"lab", session.rstrip("2").encode(), ctypes.byref(Conversation()), ctypes.byref(handles[session]))
-        code = pam.pam_open_session(handles[session], 0x8000)
-        if code != 0:
-            pam.pam_end(handles.pop(session), code)
+        code = open_session(session)
+    elif what == "race":
+        threads = [threading.Thread(target=open_session, args=(user,)) for user in session.split("+")]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        code = len(handles)
+        handles = {"winner": handle for handle in handles.values()}
     elif what == "sleep":
         subprocess.Popen(["sleep", "2"])
         code = 0
@@ -123,6 +134,16 @@ onThisRelease("One process for several users", () => {
       expect(told[5]).toBe(`open:root 0 ${FREE}`);
       expect(told[6]).toMatch(/^open:carol 0 authnft-carol-\d+\.scope ok refused$/);
       expect(told[7]).toBe(`close:carol 0 ${FREE}`);
+    }
+  });
+
+  test("of two that threads open at the same moment one is refused, and the other one is whole", async () => {
+    await lab.pam("lab", { through: "shim" });
+    for (let time = 0; time < 4; time++) {
+      const told = await serve("race:alice+carol", "close:winner", "open:dave");
+      expect(told[0]).toMatch(/^race:alice\+carol 1 authnft-(alice|carol)-\d+\.scope ok refused$/);
+      expect(told[1]).toBe(`close:winner 0 ${FREE}`);
+      expect(told[2]).toBe(`open:dave 0 ${FREE}`);
     }
   });
 

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { confine } from "../confine/seccomp.ts";
-import { groupFragments, groupNames } from "../lifecycle/groups.ts";
+import { groupFiles, groupFragments } from "../lifecycle/groups.ts";
 import { liveSessions, reloadSession } from "../lifecycle/reload.ts";
 import { cover, coveredUsers, uncover, usersWithSlice } from "../lifecycle/restore.ts";
 import { Refusal } from "../refusal.ts";
@@ -202,7 +202,7 @@ function groupsOfUsers(sessions: readonly SessionRecord[]): Record<string, strin
   for (const { user: name } of sessions) {
     if (names.has(name)) continue;
     const user = findUser(name);
-    names.set(name, user === undefined ? [] : groupNames(user, groups));
+    names.set(name, user === undefined ? [] : groupFiles(user, groups));
   }
   return Object.fromEntries(sessions.map(({ scope_unit, user }) => [scope_unit, names.get(user) ?? []]));
 }

@@ -20,11 +20,17 @@ import { cgroupId } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
 import type { Person } from "./policy.ts";
 import { seal } from "./seal.ts";
-import { readPolicy, savePolicy } from "./store.ts";
+import { readPolicy, savePolicy, swapPolicy } from "./store.ts";
 import { coverMember, kept, remember, run } from "./table.ts";
 
-/** The commands that open a cover, and what has to be done once they have been run. */
-export type Opening = { readonly lines: readonly string[]; readonly save: () => void };
+/** The commands that open a cover. */
+export type Opening = {
+  readonly lines: readonly string[];
+  /** Keeps them, before they are run. @returns what brings back what was kept before */
+  readonly save: () => () => void;
+  /** To be called once they have been run. */
+  readonly seal: () => void;
+};
 
 /**
  * Puts what a user runs outside of sessions under the rules of a session that opens.
@@ -41,7 +47,7 @@ export function openCover(
   reload?: { readonly keepsFlows: boolean },
 ): Opening {
   const unjudged = coverMember(person, parts, open);
-  if (unjudged === undefined) return { lines: [], save: () => undefined };
+  if (unjudged === undefined) return { lines: [], save: () => () => undefined, seal: () => undefined };
   const { name: chains, cgroupPath: slice, cgroupId: id } = unjudged;
   const before = readPolicy(chains) ?? [];
   const inForce = chainOf(id, nftables) === memberChain(chains, "out");
@@ -52,7 +58,9 @@ export function openCover(
   const flows = reload === undefined ? known : nextGeneration(known, reload);
   const member: Member = { ...unjudged, flows };
   const whole = [coverSlice(slice), tell(flows), ...replaceMember(member, []).lines];
-  const previous = inForce ? ownObjectsIn(before, member.name) : [];
+  // Chains of its name may be there though nothing leads to them: the slice was made anew, and nft alone has closed it.
+  const isThere = nftables.hasChain(TABLE_NAME, memberChain(chains, "out"));
+  const previous = isThere ? ownObjectsIn(before, member.name) : [];
   return {
     // To delete rules makes the kernel wait for their readers: only where they differ.
     lines:
@@ -61,9 +69,9 @@ export function openCover(
         : [coverSlice(slice), ...replaceMember(member, previous).lines],
     save: () => {
       keepClosed(person.uid);
-      savePolicy(member.name, whole);
-      seal(slice);
+      return swapPolicy(member.name, whole);
     },
+    seal: () => seal(slice),
   };
 }
 

@@ -7,18 +7,11 @@ import { coverName, isLoginScope, sessionName } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
+import { type Change, change } from "./change.ts";
 import { openCover } from "./cover.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { widenLock } from "./scope.ts";
-import {
-  lockRuleset,
-  lockSession,
-  readPolicy,
-  readRecord,
-  readRecords,
-  savePolicy,
-  writeRecord,
-} from "./store.ts";
+import { lockSession, readPolicy, readRecord, readRecords, swapPolicy, writeRecord } from "./store.ts";
 import { mendTable, run, sessionComment } from "./table.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
@@ -65,7 +58,7 @@ export async function reloadSession(
   const chains = coverName(person.uid);
   const { parts } = compileFor(person, fragment, { path, chains, level: 2, address });
   const unit = session.scope_unit;
-  const replaceRules = (record: SessionRecord): void => {
+  const replaceRules = (record: SessionRecord, { undo }: Change): void => {
     mendTable();
     const flows = nextGeneration(record, options);
     const renewed = { ...record, ...flows, fragment: path };
@@ -89,13 +82,15 @@ export async function reloadSession(
             options,
           )
         : undefined;
+    undo(swapPolicy(unit, replaceMember(member, []).lines));
+    if (cover !== undefined) undo(cover.save());
+    writeRecord(renewed);
+    undo(() => writeRecord(record));
     run([...lines, ...(cover?.lines ?? [])], (line) => {
       const part = policy.parts[sources[line] ?? -1];
       return part && locate(part.place);
     });
-    cover?.save();
-    savePolicy(unit, replaceMember(member, []).lines);
-    writeRecord(renewed);
+    cover?.seal();
   };
   {
     using held = await lockSession(unit, deadline);
@@ -104,8 +99,7 @@ export async function reloadSession(
     if (record?.cg_id !== session.cg_id || !hasRules(record)) return undefined;
     const lock = await widenLock(record, lockOf(policy, address), { ...options, patience: LOCK_PATIENCE });
     try {
-      using _ruleset = await lockRuleset(deadline);
-      replaceRules(record);
+      await change(deadline, (step) => replaceRules(record, step));
     } catch (error) {
       await lock.putBack();
       throw error;

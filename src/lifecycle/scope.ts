@@ -2,6 +2,7 @@
 
 // The cgroup that a session lives in: a scope of ours that is made for it, or the login session's own.
 
+import { escapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
 import type { SessionRecord } from "../session/record.ts";
 import {
@@ -14,6 +15,7 @@ import {
   USERS_SLICE,
 } from "../session/scope_unit.ts";
 import type { UserName } from "../session/user_name.ts";
+import { shellWord } from "../shell_word.ts";
 import { isAsker } from "../system/asker.ts";
 import { cgroupId, cgroupOfProcess, isPopulated } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
@@ -85,7 +87,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
   }
   throw new Refusal(
     "systemd",
-    `Cannot name a scope for process ${pid}: it has ${ATTEMPTS} of them; end some with "systemctl stop authnft-${user}-${pid}-*.scope".`,
+    `Cannot name a scope for process ${pid}: it has ${ATTEMPTS} of them; end some with "systemctl stop ${shellWord(`authnft-${escapeName(user)}-${pid}-*.scope`)}".`,
   );
 }
 

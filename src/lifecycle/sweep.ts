@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { findStrays } from "../ruleset/strays.ts";
 import { KEYED_SETS, SLICE_MAPS, TABLE_NAME } from "../ruleset/table.ts";
 import type { SessionRecord } from "../session/record.ts";
-import { cgroupPath, coverName, isLoginScope, type ScopeUnit, sessionName } from "../session/scope_unit.ts";
+import { cgroupPath, coveredUser, isLoginScope, type ScopeUnit, sessionName } from "../session/scope_unit.ts";
 import { cgroupId, cgroupIdsBelow } from "../system/cgroup.ts";
 import { lock, removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
@@ -17,6 +17,7 @@ import { complain } from "./report.ts";
 import {
   lockFile,
   lockRuleset,
+  policyNames,
   readRecord,
   readRecords,
   recordedUnits,
@@ -26,6 +27,7 @@ import {
   unitsWithLock,
 } from "./store.ts";
 import { forgetGoneSlices } from "./table.ts";
+import { nameOf } from "./take_out.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
 const PATIENCE = 15_000;
@@ -148,10 +150,12 @@ function straysOfTable(): ReturnType<typeof findStrays> {
       ),
     },
     {
-      subjects: records.flatMap((record) => [
-        sessionName(record),
-        ...(record.state === "open" ? [coverName(record.uid)] : []),
-      ]),
+      subjects: [
+        ...records.map(sessionName),
+        // Somebody may have lost the record of a session that lives.
+        ...sessionsWithRules().map(nameOf),
+        ...policyNames("nft").filter((name) => coveredUser(name) !== undefined),
+      ],
       live: new Set([
         ...cgroupIdsBelow(""),
         ...records.map(({ cg_id }) => BigInt(cg_id)),

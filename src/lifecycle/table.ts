@@ -5,6 +5,7 @@
 
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
+import { escapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
 import { addMember, closeMember, type Member, withOwnNames } from "../ruleset/members.ts";
 import {
@@ -255,7 +256,7 @@ export function forgetGoneSlices(): void {
  * The slices that were, and of which no socket can be left: nobody has a session or a slice, or the kernel holds no cgroup any
  * more that is gone from beside them.
  */
-function forgettableSlices(): ClosedSlice[] {
+export function forgettableSlices(): ClosedSlice[] {
   const all = rememberedSlices();
   const isGone = ({ name, id }: ClosedSlice): boolean => cgroupId(name) !== id;
   const gone = all.filter(isGone);
@@ -375,12 +376,12 @@ export function coverMember(
     addresses: [...new Set(open.flatMap(({ remote_ip }) => parseAddress(remote_ip) ?? []))].map(
       addressElement,
     ),
-    comment: `${name} (UID:${uid})`,
+    comment: `${escapeName(name)} (UID:${uid})`,
     parts,
   };
 }
 
 /** What the elements of a session say. */
 export function sessionComment({ user, pid, claims_tag: tag }: SessionRecord): string {
-  return `${user} (PID:${pid})${tag === "" ? "" : ` [${tag}]`}`;
+  return `${escapeName(user)} (PID:${pid})${tag === "" ? "" : ` [${tag}]`}`;
 }

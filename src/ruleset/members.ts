@@ -243,7 +243,7 @@ export function closeMember(path: string): string[] {
 const COMMENT_LIMIT = 127;
 
 /** Cuts a comment to what nftables holds; a tag in brackets keeps its closing bracket. */
-function clipComment(comment: string): string {
+export function clipComment(comment: string): string {
   if (comment.length <= COMMENT_LIMIT) return comment;
   return comment.endsWith("]") ? `${comment.slice(0, COMMENT_LIMIT - 1)}]` : comment.slice(0, COMMENT_LIMIT);
 }

@@ -25,7 +25,7 @@ const RecordSchema = v.pipe(
     correlation: v.string(),
     service: v.string(),
     tty: v.string(),
-    pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
+    pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
     opened_at: v.pipe(v.string(), v.isoTimestamp()),
     state: v.picklist(["open", "lingering", "refused"]),
     /** What becomes of processes that outlive the logout. */

@@ -179,11 +179,21 @@ const NFTA_RULE_CHAIN = 2;
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 const NFTA_SET_ELEM_LIST_SET = 2;
 const NFTA_VERDICT_CODE = 1;
+const NFT_JUMP = -3;
 const NFT_GOTO = -4;
+const NFTA_SET_ELEM_USERDATA = 6;
+const UDATA_SET_ELEM_COMMENT = 0;
 
 /** Something to take out of a table; or an element to put in, of a verdict map with the chain that it leads to. */
 export type Change =
-  | { readonly set: string; readonly key: Uint8Array; readonly add?: true; readonly goto?: string }
+  | {
+      readonly set: string;
+      readonly key: Uint8Array;
+      readonly add?: true;
+      readonly goto?: string;
+      readonly jump?: string;
+      readonly comment?: string;
+    }
   /** All rules of a chain. */
   | { readonly flush: string }
   | { readonly kind: "chain" | "set" | "map" | keyof typeof OBJECT_TYPES; readonly name: string };
@@ -222,7 +232,12 @@ export function change(table: string, changes: readonly Change[]): void {
 function changeMessages(table: string, part: Change): Uint8Array[] {
   if ("set" in part) {
     const key = nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, part.key));
-    const element = part.goto === undefined ? [key] : [key, verdict(part.goto)];
+    const element = [
+      key,
+      ...(part.goto === undefined ? [] : [verdict(NFT_GOTO, part.goto)]),
+      ...(part.jump === undefined ? [] : [verdict(NFT_JUMP, part.jump)]),
+      ...(part.comment === undefined ? [] : [attribute(NFTA_SET_ELEM_USERDATA, commentData(part.comment))]),
+    ];
     return [
       nftMessage(
         part.add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
@@ -258,10 +273,16 @@ function changeMessages(table: string, part: Change): Uint8Array[] {
   }
 }
 
-/** The data of a verdict map's element that leads to a chain, for good. */
-function verdict(chain: string): Uint8Array {
+/** A comment as nft keeps it with an element: type, length and text with its NUL, libnftnl's udata.h. */
+function commentData(comment: string): Uint8Array {
+  const text = Buffer.from(`${comment}\0`);
+  return Buffer.concat([Uint8Array.of(UDATA_SET_ELEM_COMMENT, text.length), text]);
+}
+
+/** The data of a verdict map's element that leads to a chain. */
+function verdict(how: number, chain: string): Uint8Array {
   const code = new Uint8Array(4);
-  view(code).setInt32(0, NFT_GOTO);
+  view(code).setInt32(0, how);
   return nested(
     NFTA_SET_ELEM_DATA,
     nested(NFTA_DATA_VERDICT, attribute(NFTA_VERDICT_CODE, code), textAttribute(NFTA_VERDICT_CHAIN, chain)),

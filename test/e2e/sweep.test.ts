@@ -40,7 +40,7 @@ async function perish(user: string): Promise<string> {
 onThisRelease("What nobody removed", () => {
   beforeAll(async () => {
     await lab.reset();
-    for (const user of ["alice", "bob", "m0"]) await lab.fragment(user, ONLY_FIRST);
+    for (const user of ["alice", "bob", "carol", "m0"]) await lab.fragment(user, ONLY_FIRST);
   });
 
   afterAll(async () => {
@@ -62,6 +62,10 @@ onThisRelease("What nobody removed", () => {
     await lab.pam("sshd", { through: "shim" });
     await using bob = lab.sshStart("bob", TRIES);
     await bob.expect(/up\n/);
+    // Neither the session's rules nor those of what its user runs besides are nobody's, though its record is lost.
+    await using carol = lab.sshStart("carol", TRIES);
+    await carol.expect(/up\n/);
+    await lab.output("rm /run/authnft/sessions/authnft-carol-*.json");
     const chains = async () => (await lab.ruleset()).match(/chain \S+_in/g)?.sort();
     const before = await chains();
 
@@ -128,11 +132,13 @@ END
     await waitFor(
       async () => !(await lab.output("authnft sweep >&2; cat /run/authnft/slices")).includes("4242"),
     );
-    bob.write("\n");
-    await bob.expect(/^ok\nrefused\n/m);
     await lab.output(CLEAN_UP);
-    bob.end();
-    await bob.exited;
+    for (const session of [bob, carol]) {
+      session.write("\n");
+      await session.expect(/^ok\nrefused\n/m);
+      session.end();
+      await session.exited;
+    }
     await nothingLeft();
     expect(await lab.output("authnft sweep")).toBe("Nothing is left of what is gone.");
   });

@@ -377,13 +377,26 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         mkdirSync(rig.path("groups"));
         writeFileSync(rig.path("groups/.hidden"), "");
         writeFileSync(rig.path("groups/staff~"), "");
-        writeFileSync(rig.path(`groups/${"g".repeat(33)}`), "");
+        for (const file of [
+          "domain users",
+          "DOM\\users",
+          "a\\x2db",
+          "a\\x61",
+          "\\xff",
+          "a\\x00b",
+          "a\\x5C",
+          "\\_x",
+          "-x",
+          "ü",
+        ])
+          writeFileSync(rig.path(`groups/${file}`), "");
         expect(await groups()).toEqual({ asked: "person 0 group 0 list 0", told: [] });
         writeFileSync(rig.path("groups/staff"), "");
-        writeFileSync(rig.path(`groups/${"g".repeat(32)}`), "");
-        const both = await groups("nss:group=50:", "nss:list=50");
-        expect(both.asked).toBe("person 0 group 2 list 1");
-        expect(both.told?.toSorted()).toEqual(["g".repeat(32), "staff"]);
+        const files = ["DOM\\x5cdomain\\x20users", "\\x2dx", "\\xc3\\xbc", "a-b", "g".repeat(255)];
+        for (const file of files) writeFileSync(rig.path(`groups/${file}`), "");
+        const all = await groups("nss:group=50:", "nss:list=50");
+        expect(all.asked).toBe("person 0 group 6 list 1");
+        expect(all.told?.toSorted()).toEqual([...files, "staff"].toSorted());
         expect((await groups("nss:group=51:", "nss:list=50")).told).toEqual([]);
         expect((await groups("nss:group=none", "nss:list=50")).told).toEqual([]);
         // Not to know is not "no": left out, so that only a fragment of the user's own will do.
@@ -418,12 +431,12 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       });
     });
 
-    test("escapes quotes, backslashes, controls and every byte above ASCII", async () => {
-      await session({ words: ['rhost=a"b\\c\n\t\u0001\u007f', "ruser=é“", "open"] });
+    test("escapes quotes, backslashes, controls, and of other bytes those that are no text", async () => {
+      await session({ words: ['rhost=a"b\\c\n\t\u0001\u007f', "ruser=é“𝒟\u0080", "open"] });
       expect(rig.requestText).toContain('"rhost":"a\\"b\\\\c\\u000a\\u0009\\u0001\\u007f"');
-      expect(rig.requestText).toContain('"ruser":"\\u00c3\\u00a9\\u00e2\\u0080\\u009c"');
+      expect(rig.requestText).toContain('"ruser":"é“𝒟\u0080"');
       expect(rig.request["rhost"]).toBe('a"b\\c\n\t\u0001\u007f');
-      expect(rig.requestText).toMatch(/^[\x20-\x7e]*$/);
+      expect(rig.requestText.replaceAll("\u0080", "")).toMatch(/^\P{Cc}*$/u);
     });
 
     test("names a variable once, whichever way it is asked for", async () => {

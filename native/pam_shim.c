@@ -1529,9 +1529,11 @@ put_back(pam_handle_t *pamh, const struct session *session, const char *was, con
 		return;
 	now = own_cgroup();
 	length = snprintf(procs, sizeof(procs), CGROUP_ROOT "%s/cgroup.procs", to);
+	/* A login is taken from the scope that pam_systemd has made for it, and nobody else was in there: it is gone. */
 	if (now != NULL && (strcmp(now, was) == 0 || strcmp(now, OUR_SLICE REFUSED) == 0) &&
 	    length > 0 && (size_t)length < sizeof(procs) &&
-	    ((fd = open(procs, O_WRONLY | O_CLOEXEC)) == -1 || write(fd, "0", 1) == -1))
+	    ((fd = open(procs, O_WRONLY | O_CLOEXEC)) == -1 || write(fd, "0", 1) == -1) &&
+	    strncmp(to, "/user.slice/", sizeof("/user.slice/") - 1) != 0)
 		pam_syslog(pamh, LOG_WARNING, "process %ld cannot go back to %s, where it was before its session: %s; it "
 		    "stays without network", (long)session->pid, to, strerror(errno));
 	shut(&fd);

@@ -222,7 +222,6 @@ Examples:
     .argument("[user or session...]", "whose sessions; a session by its scope")
     .description("Give open sessions the policy as it now stands, and see who is a member now.")
     .option("--all", "every session that is open")
-    .option("--keep-flows", "let open flows go on without judging them anew, and widen the second lock")
     .addHelpText(
       "after",
       `
@@ -237,13 +236,13 @@ Examples:
   sudo authnft reload --all
   sudo gpasswd --delete alice authnft && sudo authnft reload alice`,
     )
-    .action(async (whom: string[], { all, keepFlows }: { all?: true; keepFlows?: true }) => {
+    .action(async (whom: string[], { all }: { all?: true }) => {
       if ((all === true) === whom.length > 0) {
         console.error("authnft reload: name users or sessions, or say --all.");
         code = 2;
         return;
       }
-      code = await (await import("./reload.ts")).runReload(whom, { keepsFlows: keepFlows === true });
+      code = await (await import("./reload.ts")).runReload(whom);
     });
 
   program

@@ -234,7 +234,6 @@ function reconstruct(unit: ScopeUnit, request: Request, pid: number): SessionRec
     state: "open",
     lingering: lingeringOf(request),
     generation: 0,
-    keeps: 0,
     sequence: 0,
     taken_from: "",
     pending: [],

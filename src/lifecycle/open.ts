@@ -104,7 +104,6 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     state: "open",
     lingering: "quarantine",
     generation: 0,
-    keeps: 0,
     sequence: 0,
     taken_from: "",
     pending: [],

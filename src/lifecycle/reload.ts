@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { locate } from "../policy/tokenise.ts";
-import { nextGeneration, ownObjectsIn, replaceMember } from "../ruleset/members.ts";
+import { ownObjectsIn, replaceMember } from "../ruleset/members.ts";
 import { addressElement, parseAddress } from "../session/address.ts";
 import { hasRules, newestOf, type SessionRecord } from "../session/record.ts";
 import { coverName, isLoginScope, sessionName } from "../session/scope_unit.ts";
@@ -37,14 +37,12 @@ export function liveSessions(user?: string): SessionRecord[] {
  * While rules are replaced the second lock is as wide as the old ones and the new ones need it together.
  *
  * @param groups those of the user that there are fragments for
- * @param options.keepsFlows whether open flows go on without being judged anew, by rules or the second lock
  * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
  * @throws {Refusal} as a login would
  */
 export async function reloadSession(
   session: SessionRecord,
   groups: readonly string[],
-  options: { readonly keepsFlows: boolean },
 ): Promise<string | undefined> {
   const deadline = performance.now() + PATIENCE;
   const person = { name: session.user, uid: session.uid };
@@ -60,13 +58,13 @@ export async function reloadSession(
   const unit = session.scope_unit;
   const replaceRules = (record: SessionRecord, { undo }: Change): void => {
     mendTable();
-    const flows = nextGeneration(record, options);
-    const renewed = { ...record, ...flows, fragment: path };
+    const generation = record.generation + 1;
+    const renewed = { ...record, generation, fragment: path };
     const member = {
       name,
       cgroupPath: record.cg_path,
       cgroupId: BigInt(record.cg_id),
-      flows,
+      generation,
       addresses: address === undefined ? [] : [addressElement(address)],
       comment: sessionComment(record),
       parts: policy.parts,
@@ -79,7 +77,7 @@ export async function reloadSession(
             person,
             parts,
             open.map((one) => (one.scope_unit === unit ? renewed : one)),
-            options,
+            true,
           )
         : undefined;
     undo(swapPolicy(unit, replaceMember(member, []).lines));
@@ -97,7 +95,7 @@ export async function reloadSession(
     const record = readRecord(unit);
     if (record === undefined) removeFile(held.path); // ours: whoever cleaned up has removed the session's
     if (record?.cg_id !== session.cg_id || !hasRules(record)) return undefined;
-    const lock = await widenLock(record, lockOf(policy, address), { ...options, patience: LOCK_PATIENCE });
+    const lock = await widenLock(record, lockOf(policy, address), { patience: LOCK_PATIENCE });
     try {
       await change(deadline, (step) => replaceRules(record, step));
     } catch (error) {

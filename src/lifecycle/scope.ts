@@ -232,13 +232,12 @@ export type WidenedLock = {
  * nor of what the new ones do. Best effort, as is what is left to do.
  *
  * @param addresses what the new rules may accept; `undefined` where they alone decide
- * @param options.keepsFlows whether the lock stays as wide: what flows that are open go by is told by the old rules
  * @param options.patience how long systemd may take for each step, in milliseconds
  */
 export async function widenLock(
   { scope_unit: unit, uid }: Pick<SessionRecord, "scope_unit" | "uid">,
   addresses: AddressLock | undefined,
-  options: { readonly keepsFlows: boolean; readonly patience: number },
+  options: { readonly patience: number },
 ): Promise<WidenedLock> {
   const done = async (): Promise<void> => undefined;
   const soon = (): number => performance.now() + options.patience;
@@ -256,10 +255,7 @@ export async function widenLock(
     const change = (act: (systemd: Systemd) => Promise<void>) => async (): Promise<void> =>
       await changeLock(unit, soon(), act);
     return {
-      narrow:
-        lock === undefined || options.keepsFlows
-          ? done
-          : change((systemd) => systemd.lockAddresses(unit, lock)),
+      narrow: lock === undefined ? done : change((systemd) => systemd.lockAddresses(unit, lock)),
       putBack: isLocked ? change((systemd) => systemd.setAddressLists(unit, before)) : done,
     };
   });

@@ -328,7 +328,7 @@ export function compiledAnew(record: SessionRecord): readonly string[] {
     cgroupPath: record.cg_path,
     cgroupId: BigInt(record.cg_id),
     addresses: address === undefined ? [] : [addressElement(address)],
-    flows: record,
+    generation: record.generation,
     comment: sessionComment(record),
     parts,
   }).lines;

@@ -32,8 +32,6 @@ const RecordSchema = v.pipe(
     lingering: v.optional(v.picklist(LINGERING), "quarantine"),
     /** How often its rules were replaced. */
     generation: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
-    /** Flows that began under how many of those before pass without being judged. */
-    keeps: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
     /** Orders a user's sessions as they were opened, whatever the clock said; from 1. */
     sequence: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
     /** When its process was started, in ticks since the host was; a number alone may be given again. */

@@ -99,7 +99,6 @@ class Tracer implements Trace {
   async sessions(undo: AsyncDisposableStack): Promise<void> {
     await this.#session("", { ends: true }, async (session) => {
       const order: ReloadOrder = {
-        keepsFlows: false,
         cover: [this.#user.uid],
         groups: { [session.unit]: this.#groups },
         failed: false,

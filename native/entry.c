@@ -78,6 +78,12 @@
 /* What the program is told of a PAM process that is elsewhere, after its verb: src/session/elsewhere.ts. */
 #define ELSEWHERE	"elsewhere="
 
+/*
+ * The descriptor on which the program has the process that asks. What it does to that process takes seconds at worst, and a
+ * number may be somebody else's by then: src/system/asker.ts.
+ */
+#define ASKER		3
+
 #define EXIT_FAILURE	1
 #define EXIT_USAGE	2
 #define EXIT_CUT_OFF	3	/* the program's, for pam_exec: refused, and the process is where it has no network */
@@ -763,10 +769,29 @@ leave_cgroup(void)
 	call(__NR_close, fd, 0, 0, 0, 0);
 }
 
+static int
+is_process(long fd)
+{
+	return call(__NR_pidfd_send_signal, fd, 0, 0, 0, 0) != -EBADF;
+}
+
+/* Our parent, which is the process that asks as long as it lives: an orphan has another one. Best effort. */
+static void
+hold_asker(void)
+{
+	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), fd = call(__NR_pidfd_open, parent, 0, 0, 0, 0);
+
+	if (fd < 0)
+		return;
+	if (fd != ASKER || call(__NR_getppid, 0, 0, 0, 0, 0) != parent || call(__NR_fcntl, fd, F_SETFD, 0, 0, 0) != 0)
+		call(__NR_close, fd, 0, 0, 0, 0);
+}
+
 static enum place
 clean(enum mode mode, int traced, int again)
 {
 	enum place	place = PLACE_HOST;
+	int		from_first = again && is_process(ASKER);
 
 	clean_signals(mode, traced);
 	become_root();
@@ -778,10 +803,12 @@ clean(enum mode mode, int traced, int again)
 	clean_priority();
 	call(__NR_umask, 077, 0, 0, 0, 0);
 	if (call(__NR_chdir, address("/"), 0, 0, 0, 0) != 0 ||
-	    call(__NR_close_range, 3, (long)~0U, 0, 0, 0) != 0 ||
+	    call(__NR_close_range, ASKER + from_first, (long)~0U, 0, 0, 0) != 0 ||
 	    call(__NR_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0 ||
 	    call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		refuse("Cannot leave behind what was inherited (Linux 5.13 or later is needed): nothing is done.");
+	if (mode == MODE_PAM_EXEC || (mode == MODE_REQUEST && !again))
+		hold_asker();
 	return place;
 }
 
@@ -1084,6 +1111,13 @@ run(int argc, char **argv, char **environment)
 		say("This program is run by pam_authnft, pam_exec or systemd, not by hand: "
 		    "the administrator's command is /usr/sbin/authnft. See pam_authnft(8).");
 		leave(EXIT_USAGE);
+	}
+	/* systemd has a process close the sessions of a unit with PAMName= that has the user's rights by then. */
+	if (mode == MODE_PAM_EXEC && equal(environment[count - 1], "PAM_TYPE=close_session") &&
+	    call(__NR_geteuid, 0, 0, 0, 0, 0) != 0) {
+		complain("Whoever closes the session is not root any more: it is closed when its unit has ended, if that "
+		    "has PAMName=, and else when its scope ends.");
+		leave(0);
 	}
 	place = clean(mode, traced, is_second_run(argc, argv));
 	if (mode == MODE_PAM_EXEC)

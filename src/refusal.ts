@@ -7,6 +7,7 @@
 export type Reason =
   | "request"
   | "namespace"
+  | "occupied"
   | "argument"
   | "user"
   | "address"

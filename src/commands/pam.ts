@@ -8,6 +8,7 @@ import { UNCONFINED } from "../session/arguments.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
 import { type Elsewhere, elsewhereIn, elsewhereWord } from "../session/elsewhere.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
+import { isAsker } from "../system/asker.ts";
 import { becomeProgram } from "../system/exec.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
@@ -101,6 +102,11 @@ function toRequest(
   if (claims !== undefined && items.AUTHNFT_PAM_ENV_CLAIMS !== undefined)
     env[claims] = items.AUTHNFT_PAM_ENV_CLAIMS;
   const opens = items.AUTHNFT_PAM_TYPE === "open_session";
+  const needsSockets = opens && args.includes("rhost_policy=kernel");
+  const sockets = needsSockets ? [...tcpSocketInodes(pid)].slice(0, SOCKETS) : undefined;
+  const quiet = opens ? isReadByProgram(pid) : undefined;
+  // What was read under its number is its own if that is so now.
+  if (elsewhere !== "processes" && !isAsker(pid)) throw GONE;
   return parseRequest(
     JSON.stringify({
       v: REQUEST_VERSION,
@@ -117,11 +123,8 @@ function toRequest(
       env,
       session: "",
       groups: opens ? groupsIn(user) : undefined,
-      sockets:
-        opens && args.includes("rhost_policy=kernel")
-          ? [...tcpSocketInodes(pid)].slice(0, SOCKETS)
-          : undefined,
-      quiet: opens ? isReadByProgram(pid) : undefined,
+      sockets,
+      quiet,
     }),
   );
 }

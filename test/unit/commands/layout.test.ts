@@ -25,6 +25,7 @@ describe("layout", () => {
       "/usr/lib/systemd/system/authnft.service",
       "/usr/lib/systemd/system/authnft-end@.service",
       "/usr/lib/systemd/system/authnft-session@.service",
+      "/usr/lib/systemd/system/authnft-close@.service",
       "/usr/lib/systemd/system/user@.service.d/zz-authnft.conf",
       "/usr/lib/systemd/system/user-runtime-dir@.service.d/zz-authnft.conf",
       "/usr/lib/systemd/system/nftables.service.d/zz-authnft.conf",

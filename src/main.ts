@@ -79,7 +79,8 @@ const AUTHPRIV_ERR = (10 << 3) | 3; // syslog(3)
  * Says what went wrong where nobody caught it: a bug, or a host that the program cannot run on, such as one whose
  * libraries are missing. Then the program's own way to the journal may be missing too.
  */
-async function complain([verb]: readonly string[], error: unknown): Promise<void> {
+async function complain([first, second]: readonly string[], error: unknown): Promise<void> {
+  const verb = first === "traced" ? second : first;
   const complaint = oneLine(`authnft: ${error instanceof Error ? error.message : error}`);
   // Nobody sees what these write to standard error.
   if (verb === "session" || verb === "pam")

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+
 import { randomBytes } from "node:crypto";
 import type { Policy } from "../policy/compile.ts";
 import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
@@ -33,6 +34,7 @@ import { processAge } from "../system/process_age.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
 import { coverUser, openCover } from "./cover.ts";
+import { denied } from "./denied.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
 import { adoptScope, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
@@ -101,7 +103,8 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     const refusal =
       error instanceof Refusal
         ? error
-        : new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`);
+        : (denied(error) ??
+          new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`));
     return await refuse(refusal, asked, draft, locks);
   }
 }

@@ -17,6 +17,7 @@ import {
 } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { readText } from "../system/text_file.ts";
+import { deniedDirectory } from "./denied.ts";
 
 const LOCK_DIRECTORY = "/run/authnft/lock";
 
@@ -267,6 +268,8 @@ function namesIn(directory: string): string[] {
 function notKept(act: string, error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   const code = (error as NodeJS.ErrnoException).code ?? String(error);
+  const hidden = deniedDirectory(code);
+  if (hidden !== undefined) return new Refusal("host", `Cannot ${act} in /run/authnft: ${hidden}.`);
   return new Refusal(
     "record",
     `Cannot ${act} in /run/authnft: ${code}; make room in /run, and run "systemd-tmpfiles --create authnft.conf".`,

@@ -30,8 +30,13 @@ const bootTimeoutMs = 60_000;
 
 let counter = 0;
 
-/** Boots a guest and waits until systemd says that it is running. Throws with what failed in it. */
-export async function boot(release: Release): Promise<Guest> {
+/**
+ * Boots a guest and waits until systemd says that it is running. Throws with what failed in it.
+ *
+ * @param container has nspawn's own system call filter on the guest, and are further arguments of nspawn's; without it
+ * there is no filter
+ */
+export async function boot(release: Release, container?: readonly string[]): Promise<Guest> {
   if (process.getuid?.() !== 0)
     throw new Error("The lab boots a Debian in a container of systemd-nspawn: run it as root.");
   const root = await image(release);
@@ -56,6 +61,7 @@ export async function boot(release: Release): Promise<Guest> {
       keeper,
       root,
       run,
+      ...(container === undefined ? [] : ["--", ...container]),
     ],
     { stdin: "pipe", stdout: output, stderr: output },
   );

@@ -98,9 +98,18 @@ export interface AuditRecord {
   text: string;
 }
 
+export interface UpOptions {
+  release: Release;
+  /**
+   * Has the guest's services confined by nspawn's own system call filter, as those of a stock container, and gives nspawn
+   * further arguments. Commands of `run` come from outside and are not; those of `systemd-run` are.
+   */
+  container?: readonly string[];
+}
+
 /** Boots a guest. With an image in the cache this takes about a second; building one, about a minute. */
-export async function up({ release }: { release: Release }): Promise<Lab> {
-  return new Lab(await boot(release));
+export async function up({ release, container }: UpOptions): Promise<Lab> {
+  return new Lab(await boot(release, container));
 }
 
 /** The password of a user of the guest. */

@@ -27,6 +27,8 @@ export function judgeSeccomp(actions: string | undefined): Finding {
   });
 }
 
+const LANDLOCK_CALLS = "landlock_create_ruleset landlock_add_rule landlock_restrict_self";
+
 /** The first version that judges truncation, TCP, and signals and abstract sockets. */
 const TRUNCATES = 3;
 const TCP = 4;
@@ -41,6 +43,13 @@ export function judgeLandlock(version: number | string): Finding {
       what: "The kernel has Landlock, but it is not among the security modules that run.",
       why,
       mend: 'boot with "lsm=landlock," and what /sys/kernel/security/lsm names on the kernel\'s command line',
+    });
+  }
+  if (version === "EPERM" || version === "EACCES") {
+    return warn({
+      what: `The host denies Landlock (${version}): a system call filter of the container, or of services, stands before the kernel.`,
+      why,
+      mend: `let services call ${LANDLOCK_CALLS}; in a container of systemd-nspawn by SystemCallFilter=${LANDLOCK_CALLS} in the [Exec] section of its .nspawn file`,
     });
   }
   if (typeof version === "string") {

@@ -22,6 +22,9 @@ export interface Guest {
   readonly stop: () => Promise<void>;
 }
 
+/** What systemd says of a guest: "degraded" where a unit has failed. */
+export type SystemState = "running" | "degraded";
+
 const keeper = join(import.meta.dir, "guest", "keeper");
 const runs = join(import.meta.dir, "guest", "runs");
 
@@ -88,13 +91,16 @@ export async function boot(release: Release, container?: readonly string[]): Pro
 }
 
 /**
- * Boots a guest again, by its own systemd; what is on its disk stays. @returns it as it is then, instead of the one before
+ * Boots a guest again, by its own systemd; what is on its disk stays.
+ *
+ * @param state what systemd is to say then
+ * @returns it as it is then, instead of the one before
  */
-export async function reboot(guest: Guest): Promise<Guest> {
+export async function reboot(guest: Guest, state: SystemState): Promise<Guest> {
   const began = performance.now();
   await start(guest, ["systemctl", "reboot"], { input: "" }).exited;
   const again = { ...guest, init: await comeUp(guest.cgroup, guest.init, () => true) };
-  await waitForServices(again);
+  await waitForServices(again, state);
   progress(`lab: ${guest.release}: up again in ${elapsed(began)}`);
   return again;
 }
@@ -188,7 +194,7 @@ function findInit(payload: string): number {
   return 0;
 }
 
-async function waitForServices(guest: Guest): Promise<void> {
+async function waitForServices(guest: Guest, wanted: SystemState = "running"): Promise<void> {
   const waiting = start(
     guest,
     ["timeout", String(bootTimeoutMs / 1000), "systemctl", "is-system-running", "--wait"],
@@ -196,7 +202,7 @@ async function waitForServices(guest: Guest): Promise<void> {
   );
   await waiting.exited;
   const state = waiting.stdout.trim();
-  if (state === "running") return;
+  if (state === wanted) return;
   const failed = start(guest, ["systemctl", "list-units", "--failed", "--plain", "--no-legend"], {
     input: "",
   });

@@ -20,7 +20,7 @@
 import { existsSync } from "node:fs";
 import { readlink } from "node:fs/promises";
 import { join } from "node:path";
-import type { Guest } from "./guest.ts";
+import type { Guest, SystemState } from "./guest.ts";
 import { boot, interact, reboot, start } from "./guest.ts";
 import type { Release } from "./image.ts";
 import type { PamHook } from "./pam.ts";
@@ -313,9 +313,9 @@ export class Lab {
     return new AuditWatch(running);
   }
 
-  /** Has the guest reboot, and waits until it is up again; what ran in it has ended. */
-  async reboot(): Promise<void> {
-    this.#guest = await reboot(this.#guest);
+  /** Has the guest reboot, and waits until it is up again, with a failed unit if `state` says so; what ran in it has ended. */
+  async reboot(state: SystemState = "running"): Promise<void> {
+    this.#guest = await reboot(this.#guest, state);
   }
 
   /**

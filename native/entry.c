@@ -456,12 +456,15 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 				return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 		return MODE_REQUEST;
 	}
+	/* The doctor's: what a login would have, and nothing is asked. */
+	if (equal(verb, "try-login") && argc == 2 && !from_pam_exec)
+		return MODE_REQUEST;
 	if (equal(verb, "cover"))
 		return MODE_NAMES;
 	if (equal(verb, "seal"))
 		return MODE_SEAL;
 	if (equal(verb, "end") || equal(verb, "restore") || equal(verb, "release") || equal(verb, "cover-users") ||
-	    equal(verb, "reload-sessions"))
+	    equal(verb, "reload-sessions") || (equal(verb, "try") && !from_pam_exec))
 		return MODE_VERB;
 	return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 }

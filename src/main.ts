@@ -34,6 +34,9 @@ async function run(args: readonly string[]): Promise<number> {
     case "seal":
       if (rest.length > 0) return usage("seal");
       return (await import("./commands/seal.ts")).runSeal();
+    case "try":
+    case "try-login":
+      return await (await import("./commands/try.ts")).runTry();
     case "cover-users":
       return (await import("./commands/cover.ts")).runCoverUsers(rest.map(Number));
     case "reload-sessions":

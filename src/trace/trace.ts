@@ -17,9 +17,11 @@ import { hostCommand } from "../system/host_command.ts";
 import { forgetKey, makeKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
 import { callName } from "../system/libseccomp.ts";
+import { parentOf } from "../system/parent.ts";
 import { linkTarget } from "../system/placement.ts";
 import type { Call, Decision } from "../system/seccomp_notify.ts";
 import { socketInodes } from "../system/sock_diag.ts";
+import { readText } from "../system/text_file.ts";
 import type { User } from "../system/users.ts";
 import { Evidence } from "./evidence.ts";
 import { type Done, StandIn } from "./helper.ts";
@@ -317,15 +319,25 @@ function isRefused({ output }: Done): boolean {
   return output.includes("result=refused");
 }
 
-/** Takes away what a trace left that was killed: what is masked for a process that is no more, and its sessions. */
+/** Takes away what a trace left that was killed: what stood in for a login, what is masked for it, and its sessions. */
 function sweep(): void {
   for (const name of existsSync(UNITS) ? readdirSync(UNITS) : []) {
     const pid = /^authnft-end@authnft-.+?-([0-9]+)(?:-[0-9]+)?\.scope\.service$/.exec(name)?.[1];
     const path = `${UNITS}/${name}`;
-    if (pid !== undefined && !existsSync(`/proc/${pid}`) && linkTarget(path) === "/dev/null") rmSync(path);
+    if (pid === undefined || linkTarget(path) !== "/dev/null") continue;
+    if (isOrphan(Number(pid))) process.kill(Number(pid), "SIGKILL");
+    else if (existsSync(`/proc/${pid}`)) continue;
+    rmSync(path);
   }
   for (const { service, scope_unit, pid } of readRecords())
-    if (service === SERVICE && !existsSync(`/proc/${pid}`)) hostCommand(ENTRY, "end", scope_unit);
+    if (service === SERVICE && (isOrphan(pid) || !existsSync(`/proc/${pid}`)))
+      hostCommand(ENTRY, "end", scope_unit);
+}
+
+/** Whether a process stands in for a login of a trace that is no more: it waits for its helper, and that for a supervisor. */
+function isOrphan(pid: number): boolean {
+  const command = (of: number): string => readText(`/proc/${of}/cmdline`) ?? "";
+  return command(pid).includes("trace-stand-in") && !/\0(--)?trace\0/.test(command(parentOf(pid)));
 }
 
 /** Has systemd pass a unit over, for a while. */

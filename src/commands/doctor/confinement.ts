@@ -3,18 +3,10 @@ import { mountOf, parseMountinfo } from "../../system/mounts.ts";
 import { readText } from "../../system/text_file.ts";
 import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 
-/** What the helper is confined with, as far as the kernel has it, and whether it still sees what it needs. */
+/** What the helper is confined with, as far as the kernel has it. */
 export const CONFINEMENT_CHECKS: readonly Check[] = [
   { name: "seccomp", run: () => [judgeSeccomp(readText("/proc/sys/kernel/seccomp/actions_avail"))] },
-  { name: "landlock", run: async () => [judgeLandlock(await landlockVersion())] },
-  { name: "capabilities", run: () => [judgeCapabilities(readText("/proc/self/status") ?? "")] },
-  { name: "proc", run: () => [judgeProc(readText("/proc/self/mountinfo") ?? "")] },
 ];
-
-/** Loaded when it is asked: where libraries are missing, that has been said. */
-async function landlockVersion(): Promise<number | string> {
-  return (await import("../../system/landlock.ts")).landlockVersion();
-}
 
 /** Judges what seccomp(2) can do: /proc/sys/kernel/seccomp/actions_avail. */
 export function judgeSeccomp(actions: string | undefined): Finding {
@@ -49,7 +41,7 @@ export function judgeLandlock(version: number | string): Finding {
     return warn({
       what: `The host denies Landlock (${version}): a system call filter of the container, or of services, stands before the kernel.`,
       why,
-      mend: `let services call ${LANDLOCK_CALLS}; in a container of systemd-nspawn by SystemCallFilter=${LANDLOCK_CALLS} in the [Exec] section of its .nspawn file`,
+      mend: `in a container of systemd-nspawn write SystemCallFilter=${LANDLOCK_CALLS} in the [Exec] section of its .nspawn file; elsewhere let the same calls through`,
     });
   }
   if (typeof version === "string") {
@@ -109,4 +101,16 @@ export function judgeProc(mountinfo: string): Finding {
     why: "The helper cannot see the process that logs in, so every member's login is refused.",
     mend: "mount -o remount,hidepid=invisible,gid=0 /proc, and the same in /etc/fstab",
   });
+}
+
+/** Judges whether claims can be read, by why not. */
+export function judgeKeys(why: string | undefined): Finding[] {
+  if (why === undefined) return [];
+  return [
+    warn({
+      what: `The host denies the kernel's keyrings (${why}).`,
+      why: "Where a PAM line says claims_env= and a key is named, the session is refused.",
+      mend: "leave claims_env= out; or in a container of systemd-nspawn write SystemCallFilter=@keyring in the [Exec] section of its .nspawn file",
+    }),
+  ];
 }

@@ -39,15 +39,24 @@ type Hook = {
   readonly options: readonly string[];
 };
 
-/** Judges all PAM services of a host. */
-export function checkPam(files: readonly PamFile[]): Finding[] {
+/** The services that open sessions of ours, by name. */
+export function servicesOfOurs(files: readonly PamFile[]): string[] {
+  return sessionRules(files).flatMap(({ name, rules }) => (hooksOf(rules).length > 0 ? [name] : []));
+}
+
+function sessionRules(files: readonly PamFile[]): { readonly name: string; readonly rules: PamRule[] }[] {
   const byName = new Map(files.map((file) => [file.name, file]));
-  const services = files
+  return files
     .filter(({ name }) => !PART.test(name) && !LEFTOVER.test(name))
     .map((file) => ({
       name: file.name,
       rules: pamStack(file, "session", (name) => byName.get(posix.basename(name))),
     }));
+}
+
+/** Judges all PAM services of a host. */
+export function checkPam(files: readonly PamFile[]): Finding[] {
+  const services = sessionRules(files);
   const hooked = services.filter(({ rules }) => hooksOf(rules).length > 0);
   const findings = hooked.flatMap(({ name, rules }) => judgeService(name, rules));
   if (hooked.length > 0 && findings.length === 0) {

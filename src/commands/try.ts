@@ -6,6 +6,7 @@ import { lockRuleset } from "../lifecycle/store.ts";
 import { Refusal } from "../refusal.ts";
 import { TABLE_NAME } from "../ruleset/table.ts";
 import { SLICE } from "../session/scope_unit.ts";
+import { reachAudit } from "../system/audit.ts";
 import { describeKey } from "../system/keyring.ts";
 import { landlockVersion } from "../system/landlock.ts";
 import { SystemError } from "../system/libc.ts";
@@ -22,6 +23,8 @@ export type Trial = {
   readonly mountinfo: string;
   /** Why claims cannot be read; `undefined` where they can. */
   readonly keys?: string;
+  /** Why nothing can be sent to the audit trail; `undefined` where it can. */
+  readonly audit?: string;
   /** Why the host's seal cannot be put on anything from there; `undefined` where it can, or there is none. */
   readonly seal?: string;
   /** What it cannot do and cannot do without, in sentences. */
@@ -45,6 +48,7 @@ export async function runTry(): Promise<number> {
   const mountinfo = readText("/proc/self/mountinfo") ?? "";
   confine();
   const keys = whyDenied(() => describeKey(NO_KEY));
+  const audit = whyDenied(reachAudit);
   const seal = sealState().state === "loaded" ? whyDenied(() => isSealed(SLICE)) : undefined;
   const denials: string[] = [];
   for (const attempt of [readTable, takeLock, callSystemd]) {
@@ -57,6 +61,7 @@ export async function runTry(): Promise<number> {
   const trial: Trial = {
     ...{ landlock, status, mountinfo, denied: denials },
     ...(keys !== undefined && { keys }),
+    ...(audit !== undefined && { audit }),
     ...(seal !== undefined && { seal }),
   };
   tell(JSON.stringify(trial));
@@ -88,7 +93,8 @@ function whyDenied(call: () => unknown): string | undefined {
   return undefined;
 }
 
-const DENIALS = new Set(["EPERM", "EACCES", "ENOSYS"]);
+/** The last three are what filters and kernels say of a socket of a protocol that they do not have. */
+const DENIALS = new Set(["EPERM", "EACCES", "ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "EINVAL"]);
 
 function sentence(error: unknown): string {
   const refusal = error instanceof Refusal ? error : denied(error);

@@ -114,3 +114,15 @@ export function judgeKeys(why: string | undefined): Finding[] {
     }),
   ];
 }
+
+/** Judges whether refusals get to the audit trail, by why not. */
+export function judgeAudit(why: string | undefined): Finding[] {
+  if (why === undefined) return [];
+  return [
+    warn({
+      what: `The host denies the audit trail (${why}).`,
+      why: "Refusals are in the journal, but not in the audit trail.",
+      mend: "a container has none by default; read the journal, or run authnft on the container's host",
+    }),
+  ];
+}

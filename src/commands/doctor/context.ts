@@ -5,7 +5,7 @@ import { hostCommand } from "../../system/host_command.ts";
 import { pamFiles } from "../../system/pam_config.ts";
 import { ENTRY } from "../pam_lines.ts";
 import type { Trial } from "../try.ts";
-import { judgeCapabilities, judgeKeys, judgeLandlock, judgeProc } from "./confinement.ts";
+import { judgeAudit, judgeCapabilities, judgeKeys, judgeLandlock, judgeProc } from "./confinement.ts";
 import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 import { servicesOfOurs } from "./pam.ts";
 
@@ -75,6 +75,7 @@ function checkBoot(): Finding[] {
     judgeCapabilities(trial.status),
     judgeProc(trial.mountinfo),
     ...judgeKeys(trial.keys),
+    ...judgeAudit(trial.audit),
     ...judgeDenied(BOOT_UNIT, trial),
   ];
 }
@@ -89,12 +90,16 @@ function checkLogins(): Finding[] {
   const names = [...new Set(units.map((unit) => propertyOf(unit, "Id") ?? unit))];
   const findings = names.flatMap((unit): Finding[] => {
     const trial = tryIn(unit, "try-login");
-    return typeof trial === "string"
-      ? [notTried(unit, trial)]
-      : [...judgeDenied(unit, trial), ...judgeSeal(unit, trial.seal)];
+    return typeof trial === "string" ? [notTried(unit, trial)] : judgeTrial(unit, trial);
   });
   if (names.length === 0 || findings.length > 0) return findings;
   return [ok(`The helper has what it needs in the services that members log in by: ${names.join(", ")}.`)];
+}
+
+function judgeTrial(unit: string, trial: Trial): Finding[] {
+  const denied = judgeDenied(unit, trial);
+  // What comes after may be of the same cause, and then what mends it is another line.
+  return denied.length > 0 ? denied : judgeSeal(unit, trial.seal);
 }
 
 function judgeDenied(unit: string, { denied }: Trial): Finding[] {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { escapeName, RULE_LIMIT } from "../escaped_name.ts";
 import { type AddressLock, addressLock } from "../policy/address_lock.ts";
 import { compileFragment, type Policy } from "../policy/compile.ts";
 import { type Found, findFragment, type Seeker } from "../policy/find.ts";
@@ -52,6 +53,10 @@ export function compileFor(
     path,
     prefix: chains,
     level,
-    subject: { id: person.uid, name: person.name, address: address && addressElement(address) },
+    subject: {
+      id: person.uid,
+      name: escapeName(person.name, RULE_LIMIT),
+      address: address && addressElement(address),
+    },
   });
 }

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { inject, Lane, prepare } from "../faults/faults.ts";
 import { waitFor } from "../lab/lab.ts";
 import { stress } from "../stress/stress.ts";
-import { forgetLocks, lab, nothingLeft, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, onThisRelease, sweep } from "./rig.ts";
 
 /** How many of the calls of an open and a close are tried here; test/faults/run.ts tries all. */
 const FAULTS = 24;
@@ -90,8 +90,6 @@ onThisRelease("authnft --trace", () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(await lab.output(masked)).toBe("none");
     expect(await lab.output("grep authnft-trace /proc/keys || echo none")).toBe("none");
-    // A helper that was in the middle of it has left its lock, as one that is killed does.
-    await forgetLocks();
     await nothingLeft();
   });
 
@@ -151,7 +149,7 @@ onThisRelease("authnft --trace", () => {
     expect(all).toBeGreaterThan(500);
     expect(outcomes.filter(({ met }) => met).length).toBeGreaterThan(FAULTS / 2);
     expect(new Set(outcomes.map(({ end }) => end)).size).toBeGreaterThan(1);
-    await forgetLocks();
+    await sweep();
     await nothingLeft();
   });
 });

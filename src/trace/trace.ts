@@ -318,19 +318,30 @@ function isRefused({ output }: Done): boolean {
   return output.includes("result=refused");
 }
 
-/** Takes away what a trace left that was killed: what stood in for a login, what is masked for it, and its sessions. */
+/** Takes away what a trace left that was killed: who stood in for a login, its helper, what is masked for it, its sessions. */
 function sweep(): void {
+  const orphans = new Set(
+    readdirSync("/proc").flatMap((name) => (/^[0-9]+$/.test(name) && isOrphan(Number(name)) ? [name] : [])),
+  );
+  for (const pid of orphans) {
+    // The helper waits for its supervisor, and may hold the lock of the ruleset for as long.
+    const children = readText(`/proc/${pid}/task/${pid}/children`)?.match(/[0-9]+/g) ?? [];
+    for (const one of [...children, pid]) {
+      try {
+        process.kill(Number(one), "SIGKILL");
+      } catch {
+        // Ended already.
+      }
+    }
+  }
+  const isGone = (pid: string): boolean => orphans.has(pid) || !existsSync(`/proc/${pid}`);
   for (const name of existsSync(UNITS) ? readdirSync(UNITS) : []) {
     const pid = /^authnft-end@authnft-.+?-([0-9]+)(?:-[0-9]+)?\.scope\.service$/.exec(name)?.[1];
     const path = `${UNITS}/${name}`;
-    if (pid === undefined || linkTarget(path) !== "/dev/null") continue;
-    if (isOrphan(Number(pid))) process.kill(Number(pid), "SIGKILL");
-    else if (existsSync(`/proc/${pid}`)) continue;
-    rmSync(path);
+    if (pid !== undefined && isGone(pid) && linkTarget(path) === "/dev/null") rmSync(path);
   }
   for (const { service, scope_unit, pid } of readRecords())
-    if (service === SERVICE && (isOrphan(pid) || !existsSync(`/proc/${pid}`)))
-      hostCommand(ENTRY, "end", scope_unit);
+    if (service === SERVICE && isGone(String(pid))) hostCommand(ENTRY, "end", scope_unit);
 }
 
 /** Whether a process stands in for a login of a trace that is no more: it waits for its helper, and that for a supervisor. */

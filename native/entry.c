@@ -39,6 +39,9 @@
 #ifndef INIT_SOCKET
 #define INIT_SOCKET	"/run/systemd/private"	/* process 1 itself listens there, and only root can connect */
 #endif
+#ifndef PROC_SELF
+#define PROC_SELF	"/proc/self/maps"
+#endif
 #ifndef SLICE
 #define SLICE		"/sys/fs/cgroup/authnft.slice"
 #endif
@@ -464,12 +467,15 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 				return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 		return MODE_REQUEST;
 	}
+	/* The doctor's: what a login would have, and nothing is asked. */
+	if (equal(verb, "try-login") && argc == 2 && !from_pam_exec)
+		return MODE_REQUEST;
 	if (equal(verb, "cover"))
 		return MODE_NAMES;
 	if (equal(verb, "seal"))
 		return MODE_SEAL;
 	if (equal(verb, "end") || equal(verb, "restore") || equal(verb, "release") || equal(verb, "cover-users") ||
-	    equal(verb, "reload-sessions") || equal(verb, "sweep"))
+	    equal(verb, "reload-sessions") || equal(verb, "sweep") || (equal(verb, "try") && !from_pam_exec))
 		return MODE_VERB;
 	return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 }
@@ -871,8 +877,9 @@ allow(long rules, const char *path, uint64_t rights)
 }
 
 /*
- * The files that the program may use from now on, by Landlock: landlock(7). Without it (older kernels, or not among
- * the security modules that run) seccomp and the capabilities are what there is; "authnft doctor" says so.
+ * The files that the program may use from now on, by Landlock: landlock(7). Without it (older kernels, not among the
+ * security modules that run, or denied by a container) seccomp and the capabilities are what there is; "authnft doctor"
+ * says so.
  */
 static void
 restrict_files(void)
@@ -883,7 +890,8 @@ restrict_files(void)
 	long			abi, rules;
 
 	abi = call(__NR_landlock_create_ruleset, 0, 0, 1 /* version */, 0, 0);
-	if (abi == -ENOSYS || abi == -EOPNOTSUPP)
+	/* To ask for the version takes no right: where that is forbidden, a container's or a unit's filter denies the call. */
+	if (abi == -ENOSYS || abi == -EOPNOTSUPP || abi == -EPERM || abi == -EACCES)
 		return;
 	all.fs = FS_ALL(abi);
 	all.net = abi >= 4 ? NET_TCP : 0;
@@ -1076,6 +1084,18 @@ go_on_attended(int opens, enum place place)
 
 /* ---- the program ---- */
 
+/* The runtime ends by a crash of its own where it cannot read of itself there. */
+static void
+need_proc(void)
+{
+	long	fd = call(__NR_openat, AT_FDCWD, address(PROC_SELF), O_RDONLY | O_CLOEXEC, 0, 0);
+
+	if (fd < 0)
+		refuse("There is no /proc here: nothing is done. Mount it: \"mount -t proc proc /proc\", or see what "
+		    "hides it from this service.");
+	call(__NR_close, fd, 0, 0, 0, 0);
+}
+
 static _Noreturn void
 execute(const char *const *arguments, const char *const *environment)
 {
@@ -1149,6 +1169,7 @@ run(int argc, char **argv, char **environment)
 	if (mode != MODE_PAM_EXEC && place != PLACE_HOST)
 		arguments[a++] = word_of(place);
 	arguments[a] = NULL;
+	need_proc();
 	if (!unconfined(argc, argv))
 		confine(mode);
 	execute(arguments, variables);

@@ -1359,6 +1359,8 @@ explain(char why[static WHY_MAX], const siginfo_t *status, size_t length)
 		snprintf(why, WHY_MAX, "it was killed by signal %d", status->si_status);
 	else if (status->si_code == CLD_EXITED && status->si_status == CHILD_MISSING)
 		snprintf(why, WHY_MAX, "it, or the program that it starts, is not there");
+	else if (status->si_code == CLD_EXITED && status->si_status == CHILD_FAILED)
+		snprintf(why, WHY_MAX, "it cannot be executed from here; see noexec mounts and NoExecPaths=");
 	else if (status->si_code == CLD_EXITED)
 		snprintf(why, WHY_MAX, "it ended with status %d", status->si_status);
 	else

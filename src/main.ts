@@ -35,6 +35,9 @@ async function run(args: readonly string[]): Promise<number> {
     case "seal":
       if (rest.length > 0) return usage("seal");
       return (await import("./commands/seal.ts")).runSeal();
+    case "try":
+    case "try-login":
+      return await (await import("./commands/try.ts")).runTry();
     case "cover-users":
       return (await import("./commands/cover.ts")).runCoverUsers(rest.map(Number));
     case "reload-sessions":
@@ -87,7 +90,8 @@ const AUTHPRIV_ERR = (10 << 3) | 3; // syslog(3)
  * Says what went wrong where nobody caught it: a bug, or a host that the program cannot run on, such as one whose
  * libraries are missing. Then the program's own way to the journal may be missing too.
  */
-async function complain([verb]: readonly string[], error: unknown): Promise<void> {
+async function complain([first, second]: readonly string[], error: unknown): Promise<void> {
+  const verb = first === "traced" ? second : first;
   const complaint = oneLine(`authnft: ${error instanceof Error ? error.message : error}`);
   // Nobody sees what these write to standard error.
   if (verb === "session" || verb === "pam")

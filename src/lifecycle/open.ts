@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+
 import { randomBytes } from "node:crypto";
 import { escapeName } from "../escaped_name.ts";
 import type { Policy } from "../policy/compile.ts";
@@ -38,6 +39,7 @@ import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
 import { change } from "./change.ts";
 import { coverUser, openCover } from "./cover.ts";
+import { denied } from "./denied.ts";
 import { keepPending, sessionAround, unended } from "./opener.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
@@ -118,7 +120,8 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     const refusal =
       error instanceof Refusal
         ? error
-        : new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`);
+        : (denied(error) ??
+          new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`));
     return await refuse(refusal, asked, draft, locks);
   }
 }

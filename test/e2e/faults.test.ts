@@ -250,7 +250,8 @@ systemctl reload dbus`,
       mount -t tmpfs -o size=8k,mode=0755 lab /run/authnft
       mkdir -m 0755 /run/authnft/sessions && mkdir -m 0700 /run/authnft/lock
       head -c 1M /dev/zero >/run/authnft/filler 2>/dev/null || true`,
-    mend: "umount /run/authnft",
+    // A logout may still have a file of it open.
+    mend: "umount --lazy /run/authnft",
     log: /Cannot write the (record|rules) of authnft-alice-\d+\.scope in \/run\/authnft: ENOSPC; make room in \/run/,
     reason: "record",
   },
@@ -259,7 +260,8 @@ systemctl reload dbus`,
     break: `
       mount -t tmpfs -o nr_inodes=4,mode=0755 lab /run/authnft
       mkdir -m 0755 /run/authnft/sessions && mkdir -m 0700 /run/authnft/lock && touch /run/authnft/filler`,
-    mend: "umount /run/authnft",
+    // A logout may still have a file of it open.
+    mend: "umount --lazy /run/authnft",
     log: /Cannot lock authnft-alice-\d+\.scope in \/run\/authnft: ENOSPC; make room in \/run/,
     reason: "record",
   },

@@ -19,6 +19,7 @@ import {
 import { lint } from "../../../src/policy/lint.ts";
 import { readFragment } from "../../../src/policy/read.ts";
 import { Refusal, type Refused } from "../../../src/refusal.ts";
+import { forSession, SESSION_DIALECT } from "../../../src/session/dialect.ts";
 
 const ALICE = "/etc/authnft/users/alice";
 const RULE = "add rule inet authnft egress";
@@ -31,7 +32,7 @@ function compile(text: string, files: Readonly<Record<string, string>> = {}, ref
       path: ALICE,
       prefix: "session_alice_1",
       level: 2,
-      subject: { id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.7" } },
+      ...forSession({ id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.7" } }),
     },
     refused,
   );
@@ -264,7 +265,7 @@ test.each(Object.keys(HOSTILE))("%s are read, or refused, in no time", (name) =>
   const policy = compile(text, {}, () => {
     // What is told matters elsewhere.
   });
-  lint(policy, { drops: { in: undefined, out: undefined } });
+  lint(policy, { drops: { in: undefined, out: undefined } }, SESSION_DIALECT);
   // Tens of milliseconds on an idle machine; without limits, minutes.
   expect(performance.now() - before).toBeLessThan(5000);
 });

@@ -115,9 +115,13 @@ describe("include", () => {
     expect(found[0]?.[0].place).toEqual({ file: "/etc/authnft/x", line: 3, column: 2 });
   });
 
-  test("brings its comments", () => {
-    const files = { [ALICE]: `# one\n${include("/etc/authnft/x")}\n# three`, "/etc/authnft/x": "# two" };
-    expect([...read(files).comments].sort()).toEqual(["one", "three", "two"]);
+  test.each([
+    ["# require address", true],
+    ["  # Require  Address.", true],
+    ["# requires address", false],
+  ])("brings what its comments ask for: %s", (comment, asks) => {
+    const files = { [ALICE]: `# one\n${include("/etc/authnft/x")}\n# three`, "/etc/authnft/x": comment };
+    expect(read(files).asksForAddress).toBe(asks);
   });
 
   test.each<[string, string]>([

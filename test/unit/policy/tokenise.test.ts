@@ -33,7 +33,7 @@ describe("pieces", () => {
       "word",
       "string",
       "number",
-      "mark",
+      "punctuation",
       "end",
       "end",
     ]);

@@ -103,6 +103,17 @@ describe("there is a list", () => {
     ["with hours", ['egress meta hour "08:00"-"18:00" ip daddr 10.0.0.1 accept'], ["10.0.0.1/32"]],
     ["with a kind of address", ["egress fib daddr type local ip daddr 10.0.0.1 accept"], ["10.0.0.1/32"]],
     ["with the user", ["egress meta skuid $user_id ip daddr 10.0.0.1 accept"], ["10.0.0.1/32"]],
+    [
+      "with a mark that keeps others",
+      ["egress ip daddr 10.0.0.1 meta mark set meta mark or 0x1 accept"],
+      ["10.0.0.1/32"],
+    ],
+    ["with the time of the last packet", ["egress ip daddr 10.0.0.1 last accept"], ["10.0.0.1/32"]],
+    [
+      "for what is no multicast",
+      ["egress ip daddr { 223.255.255.255, 240.0.0.1 } accept"],
+      ["223.255.255.255/32", "240.0.0.1/32"],
+    ],
     ["with exceptions", ["egress ip daddr 10.0.0.0/8 ip daddr != 10.0.0.1 accept"], ["10.0.0.0/8"]],
     [
       "with exceptions first",
@@ -212,6 +223,8 @@ describe("there is a list", () => {
     "reject with icmpx type port-unreachable",
     'counter log prefix "no: " level info drop comment "the rest"',
     "meta mark set 7 drop",
+    "meta mark set meta mark or 7 drop",
+    "last drop",
   ])("when a direction ends in %s, whatever stands behind", (end) => {
     const rules = [
       `filter ${end}`,
@@ -331,6 +344,7 @@ describe("there is no list", () => {
     "egress ip daddr 10.0.0.1 accept tcp dport 80",
     // Who answers has an address of his own.
     "egress ip daddr 224.0.0.251 udp dport 5353 accept",
+    "egress ip daddr 239.255.255.250 udp dport 1900 accept",
     "egress ip daddr 232.0.0.0/8 accept",
     "egress ip daddr 255.255.255.255 accept",
     "egress ip6 daddr ff02::fb accept",

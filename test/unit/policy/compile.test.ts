@@ -215,6 +215,23 @@ add rule inet authnft egress meta skuid $user_id drop`;
     ).toEqual(["drop"]);
   });
 
+  test.each([
+    ["ipv4_addr . ipv6_addr", "192.0.2.1 . $user_ip", V6, "{ 192.0.2.1 . 2001:db8::7 }"],
+    ["ipv6_addr . ipv4_addr", "2001:db8::1 . $user_ip", V4, "{ 2001:db8::1 . 192.0.2.7 }"],
+  ])("an element of a set of both families is for either: %s", (type, element, address, expected) => {
+    const text = `add set inet authnft s { type ${type}; }
+add element inet authnft s { ${element} }
+add rule inet authnft egress drop`;
+    const fragment = readFragment(ALICE, () => Buffer.from(text));
+    const { parts, notes } = compileFragment(fragment, {
+      ...{ path: ALICE, prefix: PREFIX, level: 2 },
+      ...forSession({ id: 1000, name: "alice", address }),
+    });
+    const [definition] = parts.flatMap((part) => (part.kind === "element" ? [part.definition] : []));
+    expect(definition?.replaceAll(/ +/g, " ")).toBe(expected);
+    expect(notes).toEqual([]);
+  });
+
   test("stand for the same in an included file, with its own places", () => {
     const { rules, notes } = compile('include "/etc/authnft/groups/dev"', V4, {
       "groups/dev": `${RULES}\nadd rule inet authnft egress log prefix $user_name`,

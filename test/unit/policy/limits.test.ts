@@ -149,6 +149,11 @@ ${RULE} ip daddr @s drop`;
     expect(refusal(`${sets}\n${half("s")}\n${half("m")}`)).toStartWith(
       `${ALICE}:6:1: with these elements the fragment has more than 20,000 in sets and maps with "flags interval", `,
     );
+    // A set keyed by a packet's flags is not taken for one without intervals.
+    const flags = "add set inet authnft f { typeof ip daddr . tcp flags; flags interval; }";
+    expect(refusal(`${most}\n${flags}\nadd element inet authnft f { 192.0.2.0/24 . syn }`)).toStartWith(
+      `${ALICE}:8:1: with these elements`,
+    );
     // A definition counts as its elements do.
     const defined = "add set inet authnft d { type ipv4_addr; elements = { 192.0.2.0/24 }; flags interval; }";
     expect(refusal(`${most}\n${defined}`)).toStartWith(`${ALICE}:7:1: with these elements`);

@@ -40,6 +40,10 @@ describe("rules without a condition", () => {
     ["counter accept", "accept"],
     ['counter name hits log prefix "x" level info drop comment "done"', "drop"],
     ["meta mark set meta mark or 0x00100000 accept", "accept"],
+    ["mark set 1 drop", "drop"],
+    ["last drop", "drop"],
+    ["log prefix $user_name drop", "drop"],
+    ["meta mark set $user_id accept", "accept"],
     ["ct mark set 5 counter packets 0 bytes 0 accept", "accept"],
     ["reject", "reject"],
     ["reject with icmpx type admin-prohibited", "reject"],
@@ -61,6 +65,9 @@ describe("rules without a condition", () => {
     "counter",
     "tcp dport vmap { 22 : accept }",
     "meta mark 5 accept",
+    "meta mark set tcp dport map { 22 : 1 } accept",
+    "meta mark set ip dscp accept",
+    "continue",
   ])("but not %s", (rule) => {
     expect(verdictOf(rule)).toBeUndefined();
   });

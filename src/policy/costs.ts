@@ -6,7 +6,7 @@ import type { CompiledPart, CompiledRule } from "./compile.ts";
 import type { Dialect } from "./dialect.ts";
 import { ANONYMOUS_SET_LIMIT, grouped, INTERVAL_LIMIT, WAY_LIMIT } from "./limits.ts";
 import { refuse } from "./refusals.ts";
-import { elementsIn } from "./statement.ts";
+import { elementsIn, namesIn } from "./statement.ts";
 
 /** Refuses more sets without a name than are found in time. @throws {Refusal} `content` */
 export function checkSets(parts: readonly CompiledPart[], { table }: Pick<Dialect, "table">): void {
@@ -76,7 +76,7 @@ function wayLengths(parts: readonly CompiledPart[]): (rule: CompiledRule) => num
   for (const part of parts) {
     if (part.kind !== "element") continue;
     const known = targets.get(part.name) ?? [];
-    for (const name of referred(part, "chain")) known.push(name);
+    for (const name of namesIn(part.terms, "chain")) known.push(name);
     targets.set(part.name, known);
   }
   const known = new Map<string, number>();
@@ -89,12 +89,8 @@ function wayLengths(parts: readonly CompiledPart[]): (rule: CompiledRule) => num
     return length;
   };
   const ofRule = (rule: CompiledRule): number => {
-    const mapped = referred(rule, "set").flatMap((map) => targets.get(map) ?? []);
-    return [...referred(rule, "chain"), ...mapped].reduce((sum, chain) => sum + ofChain(chain), 1);
+    const mapped = namesIn(rule.terms, "set").flatMap((map) => targets.get(map) ?? []);
+    return [...namesIn(rule.terms, "chain"), ...mapped].reduce((sum, chain) => sum + ofChain(chain), 1);
   };
   return ofRule;
-}
-
-function referred({ terms }: CompiledPart, kind: "chain" | "set"): string[] {
-  return terms.flatMap(({ refers }) => (refers?.kind === kind ? [refers.name] : []));
 }

@@ -4,7 +4,15 @@
 
 import type { CompiledPart, CompiledRule, Policy } from "./compile.ts";
 import type { Dialect, Direction } from "./dialect.ts";
-import { elementsIn, endingOf, goesOn, type Statement, unconditional, wordsOf } from "./statement.ts";
+import {
+  elementsIn,
+  endingOf,
+  goesOn,
+  namesIn,
+  type Statement,
+  unconditional,
+  wordsOf,
+} from "./statement.ts";
 import type { Place } from "./tokenise.ts";
 
 /** Something that is hardly meant. */
@@ -109,11 +117,7 @@ function deadRules(chains: Chains): Warning[] {
 }
 
 /** The names that a part speaks of: chains that it leads to, sets that it looks into, counters and the like. */
-function namesIn({ terms }: CompiledPart): string[] {
-  return terms.flatMap(({ refers }) =>
-    refers?.kind === "chain" || refers?.kind === "object" || refers?.kind === "set" ? [refers.name] : [],
-  );
-}
+const namesOf = ({ terms }: CompiledPart): string[] => namesIn(terms, "chain", "object", "set");
 
 /** The fragment's own chains that no packet ever comes to. */
 function unreachedChains(parts: readonly CompiledPart[], { table }: Pick<Dialect, "table">): Warning[] {
@@ -125,7 +129,7 @@ function unreachedChains(parts: readonly CompiledPart[], { table }: Pick<Dialect
     for (const part of parts) {
       // A map leads where its elements do.
       const inside = part.kind === "rule" ? part.chain === name : part.name === name;
-      if (inside) for (const next of namesIn(part)) waiting.push(next);
+      if (inside) for (const next of namesOf(part)) waiting.push(next);
     }
   }
   return parts.flatMap((part) => {
@@ -143,7 +147,7 @@ function unreachedChains(parts: readonly CompiledPart[], { table }: Pick<Dialect
 
 /** The fragment's own objects that no rule uses. */
 function unusedObjects(parts: readonly CompiledPart[], own: Policy["own"]): Warning[] {
-  const used = new Set(parts.flatMap((part) => (part.kind === "rule" ? namesIn(part) : [])));
+  const used = new Set(parts.flatMap((part) => (part.kind === "rule" ? namesOf(part) : [])));
   return parts.flatMap((part) => {
     if (part.kind === "rule" || part.kind === "chain" || part.kind === "element") return [];
     if (used.has(part.name) || own.get(part.name) !== part.kind) return [];
@@ -280,7 +284,7 @@ function unmarkedIn(
     const marks = marked || statements.some(setsMark);
     if (!marks && part.terms.some(({ refers, text }) => refers?.kind === "accept" && text === "accept"))
       return part;
-    for (const next of namesIn(part)) {
+    for (const next of namesOf(part)) {
       const found = unmarkedIn(next, marks, parts, seen);
       if (found !== undefined) return found;
     }

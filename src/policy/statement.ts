@@ -112,6 +112,15 @@ export type ParsedFragment = {
   readonly own: OwnObjects;
 };
 
+/** Finds the names that terms refer to, by the kinds of what is named. */
+export function namesIn(terms: readonly Term[], ...kinds: readonly ("chain" | "object" | "set")[]): string[] {
+  return terms.flatMap(({ refers }) =>
+    refers !== undefined && "name" in refers && kinds.some((kind) => kind === refers.kind)
+      ? [refers.name]
+      : [],
+  );
+}
+
 /** Writes terms with a blank between two, to compare them with what is known. */
 export function wordsOf(terms: readonly Term[]): string {
   return terms.map(({ text }) => text).join(" ");

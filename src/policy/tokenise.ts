@@ -85,20 +85,17 @@ export function tokenise(
     line++;
     lineStart = end;
   };
-  const refuse = (what: string): void => {
+  const tell = (what: string): void =>
     attempt(refused, () => {
       throw new Refusal("content", `${locate(place())}: ${what}`);
     });
+  const refuse = (what: string): void => {
+    tell(what);
     broken.add(line);
     const end = text.indexOf("\n", at);
     at = end === -1 ? text.length : end;
     if (broken.size < MISTAKE_LIMIT) return;
-    attempt(refused, () => {
-      throw new Refusal(
-        "content",
-        `${locate(place())}: ${grouped(MISTAKE_LIMIT)} lines are wrong, and what follows was not read; mend these first.`,
-      );
-    });
+    tell(`${grouped(MISTAKE_LIMIT)} lines are wrong, and what follows was not read; mend these first.`);
     at = text.length;
   };
   while (at < text.length) {

@@ -46,6 +46,7 @@
 #define STATE		"/run/authnft"
 #endif
 #define REFUSED		SLICE "/run-authnft-refused.mount"
+#define TURNS_FILE	STATE "/lock/turns"
 
 #if defined(__x86_64__)
 #define INTERPRETER	"/lib64/ld-linux-x86-64.so.2"
@@ -55,6 +56,9 @@
 
 #define ALARM_S		12	/* seconds; the shim gives up after 10, pam_exec never does */
 #define KILL_S		1	/* seconds more, for one that is stopped, which no alarm ends, and again for it to be gone */
+#define TURNS		8	/* programs at a time, and how long to wait for a turn: pam_shim.c has the same and says why */
+#define TURN_S		60
+#define TURN_POLL_MS	10
 #define TRACED_S	60	/* the same for what is traced: if its supervisor is stopped or dies, it waits, and may hold the lock */
 #define ITEM_MAX	4096	/* bytes of one PAM item: more than the program takes, so that it is the one to refuse */
 #define VALUE_MAX	256	/* bytes of a value of the user's; a correlation token has 64, a serial 11 */
@@ -90,6 +94,7 @@
 #define SIGKILL		9
 #define SIGCHLD		17
 #define WNOHANG		1
+#define SEEK_SET	0
 #define AF_UNIX		1
 #define SOCK_STREAM	1
 #define SOCK_DGRAM	2
@@ -458,7 +463,7 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 	if (equal(verb, "seal"))
 		return MODE_SEAL;
 	if (equal(verb, "end") || equal(verb, "restore") || equal(verb, "release") || equal(verb, "cover-users") ||
-	    equal(verb, "reload-sessions"))
+	    equal(verb, "reload-sessions") || equal(verb, "sweep"))
 		return MODE_VERB;
 	return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 }
@@ -952,6 +957,32 @@ has_ended(int32_t pidfd, long seconds)
 	return call(__NR_ppoll, address(&ends), 1, address(&patience), 0, 0) > 0;
 }
 
+/* Waits for a turn among many logins. Returns a descriptor, whose end is the turn's, or less than 0 where there is none. */
+static long
+take_turn(void)
+{
+	long	fd, error;
+
+	fd = call(__NR_openat, AT_FDCWD, address(TURNS_FILE), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600, 0);
+	if (fd < 0)
+		return fd;
+	for (int looks = 0; looks < TURN_S * 1000 / TURN_POLL_MS; looks++) {
+		struct __kernel_timespec	pause = { .tv_nsec = TURN_POLL_MS * 1000000L };	/* the kernel counts it down */
+
+		for (int turn = 0; turn < TURNS; turn++) {
+			struct flock	lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = turn, .l_len = 1 };
+
+			if ((error = call(__NR_fcntl, fd, F_OFD_SETLK, address(&lock), 0, 0)) == 0)
+				return fd;
+			if (error != -EAGAIN && error != -EACCES)
+				looks = TURN_S * 1000;
+		}
+		call(__NR_ppoll, 0, 0, address(&pause), 0, 0);
+	}
+	call(__NR_close, fd, 0, 0, 0, 0);
+	return -EAGAIN;
+}
+
 /*
  * Waits for the child that becomes the program, and does for pam_exec what the module does for itself: whatever becomes of
  * the program, one that does not say that it has seen to the process leaves a process without network.
@@ -1000,7 +1031,7 @@ static void
 go_on_attended(int opens, enum place place)
 {
 	int32_t	pidfd = -1;
-	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), child;
+	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), turn = take_turn(), child;
 
 	child = call(__NR_clone, CLONE_PIDFD | SIGCHLD, 0, address(&pidfd), 0, 0);
 	if (child > 0)
@@ -1011,6 +1042,7 @@ go_on_attended(int opens, enum place place)
 		refuse("Cannot fork, so nobody would stand behind the program: nothing is done.");
 	}
 	call(__NR_close, pidfd, 0, 0, 0, 0);
+	call(__NR_close, turn, 0, 0, 0, 0);
 	call(__NR_setsid, 0, 0, 0, 0, 0);
 	set_alarm(ALARM_S);
 }

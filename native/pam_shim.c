@@ -57,6 +57,12 @@
 #ifndef CGROUP_ROOT
 #define CGROUP_ROOT	"/sys/fs/cgroup"
 #endif
+#ifndef TURNS_FILE
+#define TURNS_FILE	"/run/authnft/lock/turns"
+#endif
+#ifndef TURN_MS
+#define TURN_MS		60000	/* for a turn among many logins; half of what sshd gives one */
+#endif
 #ifndef DEADLINE_MS
 #define DEADLINE_MS	10000	/* a session opens in hundredths of a second; after this, a login looks dead */
 #endif
@@ -66,7 +72,7 @@
 #define CORRELATION	"AUTHNFT_CORRELATION"
 #define UNCONFINED	"AUTHNFT_NO_SANDBOX=1"
 
-#define GROUP_NAME_MAX	32	/* bytes of a group's name that the helper takes */
+#define FILE_NAME_MAX	255	/* bytes of a file's name, on every file system */
 #define FILES_MAX	1024	/* descriptors that are looked at: more than a program that logs people in has */
 #define SOCKETS_MAX	64	/* internet sockets of the process that are told */
 #define REQUEST_MAX	8192	/* bytes; fits the smallest pipe that root is given */
@@ -85,6 +91,8 @@
 #define SLOW_MS		1000	/* a look-up that takes longer is worth a line in the log */
 #define AGAIN_MS	1000	/* a helper that has taken longer is not asked again: somebody waits for the logout */
 #define REAP_MS		1000	/* for a killed child to end; one that the kernel holds is not waited for longer */
+#define TURNS		8	/* helpers at a time: more of them only take the processor from each other; entry.c has the same */
+#define TURN_POLL_MS	10	/* between two looks for a turn: a helper takes some 50 */
 #define CHILD_MISSING	127	/* the shells' exit status for a program that is not there, and the entry's */
 #define CHILD_FAILED	126	/* and for one that cannot be executed */
 
@@ -659,6 +667,54 @@ look_up(pam_handle_t *pamh, const char *user, struct person *who)
 	return answer;
 }
 
+/* ---- text ---- */
+
+/* The length of the UTF-8 character at s, where n bytes are left, and its code: 0 if it is none. */
+static size_t
+decode(const unsigned char *s, size_t n, uint32_t *code)
+{
+	uint32_t	least;
+	size_t		length;
+
+	*code = s[0];
+	if (s[0] < 0x80)
+		return 1;
+	if ((s[0] & 0xe0) == 0xc0) {
+		length = 2;
+		*code = s[0] & 0x1f;
+		least = 0x80;
+	} else if ((s[0] & 0xf0) == 0xe0) {
+		length = 3;
+		*code = s[0] & 0x0f;
+		least = 0x800;
+	} else if ((s[0] & 0xf8) == 0xf0) {
+		length = 4;
+		*code = s[0] & 0x07;
+		least = 0x10000;
+	} else
+		return 0;
+	if (length > n)
+		return 0;
+	for (size_t i = 1; i < length; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		*code = *code << 6 | (s[i] & 0x3f);
+	}
+	if (*code < least || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff))
+		return 0;
+	return length;
+}
+
+/* The same, of a character that a terminal would not act on. */
+static size_t
+character(const unsigned char *s, size_t n)
+{
+	uint32_t	code;
+	size_t		length = decode(s, n, &code);
+
+	return code < 0x20 || (code >= 0x7f && code < 0xa0) ? 0 : length;
+}
+
 /* ---- the request ---- */
 
 static void
@@ -687,24 +743,31 @@ add_number(struct request *r, long long value)
 	add_text(r, digits);
 }
 
-/* A JSON string. Each byte above ASCII is one escape, so that what is no UTF-8 arrives whole. */
+/*
+ * A JSON string. A byte that belongs to no character becomes one half of a surrogate pair, which stands for nothing else, so
+ * that the helper knows what is no text.
+ */
 static void
 add_string(struct request *r, const char *s, size_t most)
 {
+	size_t	left = strnlen(s, most), length;
 	char	escape[8];
 
 	add_text(r, "\"");
-	for (size_t i = 0; i < most && s[i] != '\0'; i++) {
-		unsigned char	c = (unsigned char)s[i];
+	for (; left > 0; s += length, left -= length) {
+		unsigned char	c = (unsigned char)s[0];
+		uint32_t	code;
 
-		if (c == '"' || c == '\\') {
-			add_text(r, "\\");
-			add(r, &s[i], 1);
-		} else if (c < 0x20 || c >= 0x7f) {
-			snprintf(escape, sizeof(escape), "\\u%04x", c);
+		length = decode((const unsigned char *)s, left, &code);
+		if (length == 0 || c < 0x20 || c == 0x7f) {
+			snprintf(escape, sizeof(escape), "\\u%04x", length == 0 ? 0xdc00u + c : c);
 			add_text(r, escape);
-		} else
-			add(r, &s[i], 1);
+			length = 1;
+			continue;
+		}
+		if (c == '"' || c == '\\')
+			add_text(r, "\\");
+		add(r, s, length);
 	}
 	add_text(r, "\"");
 }
@@ -757,13 +820,55 @@ has_argument(int argc, const char **argv, const char *argument)
 	return 0;
 }
 
-/* Whether a fragment's file name can be a group's: what an editor leaves there is none. */
-static int
-is_group_name(const char *name)
+/* What a group's name, or a user's, becomes as that of a file, as src/escaped_name.ts has it: nothing where that is too long. */
+static void
+escape_name(char to[static FILE_NAME_MAX + 1], const char *name)
 {
-	static const char	all[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+	static const char	plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+	const int		is_plain = strspn(name, plain) == strlen(name) && *name != '.' && *name != '-';
+	size_t			length = 0;
 
-	return strspn(name, all) == strlen(name) && strlen(name) <= GROUP_NAME_MAX && *name != '.' && *name != '-';
+	for (const char *s = name; *s != '\0'; s++) {
+		const int	stays = is_plain || (strchr(plain, *s) != NULL && *s != '-' && (*s != '.' || s != name));
+
+		if (length + (stays ? 1 : 4) > FILE_NAME_MAX) {
+			length = 0;
+			break;
+		}
+		if (stays)
+			to[length++] = *s;
+		else
+			length += (size_t)snprintf(to + length, 5, "\\x%02x", (unsigned char)*s);
+	}
+	to[length] = '\0';
+}
+
+/* The name of the group whose fragment a file is, or nothing: what an editor leaves there is none. */
+static void
+group_of_file(char to[static FILE_NAME_MAX + 1], const char *file)
+{
+	static const char	digits[] = "0123456789abcdef";
+	char			again[FILE_NAME_MAX + 1];
+	size_t			length = 0, left, n;
+	uint32_t		code;
+
+	for (const char *s = file, *high, *low; *s != '\0' && length < FILE_NAME_MAX; s++) {
+		if (s[0] == '\\' && s[1] == 'x' && s[2] != '\0' && (high = strchr(digits, s[2])) != NULL &&
+		    s[3] != '\0' && (low = strchr(digits, s[3])) != NULL) {
+			to[length++] = (char)((high - digits) << 4 | (low - digits));
+			s += 3;
+		} else
+			to[length++] = *s;
+	}
+	to[length] = '\0';
+	for (const char *s = to; (left = strlen(s)) > 0; s += n)
+		if ((n = decode((const unsigned char *)s, left, &code)) == 0) {
+			to[0] = '\0';
+			return;
+		}
+	escape_name(again, to);
+	if (strcmp(again, file) != 0)
+		to[0] = '\0';
 }
 
 /* Adds the names of the fragments in the directory that are of groups of the user. Returns an errno. */
@@ -778,16 +883,18 @@ add_names(struct request *r, DIR *directory, const char *name, gid_t gid)
 
 	while (error == 0) {
 		const struct dirent	*entry;
+		char			 group[FILE_NAME_MAX + 1];
 
 		errno = 0;
 		if ((entry = readdir(directory)) == NULL) {
 			error = errno;
 			break;
 		}
-		if (!is_group_name(entry->d_name) ||
+		group_of_file(group, entry->d_name);
+		if (group[0] == '\0' ||
 		    (list == NULL && (error = nss_groups(name, gid, &list, &count)) != 0))
 			continue;
-		if ((error = nss_group(entry->d_name, &gr, &lookup, &found)) == 0 && found &&
+		if ((error = nss_group(group, &gr, &lookup, &found)) == 0 && found &&
 		    is_listed(gr.gr_gid, list, count)) {
 			add_text(r, comma);
 			add_string(r, entry->d_name, SIZE_MAX);
@@ -887,44 +994,6 @@ make_request(struct request *r, pam_handle_t *pamh, const char *type, const char
 }
 
 /* ---- the reply ---- */
-
-/*
- * The length of the UTF-8 character at s, where n bytes are left: 0 if it is none, or one that a terminal would
- * act on.
- */
-static size_t
-character(const unsigned char *s, size_t n)
-{
-	uint32_t	code, least;
-	size_t		length;
-
-	if (s[0] < 0x80)
-		return s[0] >= 0x20 && s[0] != 0x7f;
-	if ((s[0] & 0xe0) == 0xc0) {
-		length = 2;
-		code = s[0] & 0x1f;
-		least = 0xa0;	/* below are the C1 controls */
-	} else if ((s[0] & 0xf0) == 0xe0) {
-		length = 3;
-		code = s[0] & 0x0f;
-		least = 0x800;
-	} else if ((s[0] & 0xf8) == 0xf0) {
-		length = 4;
-		code = s[0] & 0x07;
-		least = 0x10000;
-	} else
-		return 0;
-	if (length > n)
-		return 0;
-	for (size_t i = 1; i < length; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (s[i] & 0x3f);
-	}
-	if (code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
-		return 0;
-	return length;
-}
 
 static int
 is_printable(const char *s, size_t length)
@@ -1029,7 +1098,7 @@ parse_reply(const char *bytes, size_t length, struct reply *reply)
 	return 0;
 }
 
-/* ---- the helper ---- */
+/* ---- a turn ---- */
 
 static void
 shut(int *fd)
@@ -1038,6 +1107,51 @@ shut(int *fd)
 		close(*fd);
 	*fd = -1;
 }
+
+/*
+ * Waits for one of the turns: where a hundred jobs begin in the same second, the helpers' time limits are to be about
+ * their own work, not about each other's. A turn is a byte of a file, locked; it ends with its holder. Never a reason to
+ * refuse: where there is no such file, and when the wait is over, it goes on without. Returns a descriptor or -1.
+ */
+static int
+take_turn(void)
+{
+	const struct timespec	pause = { .tv_nsec = TURN_POLL_MS * 1000000L };
+	int64_t			until = now_ms() + TURN_MS;
+	int			fd;
+
+	if ((fd = open(TURNS_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600)) == -1)
+		return -1;
+	do {
+		for (int turn = 0; turn < TURNS; turn++) {
+			struct flock	lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = turn, .l_len = 1 };
+
+			if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+				return fd;
+			if (errno != EAGAIN && errno != EACCES && errno != EINTR) {
+				shut(&fd);
+				return -1;
+			}
+		}
+		nanosleep(&pause, NULL);
+	} while (now_ms() < until);
+	shut(&fd);
+	return -1;
+}
+
+/* Unlocks before it closes: a child that another thread has forked meanwhile would hold the turn as long as it lives. */
+static void
+give_turn(int fd)
+{
+	struct flock	lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	if (fd == -1)
+		return;
+	fcntl(fd, F_OFD_SETLK, &lock);
+	shut(&fd);
+}
+
+/* ---- the helper ---- */
 
 /* The child puts its own 0, 1 and 2 where the caller may have none: nothing that it needs may be there before. */
 static int
@@ -1390,12 +1504,15 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 	struct request		request;
 	struct reply		reply;
 	char			why[WHY_MAX], *before, *after;
-	int64_t			start = now_ms();
-	int			answered;
+	int64_t			start;
+	int			answered, turn;
 
 	before = own_cgroup();
 	make_request(&request, pamh, "open", who->pw.pw_name, who->pw.pw_uid, who->pw.pw_gid, "", argc, argv);
+	turn = take_turn();
+	start = now_ms();
 	answered = ask(&request, &reply, why);
+	give_turn(turn);
 	if (answered && reply.result == RESULT_OK && (reply.session[0] == '\0' || reply.correlation[0] == '\0')) {
 		answered = 0;
 		snprintf(why, WHY_MAX, "its reply names no session");
@@ -1464,18 +1581,30 @@ pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 }
 
 /*
- * Always succeeds: what is not done here is done when systemd sees the scope end. A helper that was killed halfway has
- * perhaps taken the rules away and not said so in the record: it is started once more, and passes over what is done.
+ * What is not done here is done when systemd sees the scope end. A helper that was killed halfway has perhaps taken the rules
+ * away and not said so in the record: it is started once more, and passes over what is done.
  */
+static void
+close_for_member(pam_handle_t *pamh, const struct request *request)
+{
+	struct reply	reply;
+	char		why[WHY_MAX];
+	int		turn = take_turn();
+	int64_t		start = now_ms();
+
+	if (!ask(request, &reply, why) && (now_ms() - start >= AGAIN_MS || !ask(request, &reply, why)))
+		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
+		    "when its scope ends", why);
+	give_turn(turn);
+}
+
+/* Always succeeds. */
 __attribute__((visibility("default"))) int
 pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
 	const void	*data = NULL;
 	struct person	 who = { .lookup = { NULL, 0 } };
 	struct request	 request;
-	struct reply	 reply;
-	char		 why[WHY_MAX];
-	int64_t		 start = now_ms();
 	int		 member = 1;
 
 	(void)flags;
@@ -1490,9 +1619,8 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 		make_request(&request, pamh, "close", who.pw.pw_name, who.pw.pw_uid, who.pw.pw_gid, "", argc, argv);
 	else
 		member = 0;
-	if (member && !ask(&request, &reply, why) && (now_ms() - start >= AGAIN_MS || !ask(&request, &reply, why)))
-		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
-		    "when its scope ends", why);
+	if (member)
+		close_for_member(pamh, &request);
 	free(who.lookup.bytes);
 	return PAM_SUCCESS;
 }

@@ -6,6 +6,7 @@ import { FEATURE_CHECKS } from "./doctor/features.ts";
 import { type Check, type Finding, fail, type Level } from "./doctor/finding.ts";
 import { HOST_CHECKS } from "./doctor/host.ts";
 import { INSTALLATION_CHECKS } from "./doctor/installation.ts";
+import { LOGIND_CHECKS } from "./doctor/logind.ts";
 import { NAME_CHECKS } from "./doctor/names.ts";
 import { PAM_CHECKS } from "./doctor/pam.ts";
 import { POLICY_CHECKS } from "./doctor/policy.ts";
@@ -22,6 +23,7 @@ const CHECKS: readonly Check[] = [
   ...RULESET_CHECKS,
   ...SEAL_CHECKS,
   ...PAM_CHECKS,
+  ...LOGIND_CHECKS,
   ...NAME_CHECKS,
   ...POLICY_CHECKS,
 ];

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
-import { REFUSED_UNIT, SEAL_UNITS } from "../session/scope_unit.ts";
+import { REFUSED_UNIT, SEAL_UNITS, SWEEP_TIMER } from "../session/scope_unit.ts";
 import { hostCommand, type Outcome } from "../system/host_command.ts";
 import { mountOf, parseMountinfo } from "../system/mounts.ts";
 import { pamDirectory } from "../system/pam_directory.ts";
@@ -142,6 +142,7 @@ function startUnits(): boolean {
   const commands: [string, ...string[]][] = [
     ["systemctl", "daemon-reload"],
     ["systemctl", "enable", "authnft.service"],
+    ["systemctl", "enable", "--now", SWEEP_TIMER],
     // What authnft.slice wants comes with it, but not where it is active already.
     ["systemctl", "start", SEAL_UNITS.load],
     ["systemctl", "reload-or-restart", "authnft.service"],

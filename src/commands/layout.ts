@@ -77,7 +77,7 @@ export function ownDirectories(items: readonly Item[]): string[] {
 function dataPath(name: string): string | undefined {
   if (name === "tmpfiles.conf") return "/usr/lib/tmpfiles.d/authnft.conf";
   if (name === "sysusers.conf") return "/usr/lib/sysusers.d/authnft.conf";
-  if (/^[^/]+\.(service|slice|mount)$/.test(name)) return `${UNITS}/${name}`;
+  if (/^[^/]+\.(service|slice|mount|timer)$/.test(name)) return `${UNITS}/${name}`;
   // A drop-in for another's unit.
   if (/^[^/]+\.(service|slice)\.d\/[^/]+\.conf$/.test(name)) return `${UNITS}/${name}`;
   if (name === "close-slice") return `${LIBRARY}/${name}`;

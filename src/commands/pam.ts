@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { statSync } from "node:fs";
 import * as v from "valibot";
-import { groupFragments, groupNames } from "../lifecycle/groups.ts";
+import { groupFiles, groupFragments } from "../lifecycle/groups.ts";
 import { reportUnread } from "../lifecycle/report.ts";
 import { Refusal } from "../refusal.ts";
 import { UNCONFINED } from "../session/arguments.ts";
@@ -143,7 +143,7 @@ const SOCKETS = 64;
 /** The groups of a user that there are fragments for; `undefined` when the name service does not tell. */
 function groupsIn(user: User): string[] | undefined {
   try {
-    return groupNames(user, groupFragments());
+    return groupFiles(user, groupFragments());
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     log({ level: Level.warning, message: `The groups of ${user.name} cannot be told: ${error.message}.` });
@@ -153,6 +153,13 @@ function groupsIn(user: User): string[] | undefined {
 
 /** @throws {Refusal} `user`, when the name service fails: "cannot know" is not "no" */
 function resolve(name: string, pid: number | undefined): ReturnType<typeof findUser> {
+  // Bytes that are no text were lost on the way here, and with them whom to ask about.
+  if (name.includes("\u{fffd}")) {
+    throw new Refusal(
+      "user",
+      `Cannot tell whether ${JSON.stringify(name.slice(0, 40))} is a member of group ${GROUP}: the name is not UTF-8; have the user renamed, or use the module, which lets others pass.`,
+    );
+  }
   try {
     const user = findUser(name);
     return user === undefined || !membership()(user, pid) ? undefined : user;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { version } from "../../package.json" with { type: "json" };
+import { SWEEP_TIMER } from "../session/scope_unit.ts";
 
 /** Where the program writes, as far as it matters how. */
 export type Terminal = {
@@ -194,11 +195,33 @@ Example:
     });
 
   program
+    .command("sweep")
+    .description("Remove what is left of sessions that are over, where their clean-up failed.")
+    .option("--dry-run", "show it, and remove nothing")
+    .option("--json", "print what was found as JSON")
+    .addHelpText(
+      "after",
+      `
+Runs daily by itself, from ${SWEEP_TIMER}, and with every restore. Nothing should ever be found; what is, is in the
+journal. What is found is looked at again after five seconds, for a session may be ending. Exits with 1 if something could not be
+removed.
+
+Examples:
+  sudo authnft sweep --dry-run
+  journalctl -t pam_authnft -g "Swept away"`,
+    )
+    .action(async (options: { dryRun?: true; json?: true }) => {
+      code = await (await import("./sweep.ts")).runSweep({
+        dryRun: options.dryRun === true,
+        json: options.json === true,
+      });
+    });
+
+  program
     .command("reload")
     .argument("[user or session...]", "whose sessions; a session by its scope")
     .description("Give open sessions the policy as it now stands, and see who is a member now.")
     .option("--all", "every session that is open")
-    .option("--keep-flows", "let open flows go on without judging them anew, and widen the second lock")
     .addHelpText(
       "after",
       `
@@ -213,13 +236,13 @@ Examples:
   sudo authnft reload --all
   sudo gpasswd --delete alice authnft && sudo authnft reload alice`,
     )
-    .action(async (whom: string[], { all, keepFlows }: { all?: true; keepFlows?: true }) => {
+    .action(async (whom: string[], { all }: { all?: true }) => {
       if ((all === true) === whom.length > 0) {
         console.error("authnft reload: name users or sessions, or say --all.");
         code = 2;
         return;
       }
-      code = await (await import("./reload.ts")).runReload(whom, { keepsFlows: keepFlows === true });
+      code = await (await import("./reload.ts")).runReload(whom);
     });
 
   program

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { confine } from "../confine/seccomp.ts";
-import { groupFragments, groupNames } from "../lifecycle/groups.ts";
+import { groupFiles, groupFragments } from "../lifecycle/groups.ts";
 import { liveSessions, reloadSession } from "../lifecycle/reload.ts";
 import { cover, coveredUsers, uncover, usersWithSlice } from "../lifecycle/restore.ts";
 import { Refusal } from "../refusal.ts";
@@ -15,7 +15,6 @@ import { standings } from "./standing.ts";
 
 /** What the entry's run is told. */
 const OrderSchema = v.object({
-  keepsFlows: v.boolean(),
   /** Whose slices are to be closed. */
   cover: v.array(v.number()),
   /** Sessions by their scopes, each with its user's groups that there are fragments for. */
@@ -35,10 +34,7 @@ export type Order = v.InferOutput<typeof OrderSchema>;
  * @param whom users and sessions; everybody when empty
  * @returns the exit code: 0 all done, 1 some kept what they had, 2 nobody of that name is in
  */
-export async function runReload(
-  whom: readonly string[],
-  options: { readonly keepsFlows: boolean },
-): Promise<number> {
+export async function runReload(whom: readonly string[]): Promise<number> {
   if (process.geteuid?.() !== 0) {
     console.error("Cannot reload sessions: only root can change the rules; run it with sudo.");
     return 1;
@@ -64,7 +60,6 @@ export async function runReload(
         !users.outside.has(uid) && (whom.length === 0 || whom.includes(user) || whom.includes(scope_unit)),
     );
     const order: Order = {
-      ...options,
       cover: users.cover,
       groups: groupsOfUsers(chosen),
       failed: users.failed,
@@ -168,7 +163,7 @@ export async function runReloadSessions(): Promise<number> {
   return await carryOut(v.parse(OrderSchema, JSON.parse(readFileSync(0, "utf8"))));
 }
 
-async function carryOut({ keepsFlows, cover: uids, groups, ...before }: Order): Promise<number> {
+async function carryOut({ cover: uids, groups, ...before }: Order): Promise<number> {
   confine();
   let { failed } = before;
   if (uids.length > 0) {
@@ -183,7 +178,7 @@ async function carryOut({ keepsFlows, cover: uids, groups, ...before }: Order): 
   const chosen = liveSessions().filter(({ scope_unit }) => Object.hasOwn(groups, scope_unit));
   for (const session of chosen) {
     try {
-      const path = await reloadSession(session, groups[session.scope_unit] ?? [], { keepsFlows });
+      const path = await reloadSession(session, groups[session.scope_unit] ?? []);
       if (path !== undefined) console.log(`${session.scope_unit}: ${path}`);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -202,7 +197,7 @@ function groupsOfUsers(sessions: readonly SessionRecord[]): Record<string, strin
   for (const { user: name } of sessions) {
     if (names.has(name)) continue;
     const user = findUser(name);
-    names.set(name, user === undefined ? [] : groupNames(user, groups));
+    names.set(name, user === undefined ? [] : groupFiles(user, groups));
   }
   return Object.fromEntries(sessions.map(({ scope_unit, user }) => [scope_unit, names.get(user) ?? []]));
 }

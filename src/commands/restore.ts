@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { confine } from "../confine/seccomp.ts";
+import { complain } from "../lifecycle/report.ts";
 import { restore } from "../lifecycle/restore.ts";
+import { findLeft, sweep } from "../lifecycle/sweep.ts";
 import { Refusal } from "../refusal.ts";
 import { SystemError } from "../system/libc.ts";
 import { goOnConfined } from "./entry.ts";
@@ -19,11 +21,22 @@ export async function runRestore(): Promise<number> {
     goOnConfined(["restore"]);
     confine();
     const restored = await restore();
+    await sweepQuietly();
     console.log(`The table is loaded. Sessions under their rules: ${restored}.`);
     return 0;
   } catch (error) {
     if (!(error instanceof Refusal || error instanceof SystemError)) throw error;
     console.error(`authnft restore: ${error.message}`);
     return 1;
+  }
+}
+
+/** Removes what is left of sessions that are over. Where that fails, the table is loaded all the same. */
+async function sweepQuietly(): Promise<void> {
+  try {
+    await sweep(await findLeft());
+  } catch (error) {
+    if (!(error instanceof Refusal || error instanceof SystemError)) throw error;
+    complain("What is left of sessions that are over was not swept away", error);
   }
 }

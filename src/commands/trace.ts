@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { version } from "../../package.json" with { type: "json" };
 import { RULES } from "../confine/allowlist.ts";
-import { groupFragments, groupNames } from "../lifecycle/groups.ts";
+import { groupFiles, groupFragments } from "../lifecycle/groups.ts";
 import { fragmentOf } from "../lifecycle/policy.ts";
 import { oneLine, Refusal } from "../refusal.ts";
 import { isThere } from "../system/files.ts";
@@ -75,7 +75,7 @@ function chosenUser(name: string | undefined): User | undefined {
     const user = findUser(member);
     if (user === undefined || user.uid === 0) continue;
     try {
-      fragmentOf({ name: user.name, groups: groupNames(user, groupFragments()) });
+      fragmentOf({ name: user.name, groups: groupFiles(user, groupFragments()) });
       return user;
     } catch (error) {
       if (!(error instanceof Refusal || error instanceof SystemError)) throw error;

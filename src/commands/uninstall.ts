@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync, lstatSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { REFUSED_UNIT, SEAL_UNITS } from "../session/scope_unit.ts";
+import { REFUSED_UNIT, SEAL_UNITS, SWEEP_TIMER } from "../session/scope_unit.ts";
 import { hostCommand } from "../system/host_command.ts";
 import { linesNaming, pamFiles } from "../system/pam_config.ts";
 import { directoryOf } from "../system/pam_directory.ts";
@@ -133,7 +133,7 @@ function sessionObjections(root: string): string[] {
 function stopUnits(): void {
   if (!existsSync("/run/systemd/system")) return;
   const commands: [string, ...string[]][] = [
-    ["systemctl", "disable", "--now", "authnft.service"],
+    ["systemctl", "disable", "--now", "authnft.service", SWEEP_TIMER],
     ["systemctl", "stop", REFUSED_UNIT, SEAL_UNITS.load, SEAL_UNITS.keep],
   ];
   // Stopping the slice would kill whoever is in it.

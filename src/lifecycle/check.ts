@@ -3,7 +3,17 @@
 // Policies as a login would take them, read and compiled by the same code, and what is wrong with them.
 
 import { type Dirent, lstatSync, readdirSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
+import {
+  type EscapedName,
+  escapeName,
+  FILE_LIMIT,
+  inChains,
+  isEscapedName,
+  NAME_LIMIT,
+  RULE_LIMIT,
+  unescapeName,
+} from "../escaped_name.ts";
 import { type CompileOptions, compileFragment, type Policy } from "../policy/compile.ts";
 import { type Diagnosis, parseComplaint } from "../policy/diagnosis.ts";
 import type { Found } from "../policy/find.ts";
@@ -14,6 +24,7 @@ import { locate, type Place } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
 import { TABLE } from "../ruleset/table.ts";
 import { forSession, SESSION_DIALECT, type SessionSubject } from "../session/dialect.ts";
+import { shellWord } from "../shell_word.ts";
 import { checkOwner, isThere, readPlain, readTrusted } from "../system/files.ts";
 import type { Trial } from "./trial.ts";
 
@@ -87,8 +98,8 @@ type CompiledTrial = Trial & { readonly options: CompileOptions };
 
 type Tried = Trial & { readonly whole: Whole };
 
-/** What editors and package managers leave beside a file, or a name that nobody can have. */
-const LEFTOVER = /^[^A-Za-z0-9_]|[^A-Za-z0-9._-]|^.{33}|\.(dpkg-\w+|rpm\w+|ucf-\w+|bak|orig|rej|swp|tmp)$/;
+/** What editors and package managers leave beside a file. */
+const LEFTOVER = /[~#]$|\.(dpkg-\w+|rpm\w+|ucf-\w+|bak|orig|rej|swp|tmp)$/;
 
 /**
  * Checks policies.
@@ -209,10 +220,11 @@ class Desk {
         const path = this.#named(join(entry.parentPath, entry.name));
         if (path === undefined || entry.name.startsWith(".")) return [];
         if (kindOf(path) !== "leftover") return [path];
+        const escaped = escapedOf(path);
         this.#addWhole({
           level: "warning",
           file: path,
-          text: "this is nobody's fragment, by its name, and was not checked; remove it, or rename it",
+          text: `this is nobody's fragment, by its name, and was not checked; ${escaped === undefined ? "remove it, or rename it" : `remove it, or call it ${shellWord(escaped)} if ${JSON.stringify(oneLine(basename(path)))} is whose it is`}`,
         });
         return [];
       })
@@ -230,8 +242,9 @@ class Desk {
   #chooseFile(name: string): boolean {
     const { user } = this.#request;
     const known = this.#named(name);
-    const stat = lstatSync(name, { throwIfNoEntry: false });
-    if (!name.includes("/") && (stat === undefined || isThere(`${this.#base}/users/${name}`))) return false;
+    const stat = isFileName(name) ? lstatSync(name, { throwIfNoEntry: false }) : undefined;
+    if (!name.includes("/") && (stat === undefined || isThere(`${this.#base}/users/${escapeName(name)}`)))
+      return false;
     if (stat === undefined) throw new UnknownName(`There is no file ${oneLine(name)} to check.`);
     if (stat.isDirectory()) {
       if (known === undefined && resolve(name) !== resolve(this.#base))
@@ -252,23 +265,22 @@ class Desk {
     const { root } = this.#request;
     const exists = (path: string): boolean => isThere(`${root}${path}`);
     const { findUser } = await import("../system/users.ts");
-    const { groupFragments, groupNames } = await import("./groups.ts");
+    const { groupFragments, groupFiles } = await import("./groups.ts");
     const { findFragment } = await import("../policy/find.ts");
     const user = findUser(name);
-    const own =
-      /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/.test(name) && exists(`${FRAGMENT_DIRECTORY}/users/${name}`);
+    const own = name !== "" && exists(`${FRAGMENT_DIRECTORY}/users/${escapeName(name)}`);
     if (user === undefined && !own) {
       throw new UnknownName(
         `There is no file and no user ${JSON.stringify(oneLine(name))} to check; a file in this directory is named with "./" before it.`,
       );
     }
-    const groups = user === undefined ? [] : groupNames(user, groupFragments(root));
+    const groups = user === undefined ? [] : groupFiles(user, groupFragments(root));
     const seeker = { name: user?.name ?? name, groups };
     try {
       return { user: seeker.name, found: findFragment(seeker, exists) };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      const file = `${FRAGMENT_DIRECTORY}/users/${seeker.name}`;
+      const file = `${FRAGMENT_DIRECTORY}/users/${escapeName(seeker.name)}`;
       this.#only?.add(file);
       this.#addWhole({ level: "error", file, text: error.message });
       return { user: seeker.name, found: undefined };
@@ -336,7 +348,7 @@ class Desk {
       const sample = { ...subject, address };
       const options: CompileOptions = {
         path: target.path,
-        prefix: `session_${subject.name}_${++this.#number}`,
+        prefix: `session_${inChains(subject.name)}_${++this.#number}`,
         level: 2,
         ...forSession(sample),
       };
@@ -403,12 +415,14 @@ class Desk {
     return [...untried([...sound, ...deeper]), ...cover];
   }
 
-  #subject({ target, fragment }: Whole): { readonly id: number; readonly name: string } {
-    const name = target.user ?? "member";
+  #subject({ target, fragment }: Whole): { readonly id: number; readonly name: EscapedName } {
+    const user = target.user ?? "member";
+    const name = escapeName(user, RULE_LIMIT);
     if (!this.#request.tries || !(speaksOf(fragment, "user_name") || speaksOf(fragment, "user_id")))
       return { id: 1000, name };
     // nftables looks names up; one that it knows stands for those whom nobody knows here.
-    return { id: this.#known(name) ?? 1000, name: this.#known(name) === undefined ? "root" : name };
+    const id = this.#known(user);
+    return { id: id ?? 1000, name: id === undefined ? escapeName("root") : name };
   }
 
   readonly #ids = new Map<string, number | undefined>();
@@ -577,7 +591,8 @@ class Desk {
     });
     if (names.length === 0) return;
     const { findGroup } = await import("../system/users.ts");
-    for (const { path, name } of names) {
+    for (const { path, name: file } of names) {
+      const name = unescapeName(file, FILE_LIMIT) ?? file;
       try {
         if (findGroup(name) !== undefined) continue;
       } catch {
@@ -639,14 +654,34 @@ function includedBy(file: string, { includes }: Whole): Place[] {
 /** What a file of the tree is, by its place and name. */
 function kindOf(path: string): "fragment" | "piece" | "leftover" {
   const [, directory, name = ""] = /^\/etc\/authnft\/(?:(.*)\/)?([^/]+)$/.exec(path) ?? [];
-  if (directory === "users" || directory === "groups") return LEFTOVER.test(name) ? "leftover" : "fragment";
+  const limit = limitOf(directory);
+  if (limit !== undefined)
+    return LEFTOVER.test(name) || !isEscapedName(name, limit) ? "leftover" : "fragment";
   if (directory === undefined && name === "default") return "fragment";
-  return /[~#]$|\.(dpkg-\w+|rpm\w+|ucf-\w+|bak|orig|rej|swp|tmp)$/.test(name) ? "leftover" : "piece";
+  return LEFTOVER.test(name) ? "leftover" : "piece";
+}
+
+/** Whether there may be a file of that name: a user's may be longer. */
+function isFileName(path: string): boolean {
+  return path.split("/").every((name) => Buffer.byteLength(name) <= FILE_LIMIT);
 }
 
 /** Whose fragment a file is, by its place. */
 function userOf(path: string): string | undefined {
-  return /^\/etc\/authnft\/users\/([^/]+)$/.exec(path)?.[1];
+  const [, file] = /^\/etc\/authnft\/users\/([^/]+)$/.exec(path) ?? [];
+  return file === undefined ? undefined : unescapeName(file);
+}
+
+/** How long the names of files are that are called after somebody; `undefined` where they are not. */
+function limitOf(directory: string | undefined): number | undefined {
+  return directory === "users" ? NAME_LIMIT : directory === "groups" ? FILE_LIMIT : undefined;
+}
+
+/** What the file would have to be called if its name were somebody's, not escaped; `undefined` where it is none. */
+function escapedOf(path: string): string | undefined {
+  const [, directory, name = ""] = /^\/etc\/authnft\/(users|groups)\/([^/]+)$/.exec(path) ?? [];
+  const limit = limitOf(directory);
+  return limit === undefined || LEFTOVER.test(name) ? undefined : escapeName(name, limit);
 }
 
 function speaksOf({ commands }: Fragment, variable: string): boolean {

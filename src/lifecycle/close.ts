@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { oneLine, Refusal } from "../refusal.ts";
 import { parseArguments } from "../session/arguments.ts";
+import type { Event } from "../session/events.ts";
 import { hasRules, type SessionRecord } from "../session/record.ts";
 import type { Traffic } from "../session/removal.ts";
 import type { Reply } from "../session/reply.ts";
@@ -28,8 +29,9 @@ import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
 import { destroySockets } from "../system/sock_diag.ts";
+import { change } from "./change.ts";
 import type { Asked } from "./open.ts";
-import { complain, report } from "./report.ts";
+import { complain } from "./report.ts";
 import { setAddresses } from "./scope.ts";
 import {
   closePolicy,
@@ -41,7 +43,7 @@ import {
   removeRecord,
   writeRecord,
 } from "./store.ts";
-import { forgetGoneSlices, kept } from "./table.ts";
+import { forgetGoneSlices, forgettableSlices, kept } from "./table.ts";
 import { leaveCover, takeOut } from "./take_out.ts";
 
 /** How long a close may take, in milliseconds. The shim waits 10 s. */
@@ -49,6 +51,9 @@ const PATIENCE = 8000;
 
 /** How long the second lock of what is left behind may take, in milliseconds: a logout waits for it. */
 const LOCK_PATIENCE = 1000;
+
+/** How long it waits to forget what nobody needs, in milliseconds. */
+const TIDYING_PATIENCE = 1000;
 
 /** How long a clean-up waits for the open or close of its session, in milliseconds: longer than those may take. */
 const END_PATIENCE = 15_000;
@@ -90,10 +95,11 @@ export async function closeSession(request: Request, { askers }: Asked): Promise
 
 /** Closes a session whose processes keep its rules. @returns whose slices have no network any more */
 async function leaveWithRules(record: SessionRecord, deadline: number): Promise<readonly number[]> {
-  using _ruleset = await lockRuleset(deadline);
-  report({ kind: "close", how: "pam", keeps: true }, record);
-  writeRecord({ ...record, state: "lingering" });
-  return leaveCover(record).covers;
+  return await change(deadline, ({ tell }) => {
+    tell({ kind: "close", how: "pam", keeps: true }, record);
+    writeRecord({ ...record, state: "lingering" });
+    return leaveCover(record).covers;
+  });
 }
 
 /**
@@ -109,24 +115,18 @@ async function withdraw(
   request: Request,
   { caller, left, deadline }: { readonly caller: number; readonly left: boolean; readonly deadline: number },
 ): Promise<SessionRecord | undefined> {
-  let closed: SessionRecord | undefined;
-  let covers: readonly number[];
-  {
-    using _ruleset = await lockRuleset(deadline);
-    const out = takeOut(unit, record, { close: left || isLoginScope(unit) });
-    const { traffic } = out;
-    covers = out.covers;
+  const { closed, covers } = await change(deadline, ({ tell }) => {
+    const { traffic, covers } = takeOut(unit, record, { close: left || isLoginScope(unit) });
     kept(`The rules of ${unit} are gone, but`, () => closePolicy(unit));
-    closed = record ?? (traffic && reconstruct(unit, request, caller));
-    if (closed?.state !== "open") return undefined;
-    report({ kind: "close", how: "pam", keeps: false }, closed);
-    try {
-      writeRecord({ ...closed, state: "lingering", ...(traffic && { traffic }) });
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      complain(`The rules of ${unit} are gone, but its record says that it is open`, error);
-    }
-  }
+    const closed = record ?? (traffic && reconstruct(unit, request, caller));
+    if (closed?.state !== "open") return { closed: undefined, covers };
+    tell({ kind: "close", how: "pam", keeps: false }, closed);
+    kept(`The rules of ${unit} are gone, but`, () =>
+      writeRecord({ ...closed, state: "lingering", ...(traffic && { traffic }) }),
+    );
+    return { closed, covers };
+  });
+  if (closed === undefined) return undefined;
   hangUp([closed.cg_id], covers);
   return closed;
 }
@@ -203,7 +203,6 @@ function reconstruct(unit: ScopeUnit, request: Request, pid: number): SessionRec
     state: "open",
     lingering: lingeringOf(request),
     generation: 0,
-    keeps: 0,
     sequence: 0,
   };
 }
@@ -247,20 +246,19 @@ export async function endSession(unit: ScopeUnit): Promise<boolean> {
       });
       return true;
     }
-    let covers: readonly number[];
-    {
-      using _ruleset = await lockRuleset(deadline);
-      const out = takeOut(unit, record, { close: false });
-      covers = out.covers;
+    const covers = await change(deadline, ({ tell }) => {
+      const { traffic, covers } = takeOut(unit, record, { close: false });
       removeRecord(unit);
+      if (record !== undefined)
+        for (const event of endOf(record, traffic ?? record.traffic)) tell(event, record);
       removePolicy(unit);
-      forgetGoneSlices();
-      if (record !== undefined) reportEnd(record, out.traffic ?? record.traffic);
-    }
+      return covers;
+    });
     hangUp([], covers);
     // What was asked of systemd for a scope that had just gone has made it a cgroup again, an empty one.
     if (path !== undefined) removeCgroup(path);
     removeFile(held.path);
+    await tidy();
     return true;
   } catch (error) {
     complain(`${unit} could not be cleaned up`, error);
@@ -274,9 +272,21 @@ function isAlive(path: string, record: SessionRecord | undefined): boolean {
   return record === undefined ? isPopulated(path) : id === BigInt(record.cg_id);
 }
 
-function reportEnd(record: SessionRecord, traffic: Traffic | undefined): void {
-  if (record.state === "refused") return;
-  if (record.state === "open") report({ kind: "close", how: "lost" }, record);
+/** What happens to a session when its scope has ended. */
+function endOf(record: SessionRecord, traffic: Traffic | undefined): Event[] {
+  if (record.state === "refused") return [];
   const seconds = Math.max(0, (Date.now() - Date.parse(record.opened_at)) / 1000);
-  report({ kind: "end", seconds, traffic }, record);
+  const end: Event = { kind: "end", seconds, traffic };
+  return record.state === "open" ? [{ kind: "close", how: "lost" }, end] : [end];
+}
+
+/** Forgets what nobody needs any more, once everything that matters is done. Best effort: the next one does it, too. */
+async function tidy(): Promise<void> {
+  try {
+    if (forgettableSlices().length === 0) return;
+    using _ruleset = await lockRuleset(performance.now() + TIDYING_PATIENCE);
+    forgetGoneSlices();
+  } catch (error) {
+    complain("The slices that are gone were not forgotten", error);
+  }
 }

@@ -2,16 +2,7 @@
 
 // The cover: what a member runs outside of sessions, through the own service manager. All of it under the lock of the ruleset.
 
-import {
-  FIRST,
-  type Generation,
-  type Member,
-  memberChain,
-  memberElements,
-  nextGeneration,
-  ownObjectsIn,
-  replaceMember,
-} from "../ruleset/members.ts";
+import { type Member, memberChain, memberElements, ownObjectsIn, replaceMember } from "../ruleset/members.ts";
 import { coverSlice, TABLE_NAME } from "../ruleset/table.ts";
 import type { SessionRecord } from "../session/record.ts";
 import { chainOf } from "../session/removal.ts";
@@ -20,39 +11,45 @@ import { cgroupId } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
 import type { Person } from "./policy.ts";
 import { seal } from "./seal.ts";
-import { readPolicy, savePolicy } from "./store.ts";
+import { readPolicy, savePolicy, swapPolicy } from "./store.ts";
 import { coverMember, kept, remember, run } from "./table.ts";
 
-/** The commands that open a cover, and what has to be done once they have been run. */
-export type Opening = { readonly lines: readonly string[]; readonly save: () => void };
+/** The commands that open a cover. */
+export type Opening = {
+  readonly lines: readonly string[];
+  /** Keeps them, before they are run. @returns what brings back what was kept before */
+  readonly save: () => () => void;
+  /** To be called once they have been run. */
+  readonly seal: () => void;
+};
 
 /**
  * Puts what a user runs outside of sessions under the rules of a session that opens.
  *
  * @param parts compiled for the cover's own chains
  * @param open the records of all open sessions of the user
- * @param reload where the session is reloaded rather than opened: whether open flows go on without being judged anew
+ * @param isReload whether the session is reloaded rather than opened: then open flows are judged anew
  * @returns nothing to do where the user has no slice
  */
 export function openCover(
   person: Person,
   parts: Member["parts"],
   open: readonly SessionRecord[],
-  reload?: { readonly keepsFlows: boolean },
+  isReload = false,
 ): Opening {
   const unjudged = coverMember(person, parts, open);
-  if (unjudged === undefined) return { lines: [], save: () => undefined };
+  if (unjudged === undefined) return { lines: [], save: () => () => undefined, seal: () => undefined };
   const { name: chains, cgroupPath: slice, cgroupId: id } = unjudged;
   const before = readPolicy(chains) ?? [];
   const inForce = chainOf(id, nftables) === memberChain(chains, "out");
-  // What was closed in between keeps no flows, and counts on.
-  const known = inForce
-    ? flowsIn(before)
-    : { ...flowsIn([...(readPolicy(chains, "closed") ?? []), ...before]), keeps: 0 };
-  const flows = reload === undefined ? known : nextGeneration(known, reload);
-  const member: Member = { ...unjudged, flows };
-  const whole = [coverSlice(slice), tell(flows), ...replaceMember(member, []).lines];
-  const previous = inForce ? ownObjectsIn(before, member.name) : [];
+  // What was closed in between counts on.
+  const known = generationIn(inForce ? before : [...(readPolicy(chains, "closed") ?? []), ...before]);
+  const generation = known + (isReload ? 1 : 0);
+  const member: Member = { ...unjudged, generation };
+  const whole = [coverSlice(slice), `# generation ${generation}`, ...replaceMember(member, []).lines];
+  // Chains of its name may be there though nothing leads to them: the slice was made anew, and nft alone has closed it.
+  const isThere = nftables.hasChain(TABLE_NAME, memberChain(chains, "out"));
+  const previous = isThere ? ownObjectsIn(before, member.name) : [];
   return {
     // To delete rules makes the kernel wait for their readers: only where they differ.
     lines:
@@ -61,20 +58,15 @@ export function openCover(
         : [coverSlice(slice), ...replaceMember(member, previous).lines],
     save: () => {
       keepClosed(person.uid);
-      savePolicy(member.name, whole);
-      seal(slice);
+      return swapPolicy(member.name, whole);
     },
+    seal: () => seal(slice),
   };
 }
 
-/** A comment among the saved commands: a cover outlives the sessions whose rules it has, and none of their records counts for it. */
-function tell({ generation, keeps }: Generation): string {
-  return `# generation ${generation}, keeps ${keeps}`;
-}
-
-function flowsIn(lines: readonly string[]): Generation {
-  const [, generation, keeps] = /^# generation (\d{1,9}), keeps (\d)$/m.exec(lines.join("\n")) ?? [];
-  return generation === undefined ? FIRST : { generation: Number(generation), keeps: Number(keeps) };
+/** How often a cover's rules were replaced: kept among its commands, for it outlives the sessions whose rules it has. */
+function generationIn(lines: readonly string[]): number {
+  return Number(/^# generation (\d{1,9})/m.exec(lines.join("\n"))?.[1] ?? 0);
 }
 
 /** What lines bring besides the elements that lead to it. */

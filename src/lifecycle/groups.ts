@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readdirSync } from "node:fs";
+import { FILE_LIMIT, unescapeName } from "../escaped_name.ts";
 import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
 import { findGroup, groupsOf, type User } from "../system/users.ts";
 
-/** A Unix group that there is a fragment for. */
-export type GroupFragment = { readonly name: string; readonly gid: number };
+/** A Unix group that there is a fragment for, by the file's name. */
+export type GroupFragment = { readonly file: string; readonly gid: number };
 
 /**
  * The groups that there are fragments for, with their numbers. Asks the name service.
@@ -13,22 +14,23 @@ export type GroupFragment = { readonly name: string; readonly gid: number };
  * @throws {SystemError} when the name service fails
  */
 export function groupFragments(root = ""): GroupFragment[] {
-  let names: string[];
+  let files: string[];
   try {
-    names = readdirSync(`${root}${FRAGMENT_DIRECTORY}/groups`);
+    files = readdirSync(`${root}${FRAGMENT_DIRECTORY}/groups`);
   } catch {
     return []; // there is no such directory
   }
-  return names.flatMap((name) => {
+  return files.flatMap((file) => {
     // What an editor leaves there is no group, and neither is asked about.
-    const gid = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/.test(name) ? findGroup(name)?.gid : undefined;
-    return gid === undefined ? [] : [{ name, gid }];
+    const name = unescapeName(file, FILE_LIMIT);
+    const gid = name === undefined ? undefined : findGroup(name)?.gid;
+    return gid === undefined ? [] : [{ file, gid }];
   });
 }
 
-/** The names of those groups that a user is in. @throws {SystemError} when the name service fails */
-export function groupNames(user: User, groups: readonly GroupFragment[]): string[] {
+/** The fragments of those groups that a user is in, by the files' names. @throws {SystemError} when the name service fails */
+export function groupFiles(user: User, groups: readonly GroupFragment[]): string[] {
   if (groups.length === 0) return [];
   const gids = new Set(groupsOf(user));
-  return groups.filter(({ gid }) => gids.has(gid)).map(({ name }) => name);
+  return groups.filter(({ gid }) => gids.has(gid)).map(({ file }) => file);
 }

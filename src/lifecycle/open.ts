@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { randomBytes } from "node:crypto";
+import { escapeName } from "../escaped_name.ts";
 import type { Policy } from "../policy/compile.ts";
 import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
 import { locate } from "../policy/tokenise.ts";
@@ -24,6 +25,7 @@ import {
   sessionName,
 } from "../session/scope_unit.ts";
 import { parseUserName } from "../session/user_name.ts";
+import { shellWord } from "../shell_word.ts";
 import { auditUserError, auditValue } from "../system/audit.ts";
 import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/cgroup.ts";
 import { Level, log } from "../system/journal.ts";
@@ -32,12 +34,21 @@ import { SystemError } from "../system/libc.ts";
 import { processAge } from "../system/process_age.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
+import { change } from "./change.ts";
 import { coverUser, openCover } from "./cover.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
 import { adoptScope, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
 import { findSeal } from "./seal.ts";
-import { lockRuleset, readRecords, rememberName, removePolicy, savePolicy, writeRecord } from "./store.ts";
+import {
+  lockRuleset,
+  readRecords,
+  rememberName,
+  removePolicy,
+  removeRecord,
+  savePolicy,
+  writeRecord,
+} from "./store.ts";
 import { closeBase, mendTable, run, sessionComment } from "./table.ts";
 import { takeOut } from "./take_out.ts";
 
@@ -90,7 +101,6 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     state: "open",
     lingering: "quarantine",
     generation: 0,
-    keeps: 0,
     sequence: 0,
   };
   // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
@@ -142,7 +152,7 @@ async function open(
 
   draft.lingering = args.lingering;
 
-  draft.fragment = `${FRAGMENT_DIRECTORY}/users/${user}`;
+  draft.fragment = `${FRAGMENT_DIRECTORY}/users/${escapeName(user)}`;
   const person = { name: user, uid: request.uid };
   const found = fragmentOf({ name: user, groups: request.groups });
   draft.fragment = found.path;
@@ -178,58 +188,70 @@ async function open(
 
   await findSeal(deadline);
   // From here on a session is in the table, in its record and among the saved rules, or in none of them.
-  using _held = await lockRuleset(deadline);
-  // What is pushed here is undone in reverse when a later step fails.
-  using undo = new DisposableStack();
-  const name = nameIn(unit, request);
-  const { lines, sources } = addMember({
-    name,
-    cgroupPath: path,
-    cgroupId: id,
-    addresses: peer.address === undefined ? [] : [addressElement(peer.address)],
-    comment: sessionComment(draft),
-    parts: policy.parts,
-  });
-  savePolicy(unit, lines);
-  undo.defer(() => removePolicy(unit));
-  rememberName(person);
-  const earlier = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
-  draft.sequence = 1 + Math.max(0, ...earlier.map(({ sequence }) => sequence));
-  const open = [draft, ...earlier.filter(({ state }) => state === "open")];
-  undo.defer(() => {
-    try {
-      takeOut(unit, draft, { close: isLoginScope(unit) });
-    } catch (error) {
-      complain(`The rules of ${unit} could not be taken back`, error);
-    }
-  });
-  const load = (): void => {
-    const before = closeBase();
-    const cover = openCover(person, parts, open);
-    run([...before, ...lines, ...cover.lines], (line) => {
-      const part = policy.parts[sources[line - before.length] ?? -1];
-      return part && locate(part.place);
+  const earlier = await change(deadline, ({ undo, tell }) => {
+    const name = nameIn(unit, request);
+    const { lines, sources } = addMember({
+      name,
+      cgroupPath: path,
+      cgroupId: id,
+      addresses: peer.address === undefined ? [] : [addressElement(peer.address)],
+      comment: sessionComment(draft),
+      parts: policy.parts,
     });
-    cover.save();
-  };
-  try {
-    mendTable();
-    load();
-  } catch (error) {
-    if (!(error instanceof Refusal && error.reason === "ruleset")) throw error;
-    // Chains of this name may have been left by a session that was never cleaned up, or the user's slice or the table went
-    // this very moment. With all that mended, the rules are either loaded or really refused.
-    takeOut(unit, undefined, { close: false });
-    mendTable();
-    load();
-  }
+    const others = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
+    draft.sequence = 1 + Math.max(0, ...others.map(({ sequence }) => sequence));
+    const open = [draft, ...others.filter(({ state }) => state === "open")];
+    const place = (): void => {
+      // Before it could find this session among those that it brings back.
+      mendTable();
+      const before = closeBase();
+      const cover = openCover(person, parts, open);
+      savePolicy(unit, lines);
+      writeRecord(draft);
+      rememberName(person);
+      const putBack = cover.save();
+      try {
+        run([...before, ...lines, ...cover.lines], (line) => {
+          const part = policy.parts[sources[line - before.length] ?? -1];
+          return part && locate(part.place);
+        });
+      } catch (error) {
+        putBack();
+        throw error;
+      }
+      cover.seal();
+    };
+    const forget = (): void => {
+      removeRecord(unit);
+      removePolicy(unit);
+    };
+    undo(forget);
+    undo(() => takeBack(unit, draft));
+    try {
+      place();
+    } catch (error) {
+      if (!(error instanceof Refusal && error.reason === "ruleset")) throw error;
+      // Chains of this name may have been left by a session that was never cleaned up, or the user's slice or the table went
+      // this very moment. With all that mended, the rules are either loaded or really refused.
+      takeOut(unit, undefined, { close: false });
+      forget();
+      place();
+    }
+    tell({ kind: "open" }, draft);
+    return others;
+  });
   step(`${policy.parts.length} commands loaded for cgroup ${id}`);
-
-  writeRecord(draft);
-  undo.move();
-  report({ kind: "open" }, draft);
   const say = leftBehind(earlier);
   return { result: "ok", session: unit, correlation, ...(say !== undefined && { say }) };
+}
+
+/** Takes out what a session has of the table that cannot be opened: its rules may be in force, and only the answer be lost. */
+function takeBack(unit: ScopeUnit, draft: Draft): void {
+  try {
+    takeOut(unit, draft, { close: isLoginScope(unit) });
+  } catch (error) {
+    complain(`The rules of ${unit} could not be taken back`, error);
+  }
 }
 
 function nameIn(unit: ScopeUnit, request: Request): string {
@@ -252,7 +274,7 @@ function leftBehind(records: readonly SessionRecord[]): string | undefined {
   const more = pids.length > NAMED ? ` and ${pids.length - NAMED} more` : "";
   const units = cutOff.slice(0, 2).map(({ unit }) => unit);
   return oneLine(
-    `authnft: without network since their session was closed: ${named.join(", ")}${more}. To have them released, ask the administrator to run: authnft release ${units.join(" ")}`,
+    `authnft: without network since their session was closed: ${named.join(", ")}${more}. To have them released, ask the administrator to run: authnft release ${units.map(shellWord).join(" ")}`,
   );
 }
 
@@ -305,11 +327,19 @@ async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack
 
 /** Sees to it that what is below the slices without an element has no network, whatever became of the table. Best effort. */
 async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<void> {
+  const attempt = (act: () => void): void => {
+    try {
+      act();
+    } catch (error) {
+      complain("The table that closes refused sessions cannot be loaded", error);
+    }
+  };
   try {
     using _held = await lockRuleset(performance.now() + REFUSAL_PATIENCE);
-    mendTable();
-    if (id !== NO_CGROUP) run(closeMember(path));
-    coverUser(uid);
+    attempt(mendTable);
+    // A scope may be gone by now; its user's slice is closed all the same.
+    if (id !== NO_CGROUP && cgroupId(path) !== undefined) attempt(() => run(closeMember(path)));
+    attempt(() => coverUser(uid));
   } catch (error) {
     complain("The table that closes refused sessions cannot be loaded", error);
   }

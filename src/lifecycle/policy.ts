@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { escapeName, RULE_LIMIT } from "../escaped_name.ts";
 import { type AddressList, addressList } from "../policy/address_list.ts";
 import { compileFragment, type Policy } from "../policy/compile.ts";
 import { type Found, findFragment, type Seeker } from "../policy/find.ts";
@@ -53,6 +54,10 @@ export function compileFor(
     path,
     prefix: chains,
     level,
-    ...forSession({ id: person.uid, name: person.name, address: address && addressElement(address) }),
+    ...forSession({
+      id: person.uid,
+      name: escapeName(person.name, RULE_LIMIT),
+      address: address && addressElement(address),
+    }),
   });
 }

@@ -1,24 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { locate } from "../policy/tokenise.ts";
-import { nextGeneration, ownObjectsIn, replaceMember } from "../ruleset/members.ts";
+import { ownObjectsIn, replaceMember } from "../ruleset/members.ts";
 import { addressElement, parseAddress } from "../session/address.ts";
 import { hasRules, newestOf, type SessionRecord } from "../session/record.ts";
 import { coverName, isLoginScope, sessionName } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
+import { type Change, change } from "./change.ts";
 import { openCover } from "./cover.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { widenLock } from "./scope.ts";
-import {
-  lockRuleset,
-  lockSession,
-  readPolicy,
-  readRecord,
-  readRecords,
-  savePolicy,
-  writeRecord,
-} from "./store.ts";
+import { lockSession, readPolicy, readRecord, readRecords, swapPolicy, writeRecord } from "./store.ts";
 import { mendTable, run, sessionComment } from "./table.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
@@ -44,14 +37,12 @@ export function liveSessions(user?: string): SessionRecord[] {
  * While rules are replaced the second lock is as wide as the old ones and the new ones need it together.
  *
  * @param groups those of the user that there are fragments for
- * @param options.keepsFlows whether open flows go on without being judged anew, by rules or the second lock
  * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
  * @throws {Refusal} as a login would
  */
 export async function reloadSession(
   session: SessionRecord,
   groups: readonly string[],
-  options: { readonly keepsFlows: boolean },
 ): Promise<string | undefined> {
   const deadline = performance.now() + PATIENCE;
   const person = { name: session.user, uid: session.uid };
@@ -65,15 +56,15 @@ export async function reloadSession(
   const chains = coverName(person.uid);
   const { parts } = compileFor(person, fragment, { path, chains, level: 2, address });
   const unit = session.scope_unit;
-  const replaceRules = (record: SessionRecord): void => {
+  const replaceRules = (record: SessionRecord, { undo }: Change): void => {
     mendTable();
-    const flows = nextGeneration(record, options);
-    const renewed = { ...record, ...flows, fragment: path };
+    const generation = record.generation + 1;
+    const renewed = { ...record, generation, fragment: path };
     const member = {
       name,
       cgroupPath: record.cg_path,
       cgroupId: BigInt(record.cg_id),
-      flows,
+      generation,
       addresses: address === undefined ? [] : [addressElement(address)],
       comment: sessionComment(record),
       parts: policy.parts,
@@ -86,26 +77,27 @@ export async function reloadSession(
             person,
             parts,
             open.map((one) => (one.scope_unit === unit ? renewed : one)),
-            options,
+            true,
           )
         : undefined;
+    undo(swapPolicy(unit, replaceMember(member, []).lines));
+    if (cover !== undefined) undo(cover.save());
+    writeRecord(renewed);
+    undo(() => writeRecord(record));
     run([...lines, ...(cover?.lines ?? [])], (line) => {
       const part = policy.parts[sources[line] ?? -1];
       return part && locate(part.place);
     });
-    cover?.save();
-    savePolicy(unit, replaceMember(member, []).lines);
-    writeRecord(renewed);
+    cover?.seal();
   };
   {
     using held = await lockSession(unit, deadline);
     const record = readRecord(unit);
     if (record === undefined) removeFile(held.path); // ours: whoever cleaned up has removed the session's
     if (record?.cg_id !== session.cg_id || !hasRules(record)) return undefined;
-    const lock = await widenLock(record, lockOf(policy, address), { ...options, patience: LOCK_PATIENCE });
+    const lock = await widenLock(record, lockOf(policy, address), { patience: LOCK_PATIENCE });
     try {
-      using _ruleset = await lockRuleset(deadline);
-      replaceRules(record);
+      await change(deadline, (step) => replaceRules(record, step));
     } catch (error) {
       await lock.putBack();
       throw error;

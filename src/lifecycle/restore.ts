@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readdirSync } from "node:fs";
 import { oneLine, Refusal } from "../refusal.ts";
+import { ownObjectsIn } from "../ruleset/members.ts";
 import { TABLE_NAME } from "../ruleset/table.ts";
-import { isCovered, opening } from "../session/removal.ts";
-import { type ScopeUnit, USERS_SLICE, userSlice } from "../session/scope_unit.ts";
+import { closing, departure, isCovered, leading } from "../session/removal.ts";
+import { type ScopeUnit, sessionName, USERS_SLICE, userSlice } from "../session/scope_unit.ts";
 import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
 import * as nftables from "../system/nftables.ts";
+import { change } from "./change.ts";
 import { coverUser } from "./cover.ts";
 import { setAddresses } from "./scope.ts";
 import { findSeal } from "./seal.ts";
-import { lockRuleset, lockSession, readPolicy, readRecord, savePolicy, writeRecord } from "./store.ts";
-import { compiledAnew, mendTable, restoreTable, run } from "./table.ts";
+import { lockRuleset, lockSession, readPolicy, readRecord, swapPolicy, writeRecord } from "./store.ts";
+import { compiledAnew, mendTable, restoreTable, run, sessionComment } from "./table.ts";
 import { uncoverUser } from "./take_out.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
@@ -75,6 +77,9 @@ export function usersWithSlice(): number[] {
   }
 }
 
+/** A command that leads a cgroup to chains. */
+const LEADING = /^add element \S+ \S+ session_(in|out) /;
+
 /**
  * Gives what outlived a session its rules back, until its scope ends.
  *
@@ -101,13 +106,19 @@ export async function release(unit: ScopeUnit): Promise<void> {
   }
   // What an earlier release has put aside is made anew.
   const lines = readPolicy(unit, "closed") ?? compiledAnew(record);
-  {
-    using _ruleset = await lockRuleset(deadline);
+  await change(deadline, ({ undo }) => {
     mendTable();
-    nftables.change(TABLE_NAME, opening(record.cg_id, nftables));
-    run(lines);
-    savePolicy(unit, lines);
+    undo(swapPolicy(unit, lines));
     writeRecord({ ...record, lingering: "keep" });
-  }
+    undo(() => writeRecord(record));
+    // Its chains first, which nothing leads to; then what leads to them in the place of what closes it, at once.
+    const name = sessionName(record);
+    undo(() => {
+      const { changes } = departure(name, record, nftables, ownObjectsIn(lines, name));
+      nftables.change(TABLE_NAME, [...changes, ...closing(record.cg_id)]);
+    });
+    run(lines.filter((line) => !LEADING.test(line)));
+    nftables.change(TABLE_NAME, leading(record.cg_id, { name, comment: sessionComment(record) }, nftables));
+  });
   await setAddresses(unit, undefined, performance.now() + LOCK_PATIENCE);
 }

@@ -2,6 +2,7 @@
 
 // The cgroup that a session lives in: a scope of ours that is made for it, or the login session's own.
 
+import { escapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
 import type { SessionRecord } from "../session/record.ts";
 import {
@@ -14,6 +15,7 @@ import {
   USERS_SLICE,
 } from "../session/scope_unit.ts";
 import type { UserName } from "../session/user_name.ts";
+import { shellWord } from "../shell_word.ts";
 import { cgroupId, cgroupOfProcess, isPopulated } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
 import type { AddressLock, Systemd } from "../system/systemd.ts";
@@ -82,7 +84,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
   }
   throw new Refusal(
     "systemd",
-    `Cannot name a scope for process ${pid}: it has ${ATTEMPTS} of them; end some with "systemctl stop authnft-${user}-${pid}-*.scope".`,
+    `Cannot name a scope for process ${pid}: it has ${ATTEMPTS} of them; end some with "systemctl stop ${shellWord(`authnft-${escapeName(user)}-${pid}-*.scope`)}".`,
   );
 }
 
@@ -205,13 +207,12 @@ export type WidenedLock = {
  * nor of what the new ones do. Best effort, as is what is left to do.
  *
  * @param addresses what the new rules may accept; `undefined` where they alone decide
- * @param options.keepsFlows whether the lock stays as wide: what flows that are open go by is told by the old rules
  * @param options.patience how long systemd may take for each step, in milliseconds
  */
 export async function widenLock(
   { scope_unit: unit, uid }: Pick<SessionRecord, "scope_unit" | "uid">,
   addresses: AddressLock | undefined,
-  options: { readonly keepsFlows: boolean; readonly patience: number },
+  options: { readonly patience: number },
 ): Promise<WidenedLock> {
   const done = async (): Promise<void> => undefined;
   const soon = (): number => performance.now() + options.patience;
@@ -229,10 +230,7 @@ export async function widenLock(
     const change = (act: (systemd: Systemd) => Promise<void>) => async (): Promise<void> =>
       await changeLock(unit, soon(), act);
     return {
-      narrow:
-        lock === undefined || options.keepsFlows
-          ? done
-          : change((systemd) => systemd.lockAddresses(unit, lock)),
+      narrow: lock === undefined ? done : change((systemd) => systemd.lockAddresses(unit, lock)),
       putBack: isLocked ? change((systemd) => systemd.setAddressLists(unit, before)) : done,
     };
   });

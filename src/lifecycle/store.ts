@@ -2,10 +2,11 @@
 
 // What is kept below /run/authnft: locks, records, and the rules of live sessions as they were loaded.
 
-import { readdirSync, renameSync } from "node:fs";
+import { readdirSync, renameSync, statSync } from "node:fs";
+import { escapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
 import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "../session/record.ts";
-import type { ScopeUnit } from "../session/scope_unit.ts";
+import { parseScopeUnit, type ScopeUnit } from "../session/scope_unit.ts";
 import {
   isUnfinished,
   type Lock,
@@ -14,11 +15,15 @@ import {
   overwriteFile,
   removeFile,
   replaceFile,
+  writerOf,
 } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { readText } from "../system/text_file.ts";
 
-const LOCK_DIRECTORY = "/run/authnft/lock";
+/** Where everything is that is only there while the system runs. */
+const STATE = "/run/authnft";
+
+const LOCK_DIRECTORY = `${STATE}/lock`;
 
 /**
  * What is kept of a member: in `.nft` the rules that are in force, in `.closed` those that are not, in `.slice` what closes a
@@ -27,7 +32,7 @@ const LOCK_DIRECTORY = "/run/authnft/lock";
 export const POLICY_DIRECTORY = "/run/authnft/policy";
 
 /**
- * The names under which a uid ever had a session, a file for each uid with a name on each line: a uid may have several, and
+ * The names under which a uid ever had a session, a file for each uid with a name on each line, escaped: a uid may have several, and
  * the name service is not asked here.
  */
 const NAMES_DIRECTORY = "/run/authnft/names";
@@ -64,6 +69,16 @@ export function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
  */
 export function lockRuleset(deadline: number): Promise<Lock> {
   return take("ruleset", deadline, "ps -C authnft");
+}
+
+/** The file that is a session's lock. */
+export function lockFile(unit: ScopeUnit): string {
+  return `${LOCK_DIRECTORY}/${unit}`;
+}
+
+/** The sessions that have a lock, held or not. */
+export function unitsWithLock(): ScopeUnit[] {
+  return namesIn(LOCK_DIRECTORY).flatMap((name) => parseScopeUnit(name) ?? []);
 }
 
 async function take(name: string, deadline: number, hint: string): Promise<Lock> {
@@ -107,7 +122,7 @@ export function readRecord(unit: ScopeUnit): SessionRecord | undefined {
 /** All records, or those of a uid, whatever names its sessions have. */
 export function readRecords(user?: { readonly name: string; readonly uid: number }): SessionRecord[] {
   // A thousand sessions of others need not be read for one user's. A login session's name does not tell whose it is.
-  const names = user === undefined ? undefined : [user.name, ...namesOf(user.uid)];
+  const names = user === undefined ? undefined : [escapeName(user.name), ...namesOf(user.uid)];
   const isOthers = (unit: string): boolean =>
     names !== undefined &&
     unit.startsWith("authnft-") &&
@@ -120,13 +135,22 @@ export function readRecords(user?: { readonly name: string; readonly uid: number
   });
 }
 
+/** The sessions that have a record, whether it can be believed or not. */
+export function recordedUnits(): ScopeUnit[] {
+  return namesIn(RECORD_DIRECTORY).flatMap((file) => {
+    const unit = /^(.*)\.json$/.exec(file)?.[1];
+    return unit === undefined ? [] : (parseScopeUnit(unit) ?? []);
+  });
+}
+
 /** Keeps that a uid has sessions under this name, for `readRecords`. @throws {Refusal} `record` */
 export function rememberName({ name, uid }: { readonly name: string; readonly uid: number }): void {
   const names = namesOf(uid);
-  if (names.includes(name)) return;
+  const escaped = escapeName(name);
+  if (names.includes(escaped)) return;
   try {
     makeDirectory(NAMES_DIRECTORY, 0o700);
-    replaceFile(`${NAMES_DIRECTORY}/${uid}`, `${[...names, name].join("\n")}\n`, 0o600);
+    replaceFile(`${NAMES_DIRECTORY}/${uid}`, `${[...names, escaped].join("\n")}\n`, 0o600);
   } catch (error) {
     throw notKept(`write the names of uid ${uid}`, error);
   }
@@ -163,6 +187,25 @@ export function savePolicy(name: string, lines: readonly string[], kind: "nft" |
   }
 }
 
+/**
+ * Keeps the commands that brought a member's rules, like {@link savePolicy}.
+ *
+ * @returns what brings back the commands that were kept before, in force or put aside. It throws what saving them throws.
+ */
+export function swapPolicy(name: string, lines: readonly string[]): () => void {
+  const before = (["nft", "closed"] as const).map((kind) => {
+    const path = `${POLICY_DIRECTORY}/${name}.${kind}`;
+    return { path, text: readText(path) };
+  });
+  savePolicy(name, lines);
+  return () => {
+    for (const { path, text } of before) {
+      if (text === undefined) removeFile(path);
+      else replaceFile(path, text, 0o600);
+    }
+  };
+}
+
 /** The commands of a member whose rules are in force, or of one that is closed; `undefined` when there are none. */
 export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string[] | undefined {
   const [format, ...lines] =
@@ -170,6 +213,16 @@ export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string
       ?.split("\n")
       .filter((line) => line !== "") ?? [];
   return format === FORMAT ? lines : undefined;
+}
+
+/** Tells what is kept of a member's commands from all that was and will be kept, be it word for word the same. */
+export function policyVersion(name: string): string {
+  return (["nft", "closed"] as const)
+    .map((kind) => {
+      const file = statSync(`${POLICY_DIRECTORY}/${name}.${kind}`, { bigint: true, throwIfNoEntry: false });
+      return file === undefined ? kind : `${kind} ${file.ino} ${file.ctimeNs}`;
+    })
+    .join(", ");
 }
 
 /** Puts a member's commands aside: they are no longer in force. Where that cannot be, forgets them. @throws {Refusal} `record` */
@@ -199,6 +252,24 @@ export function policyNames(kind: Kind): string[] {
     const name = file.endsWith(`.${kind}`) ? file.slice(0, -kind.length - 1) : "";
     return name === "" ? [] : [name];
   });
+}
+
+/** The sessions of which commands are kept, in force or put aside. */
+export function sessionsWithRules(): ScopeUnit[] {
+  return [...policyNames("nft"), ...policyNames("closed")].flatMap((name) => parseScopeUnit(name) ?? []);
+}
+
+/** A file that was begun and not finished, and the number of the process that did so. */
+export type Unfinished = { readonly path: string; readonly writer: number };
+
+/** The files of ours that were begun and not finished; some process may be about to. */
+export function unfinishedFiles(): Unfinished[] {
+  return [STATE, RECORD_DIRECTORY, POLICY_DIRECTORY, NAMES_DIRECTORY].flatMap((directory) =>
+    namesIn(directory).flatMap((name) => {
+      const writer = writerOf(name);
+      return writer === undefined ? [] : [{ path: `${directory}/${name}`, writer }];
+    }),
+  );
 }
 
 /** Keeps what brings the table and every session's rules back, for nft itself. @throws {Refusal} `record` */

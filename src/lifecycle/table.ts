@@ -4,6 +4,8 @@
 // of the ruleset.
 
 import { existsSync } from "node:fs";
+import { dirname } from "node:path";
+import { escapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
 import { addMember, closeMember, type Member, withOwnNames } from "../ruleset/members.ts";
 import {
@@ -29,7 +31,7 @@ import {
   USERS_SLICE,
   userSlice,
 } from "../session/scope_unit.ts";
-import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
+import { CGROUP_ROOT, cgroupId, mayBeHeldBelow } from "../system/cgroup.ts";
 import { SystemError } from "../system/libc.ts";
 import * as nftables from "../system/nftables.ts";
 import { compileFor, type Person, readWhole } from "./policy.ts";
@@ -237,18 +239,33 @@ function closeGoneSlices(): void {
   }
 }
 
-/** Forgets the slices that were, once nobody is left who could have kept a socket of theirs. */
+/** Forgets the slices that were, once nothing is left that could be a socket of theirs. */
 export function forgetGoneSlices(): void {
-  if (isAnybodyIn()) return;
-  const all = rememberedSlices();
-  const isGone = ({ name, id }: ClosedSlice): boolean => cgroupId(name) !== id;
-  const gone = all.filter(isGone);
-  if (gone.length === 0 || all.some((slice) => slice.set === "covered_slices" && !isGone(slice))) return;
+  const gone = forgettableSlices();
+  if (gone.length === 0) return;
   nftables.change(
     TABLE_NAME,
     gone.flatMap((slice) => sliceDeparture(slice, nftables)),
   );
-  keepSlices(all.filter((slice) => !gone.includes(slice)));
+  keepSlices(
+    rememberedSlices().filter((slice) => !gone.some(({ id, set }) => id === slice.id && set === slice.set)),
+  );
+}
+
+/**
+ * The slices that were, and of which no socket can be left: nobody has a session or a slice, or the kernel holds no cgroup any
+ * more that is gone from beside them.
+ */
+export function forgettableSlices(): ClosedSlice[] {
+  const all = rememberedSlices();
+  const isGone = ({ name, id }: ClosedSlice): boolean => cgroupId(name) !== id;
+  const gone = all.filter(isGone);
+  if (gone.length === 0) return [];
+  if (!isAnybodyIn() && !all.some((slice) => slice.set === "covered_slices" && !isGone(slice))) return gone;
+  const held = new Map(
+    [...new Set(gone.map(({ name }) => dirname(name)))].map((path) => [path, mayBeHeldBelow(path)]),
+  );
+  return gone.filter(({ name }) => held.get(dirname(name)) === false);
 }
 
 /** Something that belongs into the table besides its base. */
@@ -311,7 +328,7 @@ export function compiledAnew(record: SessionRecord): readonly string[] {
     cgroupPath: record.cg_path,
     cgroupId: BigInt(record.cg_id),
     addresses: address === undefined ? [] : [addressElement(address)],
-    flows: record,
+    generation: record.generation,
     comment: sessionComment(record),
     parts,
   }).lines;
@@ -359,12 +376,12 @@ export function coverMember(
     addresses: [...new Set(open.flatMap(({ remote_ip }) => parseAddress(remote_ip) ?? []))].map(
       addressElement,
     ),
-    comment: `${name} (UID:${uid})`,
+    comment: `${escapeName(name)} (UID:${uid})`,
     parts,
   };
 }
 
 /** What the elements of a session say. */
 export function sessionComment({ user, pid, claims_tag: tag }: SessionRecord): string {
-  return `${user} (PID:${pid})${tag === "" ? "" : ` [${tag}]`}`;
+  return `${escapeName(user)} (PID:${pid})${tag === "" ? "" : ` [${tag}]`}`;
 }

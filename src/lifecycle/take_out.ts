@@ -146,7 +146,7 @@ function liveCgroups(): ReadonlySet<bigint> {
 }
 
 /** What the name of a session's chains begins with, where no record tells: as the unit is called, or as its rules say. */
-function nameOf(unit: ScopeUnit): string {
+export function nameOf(unit: ScopeUnit): string {
   if (!isLoginScope(unit)) return sessionName({ scope_unit: unit, user: "", pid: 0 });
   const saved = readPolicy(unit) ?? readPolicy(unit, "closed") ?? [];
   return /^create chain \S+ \S+ (\S+)_in$/.exec(saved[0] ?? "")?.[1] ?? `session_${unit}`;

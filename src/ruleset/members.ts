@@ -38,36 +38,14 @@ export type Member = {
   readonly cgroupPath: string;
   /** The inode of the cgroup's directory. */
   readonly cgroupId: bigint;
-  /** Which flows are known to it: the first generation's when left out. */
-  readonly flows?: Generation;
+  /** How often its rules were replaced: flows that began before are judged anew. 0 when left out. */
+  readonly generation?: number;
   readonly addresses: readonly Address[];
   /** What the elements' comment says; without double quotes. */
   readonly comment: string;
   /** In their order; each may name those before it and, of objects, those behind it. */
   readonly parts: readonly Part[];
 };
-
-/** Whose first packet a member's rules have judged, and when: each replacement of the rules begins a generation of flows. */
-export type Generation = {
-  /** Counts the replacements. */
-  readonly generation: number;
-  /** Flows of how many generations before this one pass without being judged. */
-  readonly keeps: number;
-};
-
-/** A member's flows before its rules were ever replaced. */
-export const FIRST: Generation = { generation: 0, keeps: 0 };
-
-/** Flows of how many generations may pass at once: each takes two or three rules that every packet of the member's meets. */
-export const KEPT_GENERATIONS = 8;
-
-/** The generation that begins when a member's rules are replaced. */
-export function nextGeneration(
-  { generation, keeps }: Generation,
-  { keepsFlows }: { readonly keepsFlows: boolean },
-): Generation {
-  return { generation: generation + 1, keeps: keepsFlows ? Math.min(keeps + 1, KEPT_GENERATIONS) : 0 };
-}
 
 /** The chains of every member, in an order in which they can be deleted: none is named by a later one. */
 export function memberChains(name: string): string[] {
@@ -158,29 +136,12 @@ function commands(all: readonly Line[]): Commands {
 const MAKING: readonly OwnKind[] = ["chain", "counter", "quota", "limit", "set", "map"];
 
 function contents(member: Member): Line[] {
-  const { name, parts } = member;
-  const { generation, keeps } = member.flows ?? FIRST;
-  const labelOf = (opening: Opening, of: number): string => flowLabel(member.cgroupId, opening, of).join("|");
-  const has = (opening: Opening, of: number, is = "=="): string =>
-    `ct label & (${labelOf(opening, of)}) ${is} ${labelOf(opening, of)}`;
+  const { name, parts, generation = 0 } = member;
+  const labelOf = (opening: Opening): string => flowLabel(member.cgroupId, opening, generation).join("|");
+  const has = (opening: Opening, is = "=="): string =>
+    `ct label & (${labelOf(opening)}) ${is} ${labelOf(opening)}`;
   const known = (opening: Opening): string =>
-    `ct direction original ct label set ${labelOf(opening, generation)}|${OPENED[opening]}`;
-  // What answers a flow of the generation. Of a flow within the session, which it sent and which arrived, either end could
-  // pass for the other: only TCP tells who began, by a SYN, which is never an answer.
-  const answers = (of: number): Line[] => [
-    [`add rule ${TABLE} ${chain("in")} ct direction reply ${has("sent", of)} goto ${STAMP.in}`],
-    [
-      `add rule ${TABLE} ${chain("out")} meta l4proto tcp ct direction reply ${has("arrived", of)} goto ${STAMP.out}`,
-    ],
-    [
-      `add rule ${TABLE} ${chain("out")} ct direction reply ${has("arrived", of)} ${has("sent", of, "!=")} goto ${STAMP.out}`,
-    ],
-  ];
-  const goesOn = (of: number): Line[] => [
-    [`add rule ${TABLE} ${chain("in")} ct direction original ${has("arrived", of)} goto ${STAMP.in}`],
-    [`add rule ${TABLE} ${chain("out")} ct direction original ${has("sent", of)} goto ${STAMP.out}`],
-  ];
-  const kept = Array.from({ length: Math.min(keeps, generation) }, (_, n) => generation - 1 - n);
+    `ct direction original ct label set ${labelOf(opening)}|${OPENED[opening]}`;
   const judged = judgedChain(name);
   const directions = ["in", "out"] as const;
   const chain = (direction: Direction): string => memberChain(name, direction);
@@ -200,9 +161,15 @@ function contents(member: Member): Line[] {
     [`add rule ${TABLE} ${judged} oif != 0 goto ${STAMP.out}`],
     [`add rule ${TABLE} ${judged} ${known("arrived")}`],
     [`add rule ${TABLE} ${judged} goto ${STAMP.in}`],
-    ...answers(generation),
-    // Flows of earlier generations never get this one's label: these rules are before all that could give it.
-    ...kept.flatMap((of) => [...goesOn(of), ...answers(of)]),
+    // What answers a flow of this generation. Of a flow within the session, which it sent and which arrived, either end could
+    // pass for the other: only TCP tells who began, by a SYN, which is never an answer.
+    [`add rule ${TABLE} ${chain("in")} ct direction reply ${has("sent")} goto ${STAMP.in}`],
+    [
+      `add rule ${TABLE} ${chain("out")} meta l4proto tcp ct direction reply ${has("arrived")} goto ${STAMP.out}`,
+    ],
+    [
+      `add rule ${TABLE} ${chain("out")} ct direction reply ${has("arrived")} ${has("sent", "!=")} goto ${STAMP.out}`,
+    ],
     ...parts.flatMap((part, index): Line[] =>
       part.kind === "rule"
         ? [[`add rule ${TABLE} ${memberChain(name, part.chain)} ${part.body}`, index]]
@@ -243,7 +210,7 @@ export function closeMember(path: string): string[] {
 const COMMENT_LIMIT = 127;
 
 /** Cuts a comment to what nftables holds; a tag in brackets keeps its closing bracket. */
-function clipComment(comment: string): string {
+export function clipComment(comment: string): string {
   if (comment.length <= COMMENT_LIMIT) return comment;
   return comment.endsWith("]") ? `${comment.slice(0, COMMENT_LIMIT - 1)}]` : comment.slice(0, COMMENT_LIMIT);
 }

@@ -5,9 +5,9 @@ const WORD = "elsewhere=";
 
 const PLACES = {
   network:
-    "in another network namespace than the host's, where its rules would not hold; start the service in the host's own, and put the line before modules that make one",
+    "in another network namespace than the host's, where its rules would not hold; start the service in the host's own, and have no other module of the stack leave it for members",
   users:
-    "in another user namespace than the host's, where it can neither be moved nor filtered; start the service in the host's own, and put the line before modules that make one",
+    "in another user namespace than the host's, where it can neither be moved nor filtered; start the service in the host's own, and have no other module of the stack leave it for members",
   processes:
     "in another PID namespace than the host's, where its number is somebody else's; start the service in the host's own (vsftpd: isolate=NO)",
 } as const;

@@ -76,17 +76,19 @@ function extraFields(event: Event): Record<string, string> {
 
 function sentence(event: Event, told: Told): string {
   const from = told.remote_ip === "" ? "" : ` from ${told.remote_ip}`;
+  // So that what begins behind the name is ours.
+  const who = /^[^\s"]*$/.test(told.user) ? told.user : JSON.stringify(told.user);
   switch (event.kind) {
     case "open":
-      return `Session of ${told.user}${from} is filtered by ${told.fragment} in ${told.scope_unit}.`;
+      return `Session of ${who}${from} is filtered by ${told.fragment} in ${told.scope_unit}.`;
     case "refuse":
-      return told.user === "" ? event.why : `Session of ${told.user}${from} is refused: ${event.why}`;
+      return told.user === "" ? event.why : `Session of ${who}${from} is refused: ${event.why}`;
     case "close":
       if (event.how === "pam") {
-        return `Session of ${told.user} in ${told.scope_unit} was closed; ${event.keeps ? "what is left of it keeps its rules" : "its rules are gone"}.`;
+        return `Session of ${who} in ${told.scope_unit} was closed; ${event.keeps ? "what is left of it keeps its rules" : "its rules are gone"}.`;
       }
-      return `Session of ${told.user} in ${told.scope_unit} was lost without being closed.`;
+      return `Session of ${who} in ${told.scope_unit} was lost without being closed.`;
     case "end":
-      return `Session of ${told.user} in ${told.scope_unit} is over after ${event.seconds.toFixed(1)} s.`;
+      return `Session of ${who} in ${told.scope_unit} is over after ${event.seconds.toFixed(1)} s.`;
   }
 }

@@ -23,15 +23,13 @@ const RecordSchema = v.pipe(
     correlation: v.string(),
     service: v.string(),
     tty: v.string(),
-    pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
+    pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
     opened_at: v.pipe(v.string(), v.isoTimestamp()),
     state: v.picklist(["open", "lingering", "refused"]),
     /** What becomes of processes that outlive the logout. */
     lingering: v.optional(v.picklist(LINGERING), "quarantine"),
     /** How often its rules were replaced. */
     generation: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
-    /** Flows that began under how many of those before pass without being judged. */
-    keeps: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
     /** Orders a user's sessions as they were opened, whatever the clock said; from 1. */
     sequence: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
     /** What the session sent and received, counted until its rules were removed. */

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { addressSet, memberChain, memberChains, type OwnKind, type OwnObject } from "../ruleset/members.ts";
+import {
+  addressSet,
+  clipComment,
+  memberChain,
+  memberChains,
+  type OwnKind,
+  type OwnObject,
+} from "../ruleset/members.ts";
 import { CLOSED, KEYED_SETS, SLICE_MAPS, TABLE_NAME } from "../ruleset/table.ts";
 import { type Address, addressBytes, familyOf, parseAddress } from "./address.ts";
 import type { SessionRecord } from "./record.ts";
@@ -21,7 +28,12 @@ export type Ruleset = {
 
 /** A step of a change of the ruleset: something that goes, or an element that leads to another chain from now on. */
 export type Change =
-  | (KeyedElement & { readonly add?: true; readonly goto?: string })
+  | (KeyedElement & {
+      readonly add?: true;
+      readonly goto?: string;
+      readonly jump?: string;
+      readonly comment?: string;
+    })
   | { readonly flush: string }
   | { readonly kind: OwnKind; readonly name: string };
 
@@ -132,6 +144,27 @@ export function opening(cgroupId: number, ruleset: Ruleset): Change[] {
   return ["session_in", "session_out"]
     .filter((set) => ruleset.element(TABLE_NAME, set, key) !== undefined)
     .map((set) => ({ set, key }));
+}
+
+/**
+ * Leads a cgroup to a member's chains, which must be there, whatever it led to before.
+ *
+ * @param member what the chains are called after, and the comment of the elements
+ */
+export function leading(
+  cgroupId: number,
+  member: { readonly name: string; readonly comment: string },
+  ruleset: Ruleset,
+): Change[] {
+  const key = cgroupKey(BigInt(cgroupId));
+  const leads = (["in", "out"] as const).map((direction) => ({
+    set: `session_${direction}`,
+    key,
+    add: true as const,
+    jump: memberChain(member.name, direction),
+    comment: clipComment(member.comment),
+  }));
+  return [...opening(cgroupId, ruleset), ...leads];
 }
 
 /** Takes an address out of a cgroup's, if it is there. */

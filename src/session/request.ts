@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import * as v from "valibot";
+import { FILE_LIMIT, unescapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
 
 /** The version of the request; the shim and the program are installed together, so there is only ever one. */
@@ -9,8 +10,6 @@ export const REQUEST_VERSION = 1;
 export const REQUEST_LIMIT = 8192;
 
 const UID_MAX = 0xffff_fffe; // (uid_t)-1 means "no user" to the kernel
-/** A group's name as a file's: nothing that leads to another directory. */
-const GROUP_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/;
 const item = v.pipe(v.string(), v.maxLength(2048));
 
 /** The kernel gives processes no larger number: PID_MAX_LIMIT on machines of 64 bits. */
@@ -35,8 +34,15 @@ const RequestSchema = v.strictObject({
     v.record(v.string(), item),
   ),
   session: item,
-  /** The groups of the user that there are fragments for; left out where the name service did not tell, and at a close. */
-  groups: v.optional(v.array(v.pipe(v.string(), v.regex(GROUP_NAME)))),
+  /** The groups of the user that there are fragments for, by the files' names; left out where the name service did not tell, and at a close. */
+  groups: v.optional(
+    v.array(
+      v.pipe(
+        v.string(),
+        v.check((text) => unescapeName(text, FILE_LIMIT) !== undefined, "a group's file"),
+      ),
+    ),
+  ),
   /** The inodes of the PAM process's internet sockets; left out where nobody asks for its connection. */
   sockets: v.optional(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(0)))),
   /** Whether what a user is told would be read by a program; of pam_exec's requests only. */

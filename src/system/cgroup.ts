@@ -64,6 +64,14 @@ export function isPopulated(path: string, { root = CGROUP_ROOT }: At = {}): bool
 }
 
 /**
+ * Whether a cgroup that was below this one may still be held by something, such as a socket; also where the kernel does not
+ * tell. Whatever holds one counts, be it only memory that is not given back yet: cgroup.stat in the kernel's cgroup-v2.rst.
+ */
+export function mayBeHeldBelow(path: string, { root = CGROUP_ROOT }: At = {}): boolean {
+  return !/^nr_dying_descendants 0$/m.test(read(`${root}/${path}/cgroup.stat`) ?? "");
+}
+
+/**
  * Kills every process in a cgroup and below it, also those that are being born. Does not wait until they are gone;
  * see {@link isPopulated}. Nothing happens when the cgroup is gone.
  *

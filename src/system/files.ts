@@ -192,11 +192,7 @@ function unopened(path: string, code: string): Refusal {
 export function replaceFile(path: string, content: string, mode = 0o644): void {
   // The directory is root's, so nobody can have planted the temporary name; O_EXCL makes sure.
   const temporary = `${path}.${process.pid}.tmp`;
-  const fd = openSync(
-    temporary,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-    0o600,
-  );
+  const fd = openNew(temporary);
   try {
     try {
       writeWhole(fd, Buffer.from(content));
@@ -210,6 +206,18 @@ export function replaceFile(path: string, content: string, mode = 0o644): void {
   } catch (error) {
     removeFile(temporary);
     throw error;
+  }
+}
+
+/** Makes a file. What has its name is of a process of the same number that was killed. */
+function openNew(path: string): number {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  try {
+    return openSync(path, flags, 0o600);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    removeFile(path);
+    return openSync(path, flags, 0o600);
   }
 }
 
@@ -231,7 +239,13 @@ export function overwriteFile(path: string, content: string): boolean {
 
 /** Whether a name is that of a file which {@link replaceFile} has begun and not finished. */
 export function isUnfinished(name: string): boolean {
-  return /\.\d+\.tmp$/.test(name);
+  return writerOf(name) !== undefined;
+}
+
+/** The number of the process that has begun to write a file of that name; `undefined` for every other name. */
+export function writerOf(name: string): number | undefined {
+  const pid = /\.(\d+)\.tmp$/.exec(name)?.[1];
+  return pid === undefined ? undefined : Number(pid);
 }
 
 /** Writes all of the bytes. Unlike writeFileSync, it asks for no room beforehand: fallocate(2) is not to be had under confinement. */

@@ -22,21 +22,32 @@ const JOURNAL = "/run/systemd/journal/socket";
 const SYSLOG = "/dev/log";
 
 /**
+ * How long this process may yet wait for a journal that is busy, in milliseconds: in a storm of logins it is for moments, and
+ * when it hangs, no login is to hang with it.
+ */
+let patience = 200;
+
+/**
  * Writes an entry to the journal, or to syslog where there is no journal. Never throws: an event that cannot be written
- * must not fail a session.
+ * must not fail a session. Of a journal that hangs the program waits for no more than 0.2 s in all.
  */
 export function log({ message, ...rest }: Entry): void {
   // What others chose, a user's name say, must not make a second line.
   const entry = { ...rest, message: oneLine(message) };
+  if (!send(JOURNAL, journalEntry(entry))) send(SYSLOG, Buffer.from(syslogLine(entry)));
+}
+
+/** @returns whether there is somebody to read it, be it that they are too busy: then nobody else would read it either */
+function send(path: string, data: Uint8Array): boolean {
+  const start = performance.now();
   try {
-    sendDatagram(JOURNAL, journalEntry(entry));
+    sendDatagram(path, data, Math.max(1, Math.round(patience)));
+    return true;
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    try {
-      sendDatagram(SYSLOG, Buffer.from(syslogLine(entry)));
-    } catch (again) {
-      if (!(again instanceof SystemError)) throw again; // nobody to tell
-    }
+    return error.code === "EAGAIN";
+  } finally {
+    patience -= performance.now() - start;
   }
 }
 

@@ -31,7 +31,7 @@ const NFTA_SET_GC_INTERVAL = 12;
 const NFTA_SET_EXPR = 17;
 const NFTA_SET_EXPRESSIONS = 18;
 const NFTA_EXPR_NAME = 1;
-const NFT_SET_MAP = 8;
+export const NFT_SET_MAP = 8;
 const NFT_DATA_VERDICT = 0xffff_ff00;
 
 /** What stands before the attributes of each answer: struct nfgenmsg. */
@@ -65,6 +65,21 @@ export function isOutputNat(payload: Uint8Array): boolean {
     hook?.length === 4 &&
     view(hook).getUint32(0) === NF_INET_LOCAL_OUT
   );
+}
+
+/** What an answer about a chain, set or object says of it; the flags of a set, or an object's type. */
+export type NamedAnswer = { readonly table: string; readonly name: string; readonly flags: number };
+
+/** Reads whose a chain, set or object is, and what it is called. @param nameType the attribute that holds the name */
+export function parseNamed(payload: Uint8Array, nameType: number): NamedAnswer {
+  const found = attributes(payload.subarray(HEADER));
+  // Of sets the flags, of objects the type: both are attribute 3, where a chain has its name.
+  const flags = nameType === NFTA_SET_FLAGS ? undefined : found.get(NFTA_SET_FLAGS);
+  return {
+    table: text(found.get(1)),
+    name: text(found.get(nameType)),
+    flags: flags?.length === 4 ? view(flags).getUint32(0) : 0,
+  };
 }
 
 /** What nft writes for the types of a key, by their numbers (enum datatypes in its datatype.h), which are for good: the kernel keeps them. */

@@ -17,6 +17,8 @@ import {
 import {
   type Element,
   isOutputNat,
+  type NamedAnswer,
+  NFT_SET_MAP,
   NFTA_DATA_VALUE,
   NFTA_DATA_VERDICT,
   NFTA_LIST_ELEM,
@@ -26,6 +28,7 @@ import {
   NFTA_VERDICT_CHAIN,
   parseDeclaration,
   parseElements,
+  parseNamed,
 } from "./nft_answers.ts";
 import { type Declaration, withoutLookingAtOthers } from "./nft_commands.ts";
 
@@ -164,7 +167,9 @@ const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
 const NFT_MSG_DELSET = 11;
+const NFT_MSG_GETOBJ = 19;
 const NFT_MSG_DELOBJ = 20;
+const NFT_SET_ANONYMOUS = 1;
 const NFTA_OBJ_TYPE = 3;
 const OBJECT_TYPES = { counter: 1, quota: 2, limit: 4 } as const;
 const NFTA_CHAIN_TABLE = 1;
@@ -174,11 +179,21 @@ const NFTA_RULE_CHAIN = 2;
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 const NFTA_SET_ELEM_LIST_SET = 2;
 const NFTA_VERDICT_CODE = 1;
+const NFT_JUMP = -3;
 const NFT_GOTO = -4;
+const NFTA_SET_ELEM_USERDATA = 6;
+const UDATA_SET_ELEM_COMMENT = 0;
 
 /** Something to take out of a table; or an element to put in, of a verdict map with the chain that it leads to. */
 export type Change =
-  | { readonly set: string; readonly key: Uint8Array; readonly add?: true; readonly goto?: string }
+  | {
+      readonly set: string;
+      readonly key: Uint8Array;
+      readonly add?: true;
+      readonly goto?: string;
+      readonly jump?: string;
+      readonly comment?: string;
+    }
   /** All rules of a chain. */
   | { readonly flush: string }
   | { readonly kind: "chain" | "set" | "map" | keyof typeof OBJECT_TYPES; readonly name: string };
@@ -217,7 +232,12 @@ export function change(table: string, changes: readonly Change[]): void {
 function changeMessages(table: string, part: Change): Uint8Array[] {
   if ("set" in part) {
     const key = nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, part.key));
-    const element = part.goto === undefined ? [key] : [key, verdict(part.goto)];
+    const element = [
+      key,
+      ...(part.goto === undefined ? [] : [verdict(NFT_GOTO, part.goto)]),
+      ...(part.jump === undefined ? [] : [verdict(NFT_JUMP, part.jump)]),
+      ...(part.comment === undefined ? [] : [attribute(NFTA_SET_ELEM_USERDATA, commentData(part.comment))]),
+    ];
     return [
       nftMessage(
         part.add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
@@ -253,10 +273,16 @@ function changeMessages(table: string, part: Change): Uint8Array[] {
   }
 }
 
-/** The data of a verdict map's element that leads to a chain, for good. */
-function verdict(chain: string): Uint8Array {
+/** A comment as nft keeps it with an element: type, length and text with its NUL, libnftnl's udata.h. */
+function commentData(comment: string): Uint8Array {
+  const text = Buffer.from(`${comment}\0`);
+  return Buffer.concat([Uint8Array.of(UDATA_SET_ELEM_COMMENT, text.length), text]);
+}
+
+/** The data of a verdict map's element that leads to a chain. */
+function verdict(how: number, chain: string): Uint8Array {
   const code = new Uint8Array(4);
-  view(code).setInt32(0, NFT_GOTO);
+  view(code).setInt32(0, how);
   return nested(
     NFTA_SET_ELEM_DATA,
     nested(NFTA_DATA_VERDICT, attribute(NFTA_VERDICT_CODE, code), textAttribute(NFTA_VERDICT_CHAIN, chain)),
@@ -284,6 +310,39 @@ function declaration(table: string, set: string): Declaration | undefined {
     if (!(error instanceof SystemError)) throw error;
     return undefined; // libnftables says why
   }
+}
+
+/** What a table holds that has a name. */
+export type Named = {
+  readonly kind: "chain" | "set" | "map" | keyof typeof OBJECT_TYPES;
+  readonly name: string;
+};
+
+/**
+ * The chains, sets, maps and named objects of a table; none when it is not there. How long it takes depends on how many the
+ * tables of the family have, but not on what is in them.
+ *
+ * @throws {SystemError}
+ */
+export function named(table: string): Named[] {
+  const of = textAttribute(1, table);
+  const all = (type: number): NamedAnswer[] =>
+    ask(message((NFNL_SUBSYS_NFTABLES << 8) | type, NLM_F_DUMP, family(NFPROTO_INET), of))
+      .map(({ payload }) => parseNamed(payload, type === NFT_MSG_GETCHAIN ? NFTA_CHAIN_NAME : 2))
+      .filter((answer) => answer.table === table);
+  return [
+    ...all(NFT_MSG_GETCHAIN).map(({ name }): Named => ({ kind: "chain", name })),
+    ...all(NFT_MSG_GETSET).flatMap(({ name, flags }): Named[] =>
+      // An anonymous one goes with its rule.
+      (flags & NFT_SET_ANONYMOUS) !== 0 ? [] : [{ kind: (flags & NFT_SET_MAP) !== 0 ? "map" : "set", name }],
+    ),
+    ...all(NFT_MSG_GETOBJ).flatMap(({ name, flags: type }): Named[] => {
+      const kind = (Object.keys(OBJECT_TYPES) as (keyof typeof OBJECT_TYPES)[]).find(
+        (kind) => OBJECT_TYPES[kind] === type,
+      );
+      return kind === undefined ? [] : [{ kind, name }];
+    }),
+  ];
 }
 
 /** Whether a table has a chain. @throws {SystemError} */

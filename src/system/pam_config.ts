@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 
 /** A rule of a PAM service: pam.d(5). */
 export type PamRule = {
@@ -57,6 +57,22 @@ export function pamStack(
     if (entry.type !== type) return [];
     return isInclusion(entry) ? follow(entry.module) : [entry];
   });
+}
+
+/** The file name of a rule's module. */
+export function moduleName(rule: PamRule): string {
+  return posix.basename(rule.module);
+}
+
+/** Where a rule is written: file and line. */
+export function placeOf(rule: PamRule): string {
+  return `${rule.file}:${rule.line}`;
+}
+
+/** How many rules a rule skips when its module succeeds. */
+export function skippedBy(rule: PamRule): number {
+  const skipped = /\bsuccess=([0-9]+)\b/.exec(rule.control)?.[1];
+  return skipped === undefined ? 0 : Number(skipped);
 }
 
 /** The numbers of the lines that name something outside a comment. */

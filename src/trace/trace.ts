@@ -6,12 +6,12 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import { ENTRY } from "../commands/pam_lines.ts";
 import type { Order as ReloadOrder } from "../commands/reload.ts";
 import { RULES } from "../confine/allowlist.ts";
-import { groupFragments, groupNames } from "../lifecycle/groups.ts";
+import { groupFiles, groupFragments } from "../lifecycle/groups.ts";
 import { readRecords } from "../lifecycle/store.ts";
 import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
 import { REQUEST_VERSION, type Request } from "../session/request.ts";
 import { cgroupPath, parseScopeUnit, type ScopeUnit, scopeUnit } from "../session/scope_unit.ts";
-import type { UserName } from "../session/user_name.ts";
+import { parseUserName } from "../session/user_name.ts";
 import { cgroupId } from "../system/cgroup.ts";
 import { hostCommand } from "../system/host_command.ts";
 import { forgetKey, makeKey } from "../system/keyring.ts";
@@ -92,14 +92,13 @@ class Tracer implements Trace {
 
   constructor(user: User, options: Options) {
     this.#user = user;
-    this.#groups = groupNames(user, groupFragments());
+    this.#groups = groupFiles(user, groupFragments());
     this.#options = options;
   }
 
   async sessions(undo: AsyncDisposableStack): Promise<void> {
     await this.#session("", { ends: true }, async (session) => {
       const order: ReloadOrder = {
-        keepsFlows: false,
         cover: [this.#user.uid],
         groups: { [session.unit]: this.#groups },
         failed: false,
@@ -205,7 +204,7 @@ class Tracer implements Trace {
   ): Promise<void> {
     const words = way.forPamExec ? ["session", "pam_exec=open"] : ["session"];
     const input = JSON.stringify(this.#request(standIn, "open", way));
-    const own = scopeUnit(this.#user.name as UserName, standIn.pid, 1);
+    const own = scopeUnit(parseUserName(this.#user.name), standIn.pid, 1);
     // The clean-up is ours to run, with a supervisor: systemd is not to be there first.
     using _masked = way.ends ? masked(`authnft-end@${own}.service`) : undefined;
     const done = await this.#run(label("open", name), standIn, words, input, isOk);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync } from "node:fs";
 import { usersWithSlice } from "../lifecycle/restore.ts";
-import { readPolicy, readRecords } from "../lifecycle/store.ts";
+import { policyVersion, readPolicy, readRecords } from "../lifecycle/store.ts";
 import { closeMember, memberChains } from "../ruleset/members.ts";
 import { coverSlice } from "../ruleset/table.ts";
 import { hasRules, type SessionRecord } from "../session/record.ts";
@@ -13,7 +13,7 @@ import {
   sessionName,
   userSlice,
 } from "../session/scope_unit.ts";
-import { cgroupId } from "../system/cgroup.ts";
+import { cgroupId, isPopulated } from "../system/cgroup.ts";
 import { membership } from "../system/membership.ts";
 import { findUser, findUserById, GROUP, type User } from "../system/users.ts";
 
@@ -30,6 +30,8 @@ export type Subject = {
   readonly name: string | undefined;
   /** The commands that bring its rules, after the base table. */
   readonly lines: readonly string[];
+  /** Tells whether its rules were others meanwhile, also where they are the same again. */
+  readonly version: string;
   /** Whether the user's service manager runs, so that it can be asked for a process. */
   readonly managed: boolean;
 };
@@ -78,6 +80,11 @@ export function findSubjects(name?: string): Subject[] {
   return [...covers, ...sessions];
 }
 
+/** Whether nobody is left in a subject's cgroup, which systemd then removes piece by piece. Our own slice is for nobody anyway. */
+export function isDeserted({ cgroup }: Subject): boolean {
+  return cgroup !== SLICE && !isPopulated(cgroup);
+}
+
 /** A subject as it is now; `undefined` when it is over. */
 export function refresh(subject: Subject): Subject | undefined {
   if (subject.cgroup === SLICE) return closedDefault();
@@ -89,6 +96,7 @@ export function refresh(subject: Subject): Subject | undefined {
 
 function sessionOf(record: SessionRecord): Subject {
   const { scope_unit: unit, cg_path: cgroup, uid, user, state } = record;
+  const version = policyVersion(unit);
   const lines = hasRules(record) ? readPolicy(unit) : undefined;
   return {
     title: `${unit}, ${user}, ${state}`,
@@ -97,6 +105,7 @@ function sessionOf(record: SessionRecord): Subject {
     below: false,
     name: lines === undefined ? undefined : sessionName(record),
     lines: [...(isLoginScope(unit) ? [coverSlice(userSlice(uid))] : []), ...(lines ?? closeMember(cgroup))],
+    version,
     managed: false,
   };
 }
@@ -104,6 +113,7 @@ function sessionOf(record: SessionRecord): Subject {
 function coverOf(user: User): Subject {
   const cgroup = userSlice(user.uid);
   const name = coverName(user.uid);
+  const version = policyVersion(name);
   const lines = readPolicy(name);
   return {
     title: `${cgroup.replace(/.*\//, "")}, ${user.name}, outside of sessions`,
@@ -112,6 +122,7 @@ function coverOf(user: User): Subject {
     below: true,
     name: lines === undefined ? undefined : name,
     lines: lines ?? [coverSlice(cgroup)],
+    version,
     managed: existsSync(`/run/user/${user.uid}/systemd/private`),
   };
 }
@@ -124,6 +135,7 @@ function closedDefault(): Subject {
     below: true,
     name: undefined,
     lines: [],
+    version: "",
     managed: false,
   };
 }

@@ -11,7 +11,7 @@ import { addresses6, destinations } from "./destinations.ts";
 import { BY_MANAGER, BY_PROCESS, NO_MANAGER } from "./detours.ts";
 import { compareDispatch, ownElement } from "./dispatch.ts";
 import { Hand } from "./hand.ts";
-import { cgroupOfTwin, chainsOfSubject, NOBODY, refresh, type Subject } from "./targets.ts";
+import { cgroupOfTwin, chainsOfSubject, isDeserted, NOBODY, refresh, type Subject } from "./targets.ts";
 import { ThrowAwayCgroup } from "./throw_away.ts";
 import { chainsOf, compareChains, isBad, judge, type Row, remembers, type Trial } from "./verdict.ts";
 
@@ -118,16 +118,20 @@ async function verifyPatiently(
   tools: Tools,
   budget: Budget,
 ): Promise<Row[]> {
-  let current = subject;
+  // Others were tried since it was found.
+  let current = refresh(subject);
   for (let round = 1; ; round++) {
+    if (current === undefined) return [over];
     const rows = await verifyOne(current, networks, tools, budget).catch((error: Error): Row[] => [
-      unknown(error),
+      unknown(error.message),
     ]);
     tools.signal.throwIfAborted();
     if (!rows.some(isBad)) return rows;
+    if (rows.some(({ verdict }) => verdict === "unknown") && isDeserted(current)) return [over];
     const now = refresh(current);
-    if (now === undefined) return [over];
-    if (round === ROUNDS || budget.isOver || isSame(current, now)) return rows;
+    if (now !== undefined && isSame(current, now)) return rows;
+    if (round === ROUNDS || budget.isOver)
+      return [now === undefined ? over : unknown("its rules were changed each time while it was tried")];
     current = now;
   }
 }
@@ -144,12 +148,16 @@ const tooLate: Row = {
 
 const over: Row = { tried: "everything", expected: "", seen: "it ended meanwhile", verdict: "untried" };
 
-function unknown(error: Error): Row {
-  return { tried: "everything", expected: "", seen: error.message, verdict: "unknown" };
+function unknown(seen: string): Row {
+  return { tried: "everything", expected: "", seen, verdict: "unknown" };
 }
 
 function isSame(one: Subject, other: Subject): boolean {
-  return one.name === other.name && one.lines.join("\n") === other.lines.join("\n");
+  return (
+    one.name === other.name &&
+    one.version === other.version &&
+    one.lines.join("\n") === other.lines.join("\n")
+  );
 }
 
 async function verifyOne(subject: Subject, networks: Networks, tools: Tools, budget: Budget): Promise<Row[]> {

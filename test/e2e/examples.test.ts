@@ -398,12 +398,17 @@ describe(`examples (${lab.release})`, () => {
 
     async "own-loopback"() {
       const text = await exampleFor("own-loopback");
-      for (const user of ["alice", "m0"]) await lab.fragment(user, text);
-      const [alice, again, other, dave] = await Promise.all([
+      // Of a number that is alice's but for a bit that is the seal's.
+      await lab.output(`
+        useradd --create-home --password '*' --groups authnft --shell /bin/bash --uid $(($(id -u alice) + 0x10000000)) double
+        cp -r ~alice/.ssh ~double && chown -R double: ~double`);
+      for (const user of ["alice", "m0", "double"]) await lab.fragment(user, text);
+      const [alice, again, other, dave, double] = await Promise.all([
         logIn("alice"),
         logIn("alice"),
         logIn("m0"),
         logIn("dave"),
+        logIn("double"),
       ]);
       const ours = at(["127.0.0.1", "::1"], "tcp 8888", "udp 8889");
       for (const address of ["127.0.0.1", "::1"])
@@ -415,6 +420,7 @@ describe(`examples (${lab.release})`, () => {
       await expectOf(alice, { ok: ours });
       await expectOf(again, { ok: ours });
       for (const stranger of [other, dave, root]) await expectOf(stranger, { silent: ours });
+      await expectOf(double, { refused: ours });
       // Also by the host's other addresses, and what is forwarded by ssh; not from outside.
       expect(await alice.tell("serve", "tcp", 8890)).toBe("listening");
       await expectOf(again, { ok: at(HERE, "tcp 8890") });
@@ -429,9 +435,10 @@ describe(`examples (${lab.release})`, () => {
       await lab.output("/usr/local/lib/lab/unseal");
       await expectOf(again, { ok: ours });
       for (const stranger of [other, dave]) await expectOf(stranger, { silent: ours });
+      await expectOf(double, { refused: ours });
       await lab.output("systemctl restart authnft-seal.service; authnft restore");
       await expectOf(again, { ok: ours, refused: ["tcp 10.88.0.2 7001"] });
-      for (const hand of [alice, again, other, dave]) await hand.end();
+      for (const hand of [alice, again, other, dave, double]) await hand.end();
     },
 
     async "no-network"() {

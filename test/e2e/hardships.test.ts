@@ -353,7 +353,7 @@ while True:
     await using alice = await stay("alice");
     const [record] = await lab.sessions();
     if (record === undefined) throw new Error("There is no record.");
-    const { lingering: _, generation: __, keeps: ___, sequence: ____, ...older } = record;
+    const { lingering: _, generation: __, sequence: ___, ...older } = record;
     const unit = record.scope_unit;
     // What an earlier release did not have: the rules it kept, the covers, the new fields.
     await lab.write(`/run/authnft/sessions/${unit}.json`, JSON.stringify(older));

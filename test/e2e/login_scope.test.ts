@@ -174,6 +174,42 @@ onBothRoads("scope=session", (road) => {
     await other.exited;
   });
 
+  test("the doctor names what is set for logins and holds in sessions of logind's alone", async () => {
+    const said = async (): Promise<string[]> => {
+      const { stdout } = await lab.run("authnft doctor --json");
+      const { findings } = JSON.parse(stdout) as {
+        findings: { check: string; level: string; what: string }[];
+      };
+      return findings.flatMap(({ check, level, what }) => (check === "logind" ? `${level} ${what}` : []));
+    };
+    await lab.write("/run/systemd/system/user-.slice.d/lab.conf", "[Slice]\nIPAddressDeny=10.88.0.2\n");
+    await lab.write(
+      "/etc/systemd/logind.conf.d/lab.conf",
+      "[Login]\nKillUserProcesses=yes\nStopIdleSessionSec=1h\n",
+    );
+    await lab.output("systemctl daemon-reload; systemctl restart systemd-logind");
+    try {
+      for (const scope of ["session", "own"]) {
+        await lab.pam("sshd", { through: road, args: [`scope=${scope}`] });
+        const isHeld = scope === "session";
+        const probe = await lab.ssh("alice", "probe udp 10.88.0.2 7001 --timeout 1");
+        expect({ scope, probe: probe.stdout.trim() }).toEqual({ scope, probe: isHeld ? "eperm" : "ok" });
+        expect(await said()).toEqual(
+          isHeld
+            ? []
+            : [
+                "warn What is set for logins, and does not hold for members' sessions: IPAddressDeny= (/run/systemd/system/user-.slice.d/lab.conf), KillUserProcesses=yes (logind.conf), StopIdleSessionSec= (logind.conf).",
+              ],
+        );
+      }
+    } finally {
+      await lab.output(
+        "rm -r /run/systemd/system/user-.slice.d /etc/systemd/logind.conf.d/lab.conf; systemctl daemon-reload; systemctl restart systemd-logind",
+      );
+      await lab.pam("sshd", { through: road, args: ["scope=session"] });
+    }
+  });
+
   test("lingering=kill ends what is left, and the login's own exit status is kept", async () => {
     await lab.pam("sshd", { through: road, args: ["scope=session", "lingering=kill"] });
     try {

@@ -681,7 +681,6 @@ onBothRoads("logins", (road) => {
       state: "open",
       lingering: "quarantine",
       generation: 0,
-      keeps: 0,
       sequence: 1,
     });
     expect(Math.abs(Date.now() - Date.parse(record.opened_at))).toBeLessThan(10_000);

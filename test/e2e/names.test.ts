@@ -276,6 +276,32 @@ onThisRelease("who is a member", () => {
         expect.stringMatching(/^warn: There are several groups authnft: \d+ of files, 5000 of extrausers/),
       );
     });
+
+    test("a local user whom that source alone makes a member is free while it is away, which the doctor says before, and then", async () => {
+      const said = async () => {
+        const { stdout } = await lab.run("authnft doctor --json");
+        const { findings } = JSON.parse(stdout) as { findings: { check: string; what: string }[] };
+        return findings.filter(({ check }) => check === "names").map(({ what }) => what);
+      };
+      const alone = "Local users whom another source alone makes members: dave (extrausers).";
+      const away = "Sources that /etc/nsswitch.conf names, and that do not answer: extrausers.";
+      await lab.fragment("dave", ONLY_FIRST);
+      await lab.output("sed -i 's/^authnft:.*/&,dave/' /var/lib/extrausers/group");
+      try {
+        expect(await reach("dave")).toBe(FILTERED);
+        expect(await said()).toContain(alone);
+        await stopManager(Number(await lab.output("id -u dave")));
+        await lab.output("mv /var/lib/extrausers/group /var/lib/extrausers/away");
+        expect(await reach("dave")).toBe(FREE);
+        expect(await said()).toContain(away);
+        await lab.output("usermod --append --groups authnft dave");
+        expect(await reach("dave")).toBe(FILTERED);
+        await lab.output("mv /var/lib/extrausers/away /var/lib/extrausers/group");
+        expect((await said()).filter((what) => what === alone || what === away)).toEqual([]);
+      } finally {
+        await lab.output("cd /var/lib/extrausers; [ ! -e away ] || mv away group; sed -i 's/,dave$//' group");
+      }
+    });
   });
 
   test("with five thousand members, others log in as quickly as before", async () => {

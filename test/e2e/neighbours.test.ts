@@ -60,6 +60,63 @@ onThisRelease("beside us", () => {
     await lab.output("rm /run/alerts /usr/local/bin/alert");
   });
 
+  test("a second factor that lets pass when nobody answers lets a member have root, and as the doctor advises it does not", async () => {
+    await lab.write(
+      "/usr/local/bin/ask",
+      "#!/bin/sh\ncase $(probe tcp 10.88.0.3 7001 --timeout 2) in ok) exit 1 ;; *) exit 0 ;; esac\n",
+      { mode: "0755" },
+    );
+    await lab.write("/etc/sudoers.d/lab", "alice, dave ALL=(ALL) NOPASSWD: ALL\n", { mode: "0440" });
+    const risen = async (line: string) => {
+      await lab.write("/etc/pam.d/sudo", `${line}\nsession required pam_permit.so\n`);
+      const whoami = async (user: string) => (await lab.ssh(user, "sudo -n id -un")).stdout.trim();
+      return [await whoami("dave"), await whoami("alice")];
+    };
+    const asked = async () => (await rows("pam")).filter(({ what }) => what.includes("/usr/local/bin/ask"));
+    try {
+      expect(await risen("account required pam_exec.so quiet /usr/local/bin/ask")).toEqual(["", "root"]);
+      const [warning] = await asked();
+      expect(warning?.what).toStartWith("sudo: /etc/pam.d/sudo:1 has ");
+      expect(await risen(warning?.mend?.replace(/^.*: write /, "") ?? "")).toEqual(["", ""]);
+      expect(await asked()).toEqual([]);
+      await lab.write("/usr/local/bin/ask", "#!/bin/sh\n", { mode: "0755" });
+      expect(await risen(warning?.mend?.replace(/^.*: write /, "") ?? "")).toEqual(["root", "root"]);
+    } finally {
+      await lab.output("rm -f /usr/local/bin/ask /etc/sudoers.d/lab");
+      await lab.pam("sudo", null);
+    }
+  });
+
+  test("a module that puts logins into another network frees members or keeps them out, which the doctor says, and can spare them", async () => {
+    // A network of alice's, in which the address that her policy forbids is somebody's.
+    await lab.output(`
+      groupadd usernet; usermod --append --groups usernet alice; ip netns add alice
+      ip -n alice link set lo up; ip -n alice address add 10.88.0.3 dev lo`);
+    const server = lab.start("exec nsenter --net=/run/netns/alice socat TCP-LISTEN:7001,fork,reuseaddr PIPE");
+    const usernet = "session optional pam_usernet.so";
+    const reach = async () => (await lab.ssh("alice", "probe tcp 10.88.0.3 7001 --timeout 2")).stdout.trim();
+    const failures = async () =>
+      (await rows("pam")).filter(({ what }) => what.includes("another network namespace"));
+    try {
+      await lab.pam("sshd", { through: "shim", after: [usernet] });
+      await waitFor(async () => (await reach()) === "ok");
+      const [failure] = await failures();
+      expect(failure).toMatchObject({ level: "fail", what: expect.stringContaining("a member's session") });
+      await lab.pam("sshd", { through: "shim", before: [usernet] });
+      expect(await reach()).toStartWith("authnft: no session for alice.");
+      expect(await failures()).toHaveLength(1);
+      const guard = failure?.mend?.split("\n")[1] ?? "";
+      await lab.pam("sshd", { through: "shim", after: [guard, usernet] });
+      expect(await reach()).toBe("refused");
+      expect(await failures()).toEqual([]);
+    } finally {
+      await server.kill();
+      await lab.output(
+        "ip netns delete alice; cd /usr/local/lib/lab/pristine/etc && cp -a group gshadow /etc",
+      );
+    }
+  });
+
   test("the host's nat on output: rules see the address that it makes, and answers arrive", async () => {
     const nat = (family: string, to: string, there: string) =>
       `table ${family} lab-nat {\n chain output {\n type nat hook output priority -100;\n${["tcp", "udp"].map((kind) => ` ${family} daddr ${to} ${kind} dport 80 dnat to ${there}:7001\n`).join("")} }\n}\n`;

@@ -57,15 +57,9 @@ add rule inet authnft egress ip daddr 10.88.0.0/24 reject
 add rule inet authnft egress ip6 daddr fd88::/64 reject
 `;
 
-/**
- * Removes the locks of sessions that never came to be. A helper that is killed before it has a scope leaves the file of
- * its lock, and nobody is told; it must not be held.
- */
-export async function forgetLocks(): Promise<void> {
-  await lab.output(`
-    cd /run/authnft/lock && for file in *.scope; do
-      [ ! -e "$file" ] || systemctl is-active --quiet "$file" || [ -e "../sessions/$file.json" ] || flock --nonblock "$file" rm "$file"
-    done; true`);
+/** Has swept away what helpers leave that are killed: nobody is told of a lock of theirs. Nothing of it may be held. */
+export async function sweep(): Promise<void> {
+  await lab.output("authnft sweep");
 }
 
 /** Waits until nothing of any session is left: no record, no lock, no saved rules, no chain, no element, no scope. */
@@ -97,7 +91,7 @@ export async function expectNoLeak(subject: string): Promise<void> {
 
 async function leftovers(): Promise<string> {
   const { stdout } = await lab.run(`
-    find /run/authnft/sessions /run/authnft/lock /run/authnft/policy -type f ! -name ruleset ! -name 'cover_*.closed' ! -name 'cover_*.slice'
+    find /run/authnft/sessions /run/authnft/lock /run/authnft/policy -type f ! -name ruleset ! -name turns ! -name 'cover_*.closed' ! -name 'cover_*.slice'
     systemctl list-units --no-legend --plain 'authnft-*.scope' 'authnft-session@*' | cut -d' ' -f1
     nft --terse list table inet authnft | grep -E 'chain (session|cover)_'
     for set in session_in session_out; do nft list map inet authnft $set; done | grep elements

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { inject, Lane, prepare } from "../faults/faults.ts";
 import { waitFor } from "../lab/lab.ts";
 import { stress } from "../stress/stress.ts";
-import { forgetLocks, lab, nothingLeft, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, onThisRelease, sweep } from "./rig.ts";
 
 /** How many of the calls of an open and a close are tried here; test/faults/run.ts tries all. */
 const FAULTS = 24;
@@ -131,7 +131,7 @@ onThisRelease("authnft --trace", () => {
     expect(all).toBeGreaterThan(500);
     expect(outcomes.filter(({ met }) => met).length).toBeGreaterThan(FAULTS / 2);
     expect(new Set(outcomes.map(({ end }) => end)).size).toBeGreaterThan(1);
-    await forgetLocks();
+    await sweep();
     await nothingLeft();
   });
 });

@@ -28,6 +28,7 @@ const KINDS: Readonly<Record<string, { readonly module: string; readonly sources
     sources: [
       ...["request", "arguments", "peer", "user_name", "correlation"].map((name) => `session/${name}`),
       "policy/find",
+      "escaped_name",
     ],
   },
   records: {

@@ -4,6 +4,7 @@
 // what is read is within its bounds, and comes out the same when it is written and read again.
 
 import { isDeepStrictEqual } from "node:util";
+import { escapeName, isEscapedName, unescapeName } from "../../src/escaped_name.ts";
 import { findFragment } from "../../src/policy/find.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { addressBytes, familyOf, parseAddress } from "../../src/session/address.ts";
@@ -20,9 +21,10 @@ import {
   coverName,
   parseScopeUnit,
   placeOfProcess,
+  scopeUnit,
   sessionName,
 } from "../../src/session/scope_unit.ts";
-import { parseUserName } from "../../src/session/user_name.ts";
+import { parseUserName, type UserName } from "../../src/session/user_name.ts";
 import { sketch, type Target, type Verdict } from "./engine.ts";
 import { bytesOf, mutateBytes, mutateJson, mutateText } from "./mutate.ts";
 
@@ -56,6 +58,24 @@ const REQUEST = {
   session: "",
 };
 
+/** What is wrong with what a name becomes in units, chains and files. */
+function complaintOfName(name: UserName): string | undefined {
+  if (/[\p{C}/:]/u.test(name.replaceAll(/[\p{Co}\p{Cn}]/gu, ""))) return `the name ${JSON.stringify(name)}`;
+  const escaped = escapeName(name);
+  const read = unescapeName(escaped);
+  if (!isEscapedName(escaped)) return `${escaped} is nobody's`;
+  if (read !== name && (read !== undefined || !/\\_[0-9a-f]{32}$/.test(escaped)))
+    return `${JSON.stringify(name)} is read back as ${JSON.stringify(read)}`;
+  if (/^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/.test(name) && name !== (escaped as string))
+    return `${name} is not what it was`;
+  const unit = scopeUnit(name, 4_194_304, 99);
+  const chain = sessionName({ scope_unit: unit, user: "", pid: 1 });
+  if (!/^[A-Za-z0-9_.\\-]{1,210}$/.test(unit) || parseScopeUnit(unit) === undefined)
+    return `the unit ${unit}`;
+  if (!/^session_[A-Za-z0-9/_.-]{1,180}$/.test(chain)) return `the chain ${chain}`;
+  return undefined;
+}
+
 /** The request of a PAM process, and what is made of its parts. */
 export const requests: Target = {
   seeds: [
@@ -69,6 +89,12 @@ export const requests: Target = {
     }),
     JSON.stringify({ ...REQUEST, user: "al", groups: ["wheel", "dev"] }),
     JSON.stringify({ ...REQUEST, user: "al", groups: [], tty: "" }),
+    JSON.stringify({ ...REQUEST, user: "DOM\\al-ice Ü", groups: ["DOM\\x5cdomain\\x20users"] }),
+    JSON.stringify({ ...REQUEST, user: 'a"; {$x}%i*#@'.repeat(19), groups: [], tty: "" }),
+    ...["", ".", "a/b", "a\u0001", "a\ufffd", "x".repeat(257)].map((user) =>
+      JSON.stringify({ ...REQUEST, user }),
+    ),
+    JSON.stringify({ ...REQUEST, groups: ["a\\xff"] }),
     JSON.stringify({ ...REQUEST, rhost: "host.example", args: ["rhost_policy=strict"] }),
     JSON.stringify({ ...REQUEST, tty: "192.0.2.7", args: ["rhost_policy=kernel"] }),
     JSON.stringify({ ...REQUEST, tty: "::1", ruser: "192.0.2.7", args: ["rhost_policy=kernel"], env: {} }),
@@ -99,13 +125,14 @@ export const requests: Target = {
       if (Object.getPrototypeOf({}) !== Object.prototype || "v" in {})
         return { complaint: "it changed all objects" };
       const name = parseUserName(user);
-      if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/.test(name)) return { complaint: "a name that cannot be" };
+      const complaint = complaintOfName(name);
+      if (complaint !== undefined) return { complaint };
       const { path, others } = findFragment({ name, groups }, (one) =>
         one.endsWith("/default") ? request.tty !== "" : !/\/(?:al|x)$/.test(one),
       );
       if (
         ![path, ...others].every((one) =>
-          /^\/etc\/authnft\/(?:default|(?:users|groups)\/[A-Za-z0-9_][^/\0]*)$/.test(one),
+          /^\/etc\/authnft\/(?:default|(?:users|groups)\/[A-Za-z0-9_\\][A-Za-z0-9_.\\-]{0,254})$/.test(one),
         )
       )
         return { complaint: `the fragment ${path}, or ${others}` };
@@ -152,6 +179,12 @@ export const records: Target = {
       generation: 3,
     }),
     JSON.stringify({ ...RECORD, scope_unit: "authnft-a-b-4711-2.scope" }),
+    JSON.stringify({
+      ...RECORD,
+      user: "DOM\\dina",
+      scope_unit: "authnft-DOM\\x5cdina-4711-2.scope",
+      cg_path: "authnft.slice/authnft-DOM\\x5cdina-4711-2.scope",
+    }),
   ],
   mutate: mutateJson,
   judge: (input) => {
@@ -163,7 +196,7 @@ export const records: Target = {
       parseScopeUnit(scope_unit) === scope_unit &&
       !/[/\s\0]/.test(scope_unit) &&
       cg_path === cgroupPath(scope_unit, uid) &&
-      !cg_path.includes("..") &&
+      !/(?:^|\/)\.\.?(?:\/|$)/.test(cg_path) &&
       [cg_id, pid, uid].every((number) => Number.isInteger(number) && number >= 0) &&
       pid > 0;
     if (!sound) return { complaint: "a record that cannot be was read" };
@@ -176,6 +209,7 @@ export const records: Target = {
       return { complaint: `a process in its cgroup is in ${JSON.stringify(place)}` };
     // A login scope tells nothing of the user; the name is checked where it is used.
     const name = sessionName(record);
+    if (!/^session_[A-Za-z0-9/_.-]{1,180}$/.test(name)) return { complaint: `the chain ${name}` };
     return { ended: `${record.state} ${hasRules(record)} ${name.split("_").length}` };
   },
 };

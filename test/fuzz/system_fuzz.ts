@@ -21,7 +21,7 @@ import {
   readAnswer,
   textAttribute,
 } from "../../src/system/netlink.ts";
-import { isOutputNat, parseDeclaration, parseElements } from "../../src/system/nft_answers.ts";
+import { isOutputNat, parseDeclaration, parseElements, parseNamed } from "../../src/system/nft_answers.ts";
 import { parseSocket } from "../../src/system/sock_diag.ts";
 import type { Target, Verdict } from "./engine.ts";
 import { mutateBytes, mutateJson } from "./mutate.ts";
@@ -204,6 +204,7 @@ export const elements: Target = {
     const found = twice(input, (bytes) => ({
       elements: parseElements(bytes),
       nat: isOutputNat(bytes),
+      named: [2, 3].map((nameType) => parseNamed(bytes, nameType)),
       declared: parseDeclaration(bytes),
     }));
     if (found === undefined) return BEYOND;

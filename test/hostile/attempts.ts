@@ -333,7 +333,7 @@ export const ATTEMPTS: Readonly<Record<string, (at: Targets) => void | Promise<v
     ),
   "write to the journal": async ({ unique }) => {
     const { sendDatagram } = await import("../../src/system/datagram.ts");
-    sendDatagram("/run/systemd/journal/socket", Buffer.from(`MESSAGE=${unique}\n`));
+    sendDatagram("/run/systemd/journal/socket", Buffer.from(`MESSAGE=${unique}\n`), 1000);
   },
 
   // ---- what comes after these would be tried elsewhere

@@ -20,6 +20,7 @@
 import { existsSync } from "node:fs";
 import { readlink } from "node:fs/promises";
 import { join } from "node:path";
+import { escapeName } from "../../src/escaped_name.ts";
 import type { Guest } from "./guest.ts";
 import { boot, interact, reboot, start } from "./guest.ts";
 import type { Release } from "./image.ts";
@@ -215,7 +216,7 @@ export class Lab {
     text: string | Uint8Array,
     options: { mode?: string; owner?: string } = {},
   ): Promise<void> {
-    await this.write(`/etc/authnft/users/${user}`, text, options);
+    await this.write(`/etc/authnft/users/${escapeName(user)}`, text, options);
   }
 
   /**

@@ -12,6 +12,7 @@
  *   handles=N                                        N times a handle of its own, opened, closed and ended
  *   sigchld=ignore|handler|thread                    how this host treats its children
  *   closed=N                                         closes a descriptor
+ *   turns=FILE:N                                     locks the first bytes of a file, as others who log in would
  *   sockets=N                                        opens so many internet sockets, and as many others; prints their inodes
  *   limit:nofile=N limit:spare=BYTES                 soft limit of descriptors, and of memory beyond what is in use
  *   storm=N                                          a process beside this one sends SIGINT and SIGTSTP to the group
@@ -682,6 +683,23 @@ open_sockets(int count)
 	fprintf(out, "\n");
 }
 
+/* Left open to the end, too. Another descriptor of the same process meets the lock as another process would. */
+static void
+lock_turns(const char *value)
+{
+	struct flock	lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	const char	*colon = strrchr(value, ':');
+	char		 file[256];
+	int		 fd;
+
+	if (colon == NULL)
+		errx(2, "turns");
+	snprintf(file, sizeof(file), "%.*s", (int)(colon - value), value);
+	lock.l_len = atoi(colon + 1);
+	if ((fd = open(file, O_RDWR | O_CREAT, 0600)) == -1 || fcntl(fd, F_OFD_SETLK, &lock) == -1)
+		err(2, "%s", file);
+}
+
 /* Words that set the host up, before anything is counted. */
 static int
 prepares(const char *program, const char *word)
@@ -694,6 +712,8 @@ prepares(const char *program, const char *word)
 		close(atoi(value));
 	else if ((value = value_of(word, "sockets=")) != NULL)
 		open_sockets(atoi(value));
+	else if ((value = value_of(word, "turns=")) != NULL)
+		lock_turns(value);
 	else if (strcmp(word, "pidfd=server") == 0)
 		start_server(program);
 	else

@@ -23,6 +23,7 @@ import {
   run,
   type Session,
   type SessionOptions,
+  TURN_MS,
 } from "./rig.ts";
 
 setDefaultTimeout(240_000);
@@ -200,6 +201,35 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     });
   });
 
+  describe("a turn", () => {
+    test("is there while fewer than eight log in", async () => {
+      const opened = await session({ words: [`turns=${rig.path("turns")}:7`, "open", "close"] });
+      expect(codes(opened)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+      expectNothingLeft(opened);
+      for (const { ms } of opened.calls) expect(ms).toBeLessThan(TURN_MS);
+    });
+
+    test("is waited for while eight do, before the helper's own time begins, and not for ever", async () => {
+      const late = await session({ words: [`turns=${rig.path("turns")}:8`, "open", "close"] });
+      expect(codes(late)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+      expectNothingLeft(late);
+      for (const { ms } of late.calls) expect(ms).toBeGreaterThanOrEqual(TURN_MS);
+      // And when the time is over, it is over for the helper alone.
+      const hung = await session({ words: [`turns=${rig.path("turns")}:8`, "open"], plan: "sleep 30000\n" });
+      expect(hung.calls[0]?.ms).toBeGreaterThanOrEqual(TURN_MS + DEADLINE_MS);
+      expectNoAnswer(hung, `did not answer within ${DEADLINE_MS} ms`);
+    });
+
+    test.each([
+      ["where its file cannot be made", "mkdir"],
+      ["where somebody has put a link there", "ln -s elsewhere"],
+    ])("is done without %s", async (_, command) => {
+      await run([...command.split(" "), rig.path("turns")]);
+      expectOpened(await session());
+      rmSync(rig.path("turns"), { recursive: true });
+    });
+  });
+
   describe("helper", () => {
     test("missing: the session is refused", async () => {
       expectNoAnswer(await session({ plan: null }), "is not there");
@@ -347,13 +377,26 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         mkdirSync(rig.path("groups"));
         writeFileSync(rig.path("groups/.hidden"), "");
         writeFileSync(rig.path("groups/staff~"), "");
-        writeFileSync(rig.path(`groups/${"g".repeat(33)}`), "");
+        for (const file of [
+          "domain users",
+          "DOM\\users",
+          "a\\x2db",
+          "a\\x61",
+          "\\xff",
+          "a\\x00b",
+          "a\\x5C",
+          "\\_x",
+          "-x",
+          "ü",
+        ])
+          writeFileSync(rig.path(`groups/${file}`), "");
         expect(await groups()).toEqual({ asked: "person 0 group 0 list 0", told: [] });
         writeFileSync(rig.path("groups/staff"), "");
-        writeFileSync(rig.path(`groups/${"g".repeat(32)}`), "");
-        const both = await groups("nss:group=50:", "nss:list=50");
-        expect(both.asked).toBe("person 0 group 2 list 1");
-        expect(both.told?.toSorted()).toEqual(["g".repeat(32), "staff"]);
+        const files = ["DOM\\x5cdomain\\x20users", "\\x2dx", "\\xc3\\xbc", "a-b", "g".repeat(255)];
+        for (const file of files) writeFileSync(rig.path(`groups/${file}`), "");
+        const all = await groups("nss:group=50:", "nss:list=50");
+        expect(all.asked).toBe("person 0 group 6 list 1");
+        expect(all.told?.toSorted()).toEqual([...files, "staff"].toSorted());
         expect((await groups("nss:group=51:", "nss:list=50")).told).toEqual([]);
         expect((await groups("nss:group=none", "nss:list=50")).told).toEqual([]);
         // Not to know is not "no": left out, so that only a fragment of the user's own will do.
@@ -388,12 +431,12 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       });
     });
 
-    test("escapes quotes, backslashes, controls and every byte above ASCII", async () => {
-      await session({ words: ['rhost=a"b\\c\n\t\u0001\u007f', "ruser=é“", "open"] });
+    test("escapes quotes, backslashes, controls, and of other bytes those that are no text", async () => {
+      await session({ words: ['rhost=a"b\\c\n\t\u0001\u007f', "ruser=é“𝒟\u0080", "open"] });
       expect(rig.requestText).toContain('"rhost":"a\\"b\\\\c\\u000a\\u0009\\u0001\\u007f"');
-      expect(rig.requestText).toContain('"ruser":"\\u00c3\\u00a9\\u00e2\\u0080\\u009c"');
+      expect(rig.requestText).toContain('"ruser":"é“𝒟\u0080"');
       expect(rig.request["rhost"]).toBe('a"b\\c\n\t\u0001\u007f');
-      expect(rig.requestText).toMatch(/^[\x20-\x7e]*$/);
+      expect(rig.requestText.replaceAll("\u0080", "")).toMatch(/^\P{Cc}*$/u);
     });
 
     test("names a variable once, whichever way it is asked for", async () => {

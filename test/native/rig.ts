@@ -11,6 +11,9 @@ const native = join(here, "..", "..", "native");
 /** The shim's deadline in these builds, in milliseconds: long for a loaded machine, short for a test. */
 export const DEADLINE_MS = 1000;
 
+/** How long the shim under test waits for its turn, in milliseconds. */
+export const TURN_MS = 2500;
+
 /** What PAM answers (security/_pam_types.h). */
 export const PAM_SUCCESS = 0;
 export const PAM_PERM_DENIED = 6;
@@ -162,6 +165,8 @@ export class Rig implements Disposable {
       define("GROUP_FILE", at("group")),
       define("GROUP_FRAGMENTS", at("groups")),
       define("CGROUP_ROOT", this.cgroups),
+      define("TURNS_FILE", at("turns")),
+      `-DTURN_MS=${TURN_MS}`,
     ];
     const deadline = `-DDEADLINE_MS=${DEADLINE_MS}`;
     const entry = [

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync, lstatSync } from "node:fs";
-import { REFUSED_UNIT, SLICE } from "../../session/scope_unit.ts";
+import { REFUSED_UNIT, SLICE, SWEEP_TIMER } from "../../session/scope_unit.ts";
 import { cgroupId } from "../../system/cgroup.ts";
 import { hostCommand } from "../../system/host_command.ts";
 import { pamDirectory } from "../../system/pam_directory.ts";
@@ -150,6 +150,15 @@ function checkUnits(): Finding[] {
         what: `${REFUSED_UNIT} is not active.`,
         why: 'Where the helper does not answer, a member whose PAM line says "optional" is held by the ruleset alone, and by nothing while that is flushed.',
         mend: `systemctl start ${REFUSED_UNIT}, and systemctl status ${REFUSED_UNIT} if that fails`,
+      }),
+    );
+  }
+  if (!hostCommand("systemctl", "is-active", SWEEP_TIMER)?.ok) {
+    findings.push(
+      warn({
+        what: `${SWEEP_TIMER} is not active.`,
+        why: "What a clean-up that was killed leaves behind stays until the next boot. It opens nothing.",
+        mend: `systemctl enable --now ${SWEEP_TIMER}`,
       }),
     );
   }

@@ -2,7 +2,7 @@
 import { hostCommand } from "../../system/host_command.ts";
 import { SystemError } from "../../system/libc.ts";
 import { type LocalFiles, localFiles, membership } from "../../system/membership.ts";
-import { sourcesIn } from "../../system/name_sources.ts";
+import { silentSources, sourcesIn } from "../../system/name_sources.ts";
 import { readText } from "../../system/text_file.ts";
 import { findGroup, findUser, findUserById, GROUP, type User } from "../../system/users.ts";
 import { type Check, type Finding, fail, listed as listedNames, ok, TOLD, warn } from "./finding.ts";
@@ -19,7 +19,14 @@ export const NAME_CHECKS: readonly Check[] = [{ name: "names", run: checkNames }
 function checkNames(): Finding[] {
   const files = localFiles();
   const names = memberNames(files);
-  const findings = [...sharedUids(files, names), ...secondGroups(), ...secondUsers(files, names)];
+  const groups = groupEntries();
+  const findings = [
+    ...sharedUids(files, names),
+    ...secondGroups(groups),
+    ...secondUsers(files, names),
+    ...membersElsewhere(files, groups),
+    ...silent(),
+  ];
   return findings.length > 0
     ? findings
     : [ok("No member's uid has a second name, and no second entry hides.")];
@@ -77,17 +84,56 @@ export function severalNames(users: readonly User[]): [User, ...User[]][] {
   });
 }
 
-function secondGroups(): Finding[] {
-  const entries = sourcesOf("group", readText("/etc/nsswitch.conf") ?? "").flatMap((source) => {
-    const gid = ask(source, "group", [GROUP])[0]?.[2];
-    return gid === undefined ? [] : [{ source, gid }];
+/** The entries of our group that the sources have, where there are several sources. */
+type GroupEntry = { readonly source: string; readonly gid: string; readonly members: ReadonlySet<string> };
+
+function groupEntries(): GroupEntry[] {
+  return sourcesOf("group", readText("/etc/nsswitch.conf") ?? "").flatMap((source) => {
+    const [, , gid, list = ""] = ask(source, "group", [GROUP])[0] ?? [];
+    return gid === undefined ? [] : [{ source, gid, members: new Set(list.split(",")) }];
   });
+}
+
+function secondGroups(entries: readonly GroupEntry[]): Finding[] {
   if (new Set(entries.map(({ gid }) => gid)).size < 2) return [];
   return [
     warn({
       what: `There are several groups ${GROUP}: ${entries.map(({ source, gid }) => `${gid} of ${source}`).join(", ")}.`,
       why: "The name service tells the first and hides the others. The module filters the members of all as far as it can tell; pam_exec's guard and most tools know the first only.",
       mend: "keep one of them, or give them one number",
+    }),
+  ];
+}
+
+/** Names local users of whom the local files do not say that they are members, and another source does. */
+function membersElsewhere({ users, groups }: LocalFiles, entries: readonly GroupEntry[]): Finding[] {
+  const ours = groups.filter(({ name }) => name === GROUP);
+  const listed = new Set(ours.flatMap(({ members }) => members));
+  const isLocal = (name: string, gid: number): boolean =>
+    listed.has(name) || ours.some((group) => group.gid === gid);
+  const told = users.flatMap(({ name, uid, gid }) => {
+    const from = entries.find(({ source, members }) => source !== "files" && members.has(name));
+    return from === undefined || uid === 0 || isLocal(name, gid) ? [] : [`${name} (${from.source})`];
+  });
+  if (told.length === 0) return [];
+  return [
+    warn({
+      what: `Local users whom another source alone makes members: ${listedNames(told)}.`,
+      why: "While it does not answer, the name service says that they are none, not that it cannot tell: they log in unfiltered.",
+      mend: `usermod --append --groups ${GROUP} <name>`,
+    }),
+  ];
+}
+
+/** Names the sources that do not answer now. */
+function silent(): Finding[] {
+  const sources = silentSources();
+  if (sources.length === 0) return [];
+  return [
+    warn({
+      what: `Sources that /etc/nsswitch.conf names, and that do not answer: ${sources.join(", ")}.`,
+      why: "The name service passes over them without a word, so whoever is known and is a member by one of them alone logs in unfiltered.",
+      mend: "see that they answer, or take them out of /etc/nsswitch.conf",
     }),
   ];
 }

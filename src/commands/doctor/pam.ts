@@ -4,10 +4,19 @@ import { posix } from "node:path";
 import { Refusal } from "../../refusal.ts";
 import { parseArguments } from "../../session/arguments.ts";
 import { hostCommand } from "../../system/host_command.ts";
-import { type PamFile, type PamRule, pamFiles, pamStack } from "../../system/pam_config.ts";
+import {
+  moduleName,
+  type PamFile,
+  type PamRule,
+  pamFiles,
+  pamStack,
+  placeOf,
+  skippedBy,
+} from "../../system/pam_config.ts";
 import { readText } from "../../system/text_file.ts";
 import { ENTRY, EXEC_LINES, SHIM_LINE } from "../pam_lines.ts";
 import { type Check, type Finding, fail, faultOf, ok, warn } from "./finding.ts";
+import { judgeFactors, judgeMoves, judgeNetworks, judgePrograms, judgeSchedulers } from "./pam_neighbours.ts";
 
 /** The lines in /etc/pam.d: which services open sessions, and whether in the right place. */
 export const PAM_CHECKS: readonly Check[] = [
@@ -42,14 +51,16 @@ type Hook = {
 /** Judges all PAM services of a host. */
 export function checkPam(files: readonly PamFile[]): Finding[] {
   const byName = new Map(files.map((file) => [file.name, file]));
+  const stackOf = (service: string, type: string): PamRule[] => {
+    const file = byName.get(service);
+    return file === undefined ? [] : pamStack(file, type, (name) => byName.get(posix.basename(name)));
+  };
   const services = files
     .filter(({ name }) => !PART.test(name) && !LEFTOVER.test(name))
-    .map((file) => ({
-      name: file.name,
-      rules: pamStack(file, "session", (name) => byName.get(posix.basename(name))),
-    }));
+    .map(({ name }) => ({ name, rules: stackOf(name, "session") }));
   const hooked = services.filter(({ rules }) => hooksOf(rules).length > 0);
-  const findings = hooked.flatMap(({ name, rules }) => judgeService(name, rules));
+  const findings = hooked.flatMap(({ name, rules }) => judgeService(name, rules, stackOf(name, "account")));
+  if (hooked.length > 0) findings.push(...judgeFactors(stackOf));
   if (hooked.length > 0 && findings.length === 0) {
     findings.push(
       ok(`Services that open sessions for members: ${hooked.map(({ name }) => name).join(", ")}.`),
@@ -89,102 +100,71 @@ export function checkPam(files: readonly PamFile[]): Finding[] {
   return findings;
 }
 
+/** Services that begin no login session of their own where there is one around them, and so need a scope of ours. */
+const NESTED = new Set(["su", "su-l", "sudo", "sudo-i"]);
+
+/** The services whose sessions are in a scope of ours although logind makes one for them. */
+export function loginsInScopesOfOurs(files: readonly PamFile[]): string[] {
+  const byName = new Map(files.map((file) => [file.name, file]));
+  return files.flatMap((file) => {
+    if (PART.test(file.name) || LEFTOVER.test(file.name) || NESTED.has(file.name)) return [];
+    const rules = pamStack(file, "session", (name) => byName.get(posix.basename(name)));
+    const [hook] = hooksOf(rules);
+    const isOurs = hook !== undefined && !hook.args.includes("scope=session");
+    return isOurs && opensLogins(file.name, rules) ? [file.name] : [];
+  });
+}
+
 /**
  * Judges one service that names us.
  *
  * @param rules its session rules in order, those of included files in their places
+ * @param account its account rules
  * @returns what is wrong with it; empty when all is in order
  */
-export function judgeService(service: string, rules: readonly PamRule[]): Finding[] {
-  const [hook, second] = hooksOf(rules);
+export function judgeService(
+  service: string,
+  rules: readonly PamRule[],
+  account: readonly PamRule[] = [],
+): Finding[] {
+  const hooks = hooksOf(rules);
+  const [hook, second] = hooks;
   if (hook === undefined) return [];
   const findings: Finding[] = [];
   if (second !== undefined) {
     findings.push(
       fail({
-        what: `${service}: ${place(hook.rule)} and ${place(second.rule)} both open a session.`,
+        what: `${service}: ${placeOf(hook.rule)} and ${placeOf(second.rule)} both open a session.`,
         why: "Every login would get two sessions, one around the other, and the first would be left empty.",
-        mend: `take ${place(hook.kind === "exec" ? hook.rule : second.rule)} out`,
+        mend: `take ${placeOf(hook.kind === "exec" ? hook.rule : second.rule)} out`,
       }),
     );
   }
-  findings.push(...judgeOrder(service, hook, rules), ...judgeOthers(service, hook, rules));
+  const ours = { ...hook, isOurs: (rule: PamRule) => hooks.some((one) => one.rule === rule) };
+  findings.push(
+    ...judgeMoves(service, ours, rules),
+    ...judgeOrder(service, hook, rules),
+    ...judgeNetworks(service, ours, rules),
+    ...judgeSchedulers(service, ours, account),
+    ...judgePrograms(service, ours, rules),
+  );
   if (hook.kind === "exec") findings.push(...judgeExec(service, hook, rules));
   findings.push(...judgeArguments(service, hook, rules));
   return findings;
 }
 
 function judgeOrder(service: string, hook: Hook, rules: readonly PamRule[]): Finding[] {
-  const findings: Finding[] = [];
-  const later = rules.slice(hook.index + 1).find((rule) => moduleName(rule) === "pam_systemd.so");
-  if (later !== undefined) {
-    findings.push(
-      fail({
-        what: `${service}: ${place(hook.rule)} comes before pam_systemd.so in ${place(later)}.`,
-        why: "pam_systemd moves the process to a scope of its own, out of the one that the rules are about: the member is not filtered.",
-        mend: `move ${place(hook.rule)} directly after ${place(later)}`,
-      }),
-    );
-  }
   const userEnv = rules
     .slice(0, hook.index)
     .find((rule) => moduleName(rule) === "pam_env.so" && rule.args.includes("user_readenv=1"));
-  if (userEnv !== undefined) {
-    findings.push(
-      warn({
-        what: `${service}: ${place(hook.rule)} comes after pam_env.so with user_readenv=1 in ${place(userEnv)}.`,
-        why: "Whatever a user wrote to ~/.pam_environment is then in the PAM environment: a correlation token or claims of their own choice. Nothing of it is run, but it would be logged as if it came from an earlier module.",
-        mend: `move ${place(hook.rule)} above ${place(userEnv)}, or take user_readenv=1 out`,
-      }),
-    );
-  }
-  return findings;
-}
-
-/** Modules that run programs of root's, which may want root's network: alerts, mounts, tickets. */
-const RUNS_PROGRAMS = new Set(["pam_exec.so", "pam_script.so", "pam_mount.so"]);
-
-/**
- * Names what root runs in the network of the session that opens or closes: behind us it is in the session both times, before
- * us when that closes, since PAM goes through the lines in the same order then; between pam_systemd and us at both ends, for
- * the member's slice is closed.
- */
-function judgeOthers(service: string, hook: Hook, rules: readonly PamRule[]): Finding[] {
-  const systemd = rules.findIndex((rule) => moduleName(rule) === "pam_systemd.so");
-  const ours = new Set(hooksOf(rules).map(({ rule }) => rule));
-  return rules.flatMap((rule, index): Finding[] => {
-    if (ours.has(rule) || !RUNS_PROGRAMS.has(moduleName(rule))) return [];
-    const program = rule.args.find((arg) => arg.startsWith("/"));
-    if (program !== undefined && posix.basename(program) === "systemd-run") return [];
-    const only = rule.args.find((arg) => arg.startsWith("type="))?.slice("type=".length);
-    const atOpen = index > hook.index || (systemd !== -1 && index > systemd);
-    const moments = [
-      ...(atOpen && only !== "close_session" ? ["opens"] : []),
-      ...(only !== "open_session" ? ["closes"] : []),
-    ];
-    if (moments.length === 0 || (only !== undefined && !only.endsWith("_session"))) return [];
-    return [
-      warn({
-        what: `${service}: ${place(rule)} runs ${program ?? moduleName(rule)} inside a member's session, when that ${moments.join(" and ")}.`,
-        why: "It has the network that the member's policy gives, or none: an alert is not sent, a mount not made, and a question to a server that fails may count as a yes.",
-        mend:
-          program === undefined
-            ? "let the policies of members permit what it needs"
-            : `have systemd run it, which is outside: write ${outside(rule, program)}`,
-      }),
-    ];
-  });
-}
-
-/** A rule of pam_exec's that has systemd run its program, with what PAM tells it. */
-function outside({ type, control, args }: PamRule, program: string): string {
-  const at = args.indexOf(program);
-  const told = ["PAM_TYPE", "PAM_SERVICE", "PAM_USER", "PAM_RHOST", "PAM_TTY"];
+  if (userEnv === undefined) return [];
   return [
-    ...[type, control, "pam_exec.so", ...args.slice(0, at)],
-    ...["/usr/bin/systemd-run", "--quiet", "--collect", "--wait", ...told.map((name) => `--setenv=${name}`)],
-    ...args.slice(at),
-  ].join(" ");
+    warn({
+      what: `${service}: ${placeOf(hook.rule)} comes after pam_env.so with user_readenv=1 in ${placeOf(userEnv)}.`,
+      why: "Whatever a user wrote to ~/.pam_environment is then in the PAM environment: a correlation token or claims of their own choice. Nothing of it is run, but it would be logged as if it came from an earlier module.",
+      mend: `move ${placeOf(hook.rule)} above ${placeOf(userEnv)}, or take user_readenv=1 out`,
+    }),
+  ];
 }
 
 function judgeExec(service: string, hook: Hook, rules: readonly PamRule[]): Finding[] {
@@ -192,7 +172,7 @@ function judgeExec(service: string, hook: Hook, rules: readonly PamRule[]): Find
   if (hook.command !== ENTRY) {
     findings.push(
       fail({
-        what: `${service}: ${place(hook.rule)} runs ${hook.command} instead of ${ENTRY}.`,
+        what: `${service}: ${placeOf(hook.rule)} runs ${hook.command} instead of ${ENTRY}.`,
         why: "The executable obeys its environment, and a user may have a say in what that is; the entry cleans it first.",
         mend: `write ${EXEC_LINES.at(-1)}`,
       }),
@@ -201,7 +181,7 @@ function judgeExec(service: string, hook: Hook, rules: readonly PamRule[]): Find
   if (!hook.options.includes("seteuid")) {
     findings.push(
       fail({
-        what: `${service}: ${place(hook.rule)} runs pam_exec.so without seteuid.`,
+        what: `${service}: ${placeOf(hook.rule)} runs pam_exec.so without seteuid.`,
         why: "Under su and sudo the helper would run as whoever called them, and refuse the session.",
         mend: `write ${EXEC_LINES.at(-1)}`,
       }),
@@ -220,7 +200,7 @@ function judgeExec(service: string, hook: Hook, rules: readonly PamRule[]): Find
     const binding = /^(required|requisite)$|=(bad|die)\b/.test(hook.rule.control);
     findings.push(
       (binding ? fail : warn)({
-        what: `${service}: nothing lets ${who} pass by ${place(hook.rule)}.`,
+        what: `${service}: nothing lets ${who} pass by ${placeOf(hook.rule)}.`,
         why: "If the helper is missing or broken, they are locked out, and nobody is left to mend it.",
         mend: ["write these lines before it:", ...EXEC_LINES.slice(0, -1)].join("\n"),
       }),
@@ -235,9 +215,9 @@ function judgeArguments(service: string, hook: Hook, rules: readonly PamRule[]):
     if (noSandbox) {
       return [
         warn({
-          what: `${service}: ${place(hook.rule)} switches the helper's confinement off.`,
+          what: `${service}: ${placeOf(hook.rule)} switches the helper's confinement off.`,
           why: "AUTHNFT_NO_SANDBOX=1 is for debugging only.",
-          mend: `take AUTHNFT_NO_SANDBOX=1 out of ${place(hook.rule)}`,
+          mend: `take AUTHNFT_NO_SANDBOX=1 out of ${placeOf(hook.rule)}`,
         }),
       ];
     }
@@ -251,7 +231,7 @@ function judgeArguments(service: string, hook: Hook, rules: readonly PamRule[]):
   if (hook.args.includes("scope=session") && !systemd) {
     return [
       fail({
-        what: `${service}: ${place(hook.rule)} asks for scope=session, and no pam_systemd.so comes before it.`,
+        what: `${service}: ${placeOf(hook.rule)} asks for scope=session, and no pam_systemd.so comes before it.`,
         why: "There is no login session whose scope could be used, so every login is refused.",
         mend: "take scope=session out, or add pam_systemd.so before it",
       }),
@@ -331,18 +311,4 @@ function hooksOf(rules: readonly PamRule[]): Hook[] {
 /** Whether people log in through a service: then it has pam_systemd. */
 function opensLogins(name: string, rules: readonly PamRule[]): boolean {
   return !NO_LOGINS.has(name) && rules.some((rule) => moduleName(rule) === "pam_systemd.so");
-}
-
-/** How many rules a rule skips when its module succeeds. */
-function skippedBy(rule: PamRule): number {
-  const skipped = /\bsuccess=([0-9]+)\b/.exec(rule.control)?.[1];
-  return skipped === undefined ? 0 : Number(skipped);
-}
-
-function moduleName(rule: PamRule): string {
-  return posix.basename(rule.module);
-}
-
-function place(rule: PamRule): string {
-  return `${rule.file}:${rule.line}`;
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readdirSync } from "node:fs";
+import { escapeName, unescapeName } from "../../escaped_name.ts";
 import { findFragment } from "../../policy/find.ts";
 import { FRAGMENT_DIRECTORY } from "../../policy/read.ts";
-import { Refusal } from "../../refusal.ts";
+import { oneLine, Refusal } from "../../refusal.ts";
+import { parseUserName } from "../../session/user_name.ts";
+import { shellWord } from "../../shell_word.ts";
 import { hostCommand } from "../../system/host_command.ts";
+import { SystemError } from "../../system/libc.ts";
 import { readText } from "../../system/text_file.ts";
 import { type Check, type Finding, fail, listed, ok, TOLD, warn } from "./finding.ts";
 
@@ -61,28 +65,52 @@ async function checkMembers(): Promise<Finding[]> {
   if (!group?.ok) return [];
   const members = memberNames(group.stdout, readText("/etc/passwd") ?? "");
   const without = await membersWithout(members);
-  const idle = namesIn(USERS).filter((name) => !members.includes(name));
-  const findings: Finding[] = [];
+  const files = new Set<string>(members.map((name) => escapeName(name)));
+  const others = namesIn(USERS).filter((file) => !files.has(file));
+  const misnamed = others.filter((file) => files.has(escapeName(file)));
+  const left = others.filter((file) => !misnamed.includes(file));
+  const idle = left.length === 0 ? [] : await ofNobody(left);
+  const findings: Finding[] = members.flatMap(refusedName).slice(0, TOLD);
   if (without.length > 0) {
     findings.push(
       warn({
-        what: `Members without a fragment: ${listed(without)}.`,
+        what: `Members without a fragment: ${listed(without.map(oneLine))}.`,
         why: "A member whom no policy covers is refused.",
-        mend: `write ${USERS}/<name>, ${FRAGMENT_DIRECTORY}/groups/<group> or ${FRAGMENT_DIRECTORY}/default, or "gpasswd --delete <name> authnft"`,
+        mend: [
+          `write ${USERS}/<name>, ${FRAGMENT_DIRECTORY}/groups/<group> or ${FRAGMENT_DIRECTORY}/default, or "gpasswd --delete <name> authnft"`,
+          ...without
+            .filter((name) => escapeName(name) !== name)
+            .slice(0, TOLD)
+            .map((name) => `that of ${oneLine(name)} is called ${shellWord(`${USERS}/${escapeName(name)}`)}`),
+        ].join("\n"),
+      }),
+    );
+  }
+  if (misnamed.length > 0) {
+    findings.push(
+      warn({
+        what: `Fragments under a member's name as it is, where it has to be escaped: ${listed(misnamed.map(oneLine))}.`,
+        why: "They are never read.",
+        mend: misnamed
+          .slice(0, TOLD)
+          .map((file) =>
+            ["mv -n", ...[file, escapeName(file)].map((name) => shellWord(`${USERS}/${name}`))].join(" "),
+          )
+          .join("\n"),
       }),
     );
   }
   if (idle.length > 0) {
     findings.push(
       warn({
-        what: `Fragments for nobody who is known to be a member: ${listed(idle)}.`,
+        what: `Fragments for nobody who is known to be a member: ${listed(idle.map(oneLine))}.`,
         why: "They have no effect, unless the name service does not list these members of the group.",
         mend: "usermod --append --groups authnft <name>, or remove the file",
       }),
     );
   }
   const { groupFragments } = await import("../../lifecycle/groups.ts");
-  const known = new Set(groupFragments().map(({ name }) => name));
+  const known = new Set(groupFragments().map(({ file }) => file));
   const unknown = namesIn(`${FRAGMENT_DIRECTORY}/groups`).filter((name) => !known.has(name));
   if (unknown.length > 0) {
     findings.push(
@@ -103,16 +131,50 @@ async function checkMembers(): Promise<Finding[]> {
   ];
 }
 
+/** Those of the files that are no fragments of members, as far as the name service knows them by name. */
+async function ofNobody(files: readonly string[]): Promise<string[]> {
+  const { membership } = await import("../../system/membership.ts");
+  const { findUser } = await import("../../system/users.ts");
+  const isMember = membership();
+  return files.filter((file) => {
+    const name = unescapeName(file);
+    try {
+      const user = name === undefined ? undefined : findUser(name);
+      return user === undefined || user.name !== name || !isMember(user);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      return true;
+    }
+  });
+}
+
+/** Whether a member's name is one that no session is opened for. */
+function refusedName(name: string): Finding[] {
+  try {
+    parseUserName(name);
+    return [];
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return [
+      fail({
+        what: error.message,
+        why: "What belongs to a session is called after its user.",
+        mend: "have the directory's client give another name, or take the user out of the group",
+      }),
+    ];
+  }
+}
+
 /** Those of whom no fragment holds: not their own, nor one of a group of theirs, nor the default. */
 async function membersWithout(members: readonly string[]): Promise<string[]> {
-  const { groupFragments, groupNames } = await import("../../lifecycle/groups.ts");
+  const { groupFragments, groupFiles } = await import("../../lifecycle/groups.ts");
   const { isThere } = await import("../../system/files.ts");
   const { findUser } = await import("../../system/users.ts");
   const groups = groupFragments();
   return members.filter((name) => {
     const user = findUser(name);
     try {
-      findFragment({ name, groups: user === undefined ? [] : groupNames(user, groups) }, isThere);
+      findFragment({ name, groups: user === undefined ? [] : groupFiles(user, groups) }, isThere);
       return false;
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;

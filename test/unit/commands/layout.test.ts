@@ -81,10 +81,10 @@ describe("data/", () => {
       "-+/bin/rm -f /run/authnft/policy/cover_%i.slice",
     ];
     const asked = others.filter((command) => !known.includes(command));
-    expect(asked).toEqual(Array(2).fill(expect.stringMatching(/^\+\/bin\/sh -c '.*'$/)));
+    expect(asked).toEqual(Array(2).fill(expect.stringMatching(/^\+\/bin\/sh -c '.*' sh %i$/)));
     // The same question in both places.
     expect(new Set(asked).size).toBe(1);
-    expect(asked[0]).toContain("exec /bin/sh /usr/lib/authnft/close-slice %i; ");
+    expect(asked[0]).toContain('exec /bin/sh /usr/lib/authnft/close-slice "$$1"; ');
     expect(text("close-slice")).toContain(`\n${ENTRY} cover "$uid" && exit 0\nnft add element `);
   });
 

@@ -43,6 +43,20 @@ describe("the fragment that holds", () => {
     expect(findFragment({ ...ALICE, groups: ["devs", "Ops"] }, files()).path).toBe(of("Ops"));
   });
 
+  test("is in a file of their escaped names, and said by their own", () => {
+    const own = "/etc/authnft/users/DOM\\x5cdina";
+    const dina: Seeker = { name: "DOM\\dina", groups: ["domain\\x20users", "b\\xc3\\xbcro"] };
+    expect(findFragment(dina, files(own)).path).toBe(own);
+    expect(findFragment(dina, files("/etc/authnft/users/DOM\\dina"))).toEqual({
+      path: of("b\\xc3\\xbcro"),
+      why: "DOM\\dina is in group büro, the first by name of büro, domain users",
+      others: [of("domain\\x20users")],
+    });
+    expect(refusalOf({ ...dina, groups: [] }, files()).message).toContain(
+      `write '${own}', or another of them`,
+    );
+  });
+
   test("is the default for whoever is in none of the groups", () => {
     expect(findFragment({ ...ALICE, groups: [] }, files(DEFAULT)).path).toBe(DEFAULT);
   });

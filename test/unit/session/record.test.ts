@@ -27,7 +27,6 @@ const RECORD: SessionRecord = {
   state: "open",
   lingering: "quarantine",
   generation: 0,
-  keeps: 0,
   sequence: 0,
 };
 
@@ -48,7 +47,7 @@ test("a login session's scope is in its user's slice", () => {
 });
 
 test("a record of an earlier release says quarantine, and no reload", () => {
-  const { lingering: _, generation: __, keeps: ___, sequence: ____, ...older } = RECORD;
+  const { lingering: _, generation: __, sequence: ___, ...older } = RECORD;
   expect(parseRecord(JSON.stringify(older))).toEqual(RECORD);
 });
 
@@ -86,7 +85,7 @@ test("what a later release adds is passed over", () => {
 });
 
 /** Fields that records of earlier releases do not have. */
-const LATER = new Set(["lingering", "generation", "keeps", "sequence"]);
+const LATER = new Set(["lingering", "generation", "sequence"]);
 
 describe("no record of ours", () => {
   test("however much of the end is missing", () => {
@@ -116,7 +115,6 @@ describe("no record of ours", () => {
     ["lingering", "for ever"],
     ["generation", -1],
     ["generation", "1"],
-    ["keeps", -1],
     ["sequence", 1.5],
     ["scope_unit", "../../etc/passwd"],
     ["scope_unit", "authnft-alice-4711.scope/../x"],

@@ -38,7 +38,6 @@ const RECORD: SessionRecord = {
   state: "open",
   lingering: "quarantine",
   generation: 0,
-  keeps: 0,
   sequence: 0,
 };
 

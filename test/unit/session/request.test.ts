@@ -63,7 +63,7 @@ test.each<[string, unknown]>([
   ["args", []],
   ["env", {}],
   ["groups", []],
-  ["groups", ["g".repeat(32)]],
+  ["groups", ["g".repeat(255), "DOM\\x5cdomain\\x20users"]],
   ["sockets", [0, 2 ** 53 - 1]],
 ])("the bounds of %s", (key, value) => {
   expect<unknown>(parseRequest(changed(key, value))[key as keyof Request]).toEqual(value);
@@ -157,7 +157,9 @@ describe("not a request", () => {
     ["groups", [""]],
     ["groups", ["../users/bob"]],
     ["groups", ["-x"]],
-    ["groups", ["g".repeat(33)]],
+    ["groups", ["g".repeat(256)]],
+    ["groups", ["domain users"]],
+    ["groups", ["a\\x2db"]],
     ["sockets", null],
     ["sockets", [-1]],
     ["sockets", ["1"]],

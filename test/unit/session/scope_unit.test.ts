@@ -20,6 +20,15 @@ test.each<[string, number, number, string]>([
   ["alice", 4711, 99, "authnft-alice-4711-99.scope"],
   ["a-b.c_d", 2, 1, "authnft-a-b.c_d-2.scope"],
   ["x".repeat(32), 4194304, 3, `authnft-${"x".repeat(32)}-4194304-3.scope`],
+  ["x".repeat(160), 4194304, 99, `authnft-${"x".repeat(160)}-4194304-99.scope`],
+  ["DOM\\dina", 4711, 2, "authnft-DOM\\x5cdina-4711-2.scope"],
+  ["-rf", 12, 1, "authnft-\\x2drf-12.scope"],
+  [
+    "ü".repeat(128),
+    4194304,
+    99,
+    `${`authnft-${"\\xc3\\xbc".repeat(16)}`.slice(0, -4)}\\_a5aa7de3af1582471f7b83bbccd73be7-4194304-99.scope`,
+  ],
 ])("the scope of %s, process %j, attempt %j", (user, pid, attempt, name) => {
   const made = unit(user, pid, attempt);
   expect(made).toBe(name as ScopeUnit);
@@ -64,8 +73,15 @@ test.each([
   "session-\n.scope",
   "Session-3.scope",
   `session-${"1".repeat(33)}.scope`,
-  `authnft-${"x".repeat(33)}-12.scope`,
-  `authnft-${"x".repeat(200)}-12.scope`,
+  `authnft-${"x".repeat(161)}-12.scope`,
+  `authnft-${"\\x20".repeat(41)}-12.scope`,
+  "authnft-DOM\\dina-12.scope",
+  "authnft-DOM\\x5-12.scope",
+  "authnft-DOM\\x5C-12.scope",
+  "authnft-a-b\\x5c-12.scope",
+  "authnft-a\\_abc-12.scope",
+  "authnft-a@b-12.scope",
+  "authnft-ü-12.scope",
 ])("%j is no scope of ours", (text) => {
   expect(parseScopeUnit(text)).toBeUndefined();
 });
@@ -75,6 +91,8 @@ const nameOf = (made: ScopeUnit): string => sessionName({ scope_unit: made, user
 describe("objects in the ruleset", () => {
   test("of a login session's scope are called after the user and the process in its record", () => {
     expect(nameOf("session-3.scope" as ScopeUnit)).toBe("session_from-record_99");
+    const session = { scope_unit: "session-3.scope" as ScopeUnit, user: 'a"; flush ruleset; #', pid: 99 };
+    expect(sessionName(session)).toBe("session_a/x22/x3b/x20flush/x20ruleset/x3b/x20/x23_99");
   });
 
   test.each<[string, number, string]>([
@@ -82,6 +100,8 @@ describe("objects in the ruleset", () => {
     ["a-b.c_d", 12, "a-b.c_d_12"],
     ["svc-1", 340, "svc-1_340"],
     ["x".repeat(32), 4194304, `${"x".repeat(32)}_4194304`],
+    ["DOM\\dina", 12, "DOM/x5cdina_12"],
+    ["DOM\\al-ice", 12, "DOM/x5cal/x2dice_12"],
   ])("are called after user %s and process %j", (user, pid, stem) => {
     expect(nameOf(unit(user, pid, 1))).toBe(`session_${stem}`);
   });
@@ -97,6 +117,12 @@ describe("objects in the ruleset", () => {
       "a-2",
       `${"x".repeat(30)}`,
       `${"x".repeat(30)}-3`,
+      "a@1",
+      "a\\x401",
+      "a 1",
+      "a-1 2",
+      "ü".repeat(128),
+      "ü".repeat(127),
     ];
     const units = new Set<ScopeUnit>();
     for (const user of users)
@@ -111,10 +137,17 @@ describe("objects in the ruleset", () => {
     expect(unit("alice-12", 34, 1)).toBe(unit("alice", 12, 34));
   });
 
-  test.each([[unit("x".repeat(32), 4194304, 99)], [unit("alice", 1, 1)]])(
-    "a chain called after %s has a name that nftables takes",
+  test.each([
+    unit("x".repeat(32), 4194304, 99),
+    unit("alice", 1, 1),
+    unit("x".repeat(160), 4194304, 99),
+    unit("ü".repeat(128), 4194304, 99),
+    unit(" ".repeat(40), 4194304, 99),
+  ])(
+    "an object of a fragment's called after %s has a name that nftables takes, and its unit one that systemd does",
     (made) => {
-      expect(`${nameOf(made)}_judged`).toMatch(/^[A-Za-z_][A-Za-z0-9_.-]{0,126}$/);
+      expect(`${nameOf(made)}_${"o".repeat(63)}`).toMatch(/^[A-Za-z][A-Za-z0-9/_.-]{0,254}$/);
+      expect(`authnft-end@${made}.service`).toMatch(/^[A-Za-z0-9:_.\\@-]{1,255}$/);
     },
   );
 });

@@ -3,7 +3,13 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cgroupIdsBelow, isPopulated, killCgroup, processesIn } from "../../../src/system/cgroup.ts";
+import {
+  cgroupIdsBelow,
+  isPopulated,
+  killCgroup,
+  mayBeHeldBelow,
+  processesIn,
+} from "../../../src/system/cgroup.ts";
 
 // Directories that look like cgroups: the kernel's own are for the lab.
 const root = mkdtempSync(join(tmpdir(), "cgroup-"));
@@ -61,6 +67,17 @@ test.each<[string, boolean]>([
   ["gone.slice", false],
 ])("isPopulated: %s", (path, populated) => {
   expect(isPopulated(path, { root })).toBe(populated);
+});
+
+test.each<[string, boolean]>([
+  ["nr_descendants 3\nnr_dying_descendants 0\n", false],
+  ["nr_descendants 3\nnr_dying_descendants 1\n", true],
+  ["nr_descendants 3\nnr_dying_descendants 10\n", true],
+  ["", true],
+])("mayBeHeldBelow: %j", (stat, may) => {
+  writeFileSync(join(root, "a.slice/cgroup.stat"), stat);
+  expect(mayBeHeldBelow("a.slice", { root })).toBe(may);
+  expect(mayBeHeldBelow("gone.slice", { root })).toBe(true);
 });
 
 describe("killCgroup", () => {

@@ -4,6 +4,7 @@ import {
   closeSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
@@ -13,7 +14,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { checkOwner, openBelow, readPlain } from "../../../src/system/files.ts";
+import { checkOwner, openBelow, readPlain, replaceFile } from "../../../src/system/files.ts";
 
 const base = mkdtempSync(join(tmpdir(), "files-"));
 const top = join(base, "authnft");
@@ -153,4 +154,12 @@ test.each<[number, number, string | undefined]>([
   const check = () => checkOwner("/f", "/f", { uid, mode });
   if (message === undefined) expect(check).not.toThrow();
   else expect(check).toThrow(`Cannot read fragment /f: ${message}; run "`);
+});
+
+test("a file that a killed process of this number has begun is in nobody's way", () => {
+  const path = join(top, "record");
+  writeFileSync(`${path}.${process.pid}.tmp`, "half");
+  replaceFile(path, "whole");
+  expect(readFileSync(path, "utf8")).toBe("whole");
+  expect(readdirSync(top).sort()).toEqual(["record", "users"]);
 });

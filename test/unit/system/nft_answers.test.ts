@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { attribute, nested, textAttribute } from "../../../src/system/netlink.ts";
-import { isOutputNat, parseDeclaration, parseElements } from "../../../src/system/nft_answers.ts";
+import { isOutputNat, parseDeclaration, parseElements, parseNamed } from "../../../src/system/nft_answers.ts";
 
 const HEADER = Uint8Array.of(1, 0, 0, 0);
 const big = (value: number): Uint8Array => Uint8Array.of(0, 0, 0, 0, 0, 0, 0, value);
@@ -52,6 +52,20 @@ describe("parseElements", () => {
     expect(named("in\0out\0")).toBe("in");
     expect(named("in")).toBe("in");
     expect(named("")).toBe("");
+  });
+});
+
+describe("parseNamed", () => {
+  const head = [HEADER, textAttribute(1, "authnft")];
+
+  test("reads a set's flags, and an object's type, beside its name", () => {
+    const set = Buffer.concat([...head, textAttribute(2, "open"), attribute(3, Uint8Array.of(0, 0, 0, 9))]);
+    expect(parseNamed(set, 2)).toEqual({ table: "authnft", name: "open", flags: 9 });
+  });
+
+  test("takes a chain's name for a name", () => {
+    const chain = Buffer.concat([...head, textAttribute(3, "open")]);
+    expect(parseNamed(chain, 3)).toEqual({ table: "authnft", name: "open", flags: 0 });
   });
 });
 

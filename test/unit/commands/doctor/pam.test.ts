@@ -83,8 +83,78 @@ describe("programs of root's", () => {
       pamStack(file("sshd", SYSTEMD, SHIM_LINE, ALERT), "session", () => undefined),
     );
     const mended = finding?.mend?.replace(/^.*: write /, "") ?? "";
-    expect(mended).toStartWith("session optional pam_exec.so quiet /usr/bin/systemd-run ");
+    expect(mended).toStartWith("session optional pam_exec.so seteuid quiet /usr/bin/systemd-run ");
     expect(judge(SYSTEMD, SHIM_LINE, mended)).toEqual([]);
+  });
+});
+
+describe("second factors, and what else is asked inside a session before somebody rises", () => {
+  const SERVICE = file("sshd", SYSTEMD, SHIM_LINE);
+  const factors = (...files: PamFile[]) =>
+    checkPam([SERVICE, ...files]).flatMap(({ level, what, mend }) =>
+      what.includes("asked") ? [{ said: `${level} ${what}`, mend }] : [],
+    );
+
+  test("are told of sudo, su and polkit, once for a line that several have", () => {
+    const found = factors(
+      file("common-auth", "auth required pam_unix.so", "auth required pam_radius_auth.so"),
+      file("sudo", "@include common-auth"),
+      file("su", "auth sufficient pam_rootok.so", "@include common-auth", "account required pam_duo.so"),
+    );
+    expect(found.map(({ said }) => said)).toEqual([
+      "warn sudo, su: /etc/pam.d/common-auth:2 has pam_radius_auth.so asked inside a member's session (auth).",
+      "warn su: /etc/pam.d/su:3 has pam_duo.so asked inside a member's session (account).",
+    ]);
+    expect(found[0]?.mend).toContain("failmode=secure");
+  });
+
+  test("are not told of ssh, which asks before, nor where systemd asks, nor for another moment", () => {
+    const ask = (options: string) => `auth required pam_exec.so ${options} /usr/local/bin/ask`;
+    expect(factors(file("sudo", ask("type=account")), file("login", ask("quiet")))).toEqual([]);
+    const [found] = factors(file("sudo", ask("expose_authtok type=auth")));
+    const mended = found?.mend?.replace(/^.*: write /, "") ?? "";
+    expect(mended).toMatch(
+      /^auth required pam_exec\.so seteuid expose_authtok type=auth \S+\/systemd-run .* --pipe /,
+    );
+    expect(factors(file("sudo", mended))).toEqual([]);
+  });
+
+  test("are nobody's business where no service opens sessions", () => {
+    expect(checkPam([file("sudo", "auth required pam_duo.so")]).map(({ what }) => what)).toEqual([
+      "No service in /etc/pam.d names authnft.",
+    ]);
+  });
+});
+
+describe("modules that take the login elsewhere", () => {
+  const NET = "session required pam_usernet.so";
+  const GUARD = "session [success=1 default=ignore] pam_succeed_if.so quiet user ingroup authnft";
+
+  test("to another network: behind us nothing holds, before us the login is refused, and members can pass it by", () => {
+    expect(judge(SYSTEMD, SHIM_LINE, NET)).toEqual([
+      "fail sshd: /etc/pam.d/sshd:3 (pam_usernet.so) may put a member's session into another network namespace.",
+    ]);
+    expect(judge(NET, SYSTEMD, SHIM_LINE)).toEqual([
+      "fail sshd: /etc/pam.d/sshd:1 (pam_usernet.so) may put the login into another network namespace before /etc/pam.d/sshd:3.",
+    ]);
+    expect(judge(SYSTEMD, SHIM_LINE, GUARD, NET)).toEqual([]);
+    expect(judge(GUARD, SYSTEMD, SHIM_LINE, NET)).toHaveLength(1);
+    expect(judge(SYSTEMD, "session required pam_namespace.so", SHIM_LINE)).toEqual([]);
+  });
+
+  test("to another cgroup behind us: the rules are about the one before", () => {
+    for (const module of ["pam_cgroup.so", "pam_slurm_adopt.so"])
+      expect(judge(SYSTEMD, SHIM_LINE, `session optional ${module}`)).toEqual([
+        `fail sshd: /etc/pam.d/sshd:2 comes before ${module} in /etc/pam.d/sshd:3.`,
+      ]);
+    expect(judge("session optional pam_cgfs.so", SYSTEMD, SHIM_LINE)).toEqual([]);
+  });
+
+  test("to a job's cgroup before us, which we take it out of", () => {
+    const found = checkPam([file("sshd", "account required pam_slurm_adopt.so", SHIM_LINE)]);
+    expect(found.map(({ level, what }) => `${level} ${what}`)).toEqual([
+      "warn sshd: /etc/pam.d/sshd:1 puts a login into a job's cgroup, and /etc/pam.d/sshd:2 takes a member's out of it.",
+    ]);
   });
 });
 

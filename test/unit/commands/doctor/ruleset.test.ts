@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { expect, test } from "bun:test";
-import { judgeEndpoints } from "../../../../src/commands/doctor/ruleset.ts";
+import { fail, ok } from "../../../../src/commands/doctor/finding.ts";
+import { judgeEndpoints, lookPatiently } from "../../../../src/commands/doctor/ruleset.ts";
 
 test("an MPTCP endpoint with a port is warned of, others are not", () => {
   const plain = "10.0.0.1 id 1 signal dev eth0 \n2001:db8::1 id 2 subflow \n";
@@ -14,4 +15,17 @@ test("an MPTCP endpoint with a port is warned of, others are not", () => {
     why: expect.any(String),
     mend: expect.stringMatching(/^ip mptcp endpoint delete id 3\nip mptcp endpoint delete id 4\n/),
   });
+});
+
+test("what a login leaves half done for a moment is no failure, and what stays is", async () => {
+  const astray = fail({ what: "x", why: "y", mend: "z" });
+  const looks = [[astray], [astray], [ok("well")], [astray]];
+  expect(await lookPatiently(() => looks.shift() ?? [], 0)).toEqual([ok("well")]);
+  let looked = 0;
+  const stays = () => {
+    looked++;
+    return [astray];
+  };
+  expect(await lookPatiently(stays, 0)).toEqual([astray]);
+  expect(looked).toBe(4);
 });

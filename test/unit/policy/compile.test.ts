@@ -261,6 +261,14 @@ add rule inet authnft egress drop`;
   });
 });
 
+test("return leads back to the caller from a chain of the fragment's own, and accepts in the session's", () => {
+  expect(
+    bodies(
+      "add chain inet authnft web\nadd rule inet authnft web return\nadd rule inet authnft egress return",
+    ).map(meaning),
+  ).toEqual(["return", `goto ${JUDGED}`]);
+});
+
 describe("require address", () => {
   const RULE = "add rule inet authnft egress drop";
 

@@ -159,6 +159,22 @@ ${RULE} ip daddr @s drop`;
     expect(refusal(`${most}\n${defined}`)).toStartWith(`${ALICE}:7:1: with these elements`);
   });
 
+  test("a hundred thousand rules on all ways through jumps, and not one more", () => {
+    const chains = `add chain inet authnft c
+${lines(99, () => "add rule inet authnft c counter")}
+add chain inet authnft d
+${lines(99, () => "add rule inet authnft d jump c")}`;
+    // Ten ways of 9,901 rules, nine of 100 and ninety of one.
+    const most = `${chains}
+${lines(10, () => `${RULE} jump d`)}
+${lines(9, () => `${RULE} jump c`)}
+${lines(90, () => `${RULE} counter`)}`;
+    expect(refusal(most)).toBe("");
+    expect(refusal(`${most}\n${RULE} counter`)).toStartWith(
+      `${ALICE}:310:1: with this rule there are more than`,
+    );
+  });
+
   test("a hundred thousand rules on all ways through jumps", () => {
     // A thousand ways of a hundred rules, on which 500 of all the commands are spent.
     const chain = `add chain inet authnft c\n${lines(99, () => "add rule inet authnft c counter")}`;

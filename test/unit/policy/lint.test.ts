@@ -67,6 +67,7 @@ describe("rules without a condition", () => {
     "meta mark 5 accept",
     "meta mark set tcp dport map { 22 : 1 } accept",
     "meta mark set ip dscp accept",
+    "meta mark set mark map { 1 : 2 } accept",
     "continue",
   ])("but not %s", (rule) => {
     expect(verdictOf(rule)).toBeUndefined();

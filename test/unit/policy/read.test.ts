@@ -100,6 +100,19 @@ describe("what is no text", () => {
 
 const include = (path: string): string => `include "${path}"`;
 
+test("files may have a mebibyte, each counted as often as it is included", () => {
+  const twice = `${include("/etc/authnft/x")}\n${include("/etc/authnft/x")}\n`;
+  const piece = `#${"x".repeat(SIZE_LIMIT / 4)}`;
+  const files = (more: number): Readonly<Record<string, string>> => ({
+    [ALICE]: `${twice}#${"y".repeat(SIZE_LIMIT - 2 * piece.length - twice.length - 1 + more)}`,
+    "/etc/authnft/x": piece,
+  });
+  expect(read(files(0)).commands).toEqual([]);
+  expect(() => read(files(1))).toThrow(
+    "with what is included more than once, a policy may have 1048576 bytes",
+  );
+});
+
 describe("include", () => {
   test("puts the other file's commands where it stands, as often as it stands there", () => {
     const files = { "/etc/authnft/groups/dev": "b\nc", "/etc/authnft/x": "d" };

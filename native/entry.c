@@ -39,6 +39,9 @@
 #ifndef INIT_SOCKET
 #define INIT_SOCKET	"/run/systemd/private"	/* process 1 itself listens there, and only root can connect */
 #endif
+#ifndef PROC_SELF
+#define PROC_SELF	"/proc/self/maps"
+#endif
 #ifndef SLICE
 #define SLICE		"/sys/fs/cgroup/authnft.slice"
 #endif
@@ -77,6 +80,12 @@
 
 /* What the program is told of a PAM process that is elsewhere, after its verb: src/session/elsewhere.ts. */
 #define ELSEWHERE	"elsewhere="
+
+/*
+ * The descriptor on which the program has the process that asks. What it does to that process takes seconds at worst, and a
+ * number may be somebody else's by then: src/system/asker.ts.
+ */
+#define ASKER		3
 
 #define EXIT_FAILURE	1
 #define EXIT_USAGE	2
@@ -458,12 +467,15 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 				return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 		return MODE_REQUEST;
 	}
+	/* The doctor's: what a login would have, and nothing is asked. */
+	if (equal(verb, "try-login") && argc == 2 && !from_pam_exec)
+		return MODE_REQUEST;
 	if (equal(verb, "cover"))
 		return MODE_NAMES;
 	if (equal(verb, "seal"))
 		return MODE_SEAL;
 	if (equal(verb, "end") || equal(verb, "restore") || equal(verb, "release") || equal(verb, "cover-users") ||
-	    equal(verb, "reload-sessions") || equal(verb, "sweep"))
+	    equal(verb, "reload-sessions") || equal(verb, "sweep") || (equal(verb, "try") && !from_pam_exec))
 		return MODE_VERB;
 	return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 }
@@ -763,10 +775,29 @@ leave_cgroup(void)
 	call(__NR_close, fd, 0, 0, 0, 0);
 }
 
+static int
+is_process(long fd)
+{
+	return call(__NR_pidfd_send_signal, fd, 0, 0, 0, 0) != -EBADF;
+}
+
+/* Our parent, which is the process that asks as long as it lives: an orphan has another one. Best effort. */
+static void
+hold_asker(void)
+{
+	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), fd = call(__NR_pidfd_open, parent, 0, 0, 0, 0);
+
+	if (fd < 0)
+		return;
+	if (fd != ASKER || call(__NR_getppid, 0, 0, 0, 0, 0) != parent || call(__NR_fcntl, fd, F_SETFD, 0, 0, 0) != 0)
+		call(__NR_close, fd, 0, 0, 0, 0);
+}
+
 static enum place
 clean(enum mode mode, int traced, int again)
 {
 	enum place	place = PLACE_HOST;
+	int		from_first = again && is_process(ASKER);
 
 	clean_signals(mode, traced);
 	become_root();
@@ -778,10 +809,12 @@ clean(enum mode mode, int traced, int again)
 	clean_priority();
 	call(__NR_umask, 077, 0, 0, 0, 0);
 	if (call(__NR_chdir, address("/"), 0, 0, 0, 0) != 0 ||
-	    call(__NR_close_range, 3, (long)~0U, 0, 0, 0) != 0 ||
+	    call(__NR_close_range, ASKER + from_first, (long)~0U, 0, 0, 0) != 0 ||
 	    call(__NR_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0) != 0 ||
 	    call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		refuse("Cannot leave behind what was inherited (Linux 5.13 or later is needed): nothing is done.");
+	if (mode == MODE_PAM_EXEC || (mode == MODE_REQUEST && !again))
+		hold_asker();
 	return place;
 }
 
@@ -844,8 +877,9 @@ allow(long rules, const char *path, uint64_t rights)
 }
 
 /*
- * The files that the program may use from now on, by Landlock: landlock(7). Without it (older kernels, or not among
- * the security modules that run) seccomp and the capabilities are what there is; "authnft doctor" says so.
+ * The files that the program may use from now on, by Landlock: landlock(7). Without it (older kernels, not among the
+ * security modules that run, or denied by a container) seccomp and the capabilities are what there is; "authnft doctor"
+ * says so.
  */
 static void
 restrict_files(void)
@@ -856,7 +890,8 @@ restrict_files(void)
 	long			abi, rules;
 
 	abi = call(__NR_landlock_create_ruleset, 0, 0, 1 /* version */, 0, 0);
-	if (abi == -ENOSYS || abi == -EOPNOTSUPP)
+	/* To ask for the version takes no right: where that is forbidden, a container's or a unit's filter denies the call. */
+	if (abi == -ENOSYS || abi == -EOPNOTSUPP || abi == -EPERM || abi == -EACCES)
 		return;
 	all.fs = FS_ALL(abi);
 	all.net = abi >= 4 ? NET_TCP : 0;
@@ -1049,6 +1084,18 @@ go_on_attended(int opens, enum place place)
 
 /* ---- the program ---- */
 
+/* The runtime ends by a crash of its own where it cannot read of itself there. */
+static void
+need_proc(void)
+{
+	long	fd = call(__NR_openat, AT_FDCWD, address(PROC_SELF), O_RDONLY | O_CLOEXEC, 0, 0);
+
+	if (fd < 0)
+		refuse("There is no /proc here: nothing is done. Mount it: \"mount -t proc proc /proc\", or see what "
+		    "hides it from this service.");
+	call(__NR_close, fd, 0, 0, 0, 0);
+}
+
 static _Noreturn void
 execute(const char *const *arguments, const char *const *environment)
 {
@@ -1068,7 +1115,7 @@ static _Noreturn __attribute__((noinline)) void
 run(int argc, char **argv, char **environment)
 {
 	const char	*arguments[ARGS_MAX + 4];		/* three words of ours, NULL */
-	const char	*variables[4 + ITEMS + 2 + 1];		/* ours, PAM's, the user's, NULL */
+	const char	*variables[5 + ITEMS + 2 + 1];		/* ours, PAM's, the user's, NULL */
 	size_t		 count = 0, own, a = 0, v = 0;
 	enum place	 place;
 	enum mode	 mode;
@@ -1085,6 +1132,13 @@ run(int argc, char **argv, char **environment)
 		    "the administrator's command is /usr/sbin/authnft. See pam_authnft(8).");
 		leave(EXIT_USAGE);
 	}
+	/* systemd has a process close the sessions of a unit with PAMName= that has the user's rights by then. */
+	if (mode == MODE_PAM_EXEC && equal(environment[count - 1], "PAM_TYPE=close_session") &&
+	    call(__NR_geteuid, 0, 0, 0, 0, 0) != 0) {
+		complain("Whoever closes the session is not root any more: it is closed when its unit has ended, if that "
+		    "has PAMName=, and else when its scope ends.");
+		leave(0);
+	}
 	place = clean(mode, traced, is_second_run(argc, argv));
 	if (mode == MODE_PAM_EXEC)
 		go_on_attended(opens_for_another(environment, own, count), place);
@@ -1096,6 +1150,8 @@ run(int argc, char **argv, char **environment)
 	variables[v++] = "LANG=C";
 	variables[v++] = "TMPDIR=/run/authnft";		/* root's: the runtime loads what it finds there */
 	variables[v++] = "BUN_JSC_useJIT=0";		/* no page both writable and executable */
+	if (mode == MODE_VERB)
+		variables[v++] = "AUTHNFT_CONFINED=1";	/* it need not come here once more for that */
 	if (mode == MODE_PAM_EXEC)
 		v += translate(&variables[v], argc, argv, environment, own, count);
 	variables[v] = NULL;
@@ -1113,6 +1169,7 @@ run(int argc, char **argv, char **environment)
 	if (mode != MODE_PAM_EXEC && place != PLACE_HOST)
 		arguments[a++] = word_of(place);
 	arguments[a] = NULL;
+	need_proc();
 	if (!unconfined(argc, argv))
 		confine(mode);
 	execute(arguments, variables);

@@ -13,6 +13,7 @@
 
 #define _GNU_SOURCE
 
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/resource.h>
@@ -27,6 +28,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -68,6 +70,8 @@
 #endif
 
 #define GROUP		"authnft"
+#define OUR_SLICE	"/authnft.slice/"
+#define REFUSED		"run-authnft-refused.mount"
 #define DATA		"authnft_session"
 #define CORRELATION	"AUTHNFT_CORRELATION"
 #define UNCONFINED	"AUTHNFT_NO_SANDBOX=1"
@@ -77,6 +81,7 @@
 #define SOCKETS_MAX	64	/* internet sockets of the process that are told */
 #define REQUEST_MAX	8192	/* bytes; fits the smallest pipe that root is given */
 #define REPLY_MAX	4096	/* bytes */
+#define STAT_MAX	1024	/* bytes of /proc/self/stat: 52 numbers and a name */
 #define REPLY_VALUE_MAX	512	/* bytes of one value in the reply */
 #define USER_VALUE_MAX	256	/* bytes of a variable that the user may have written; more would fill the request */
 #define WHY_MAX		128	/* bytes of a reason for the log */
@@ -128,8 +133,13 @@ enum answer {
 struct session {
 	uid_t	 uid;
 	gid_t	 gid;
-	char	*name;
-	char	 unit[REPLY_VALUE_MAX + 1];
+	char	*name;		/* NULL where it is not known whose it is */
+	char	 unit[REPLY_VALUE_MAX + 1];	/* of a refused one "", or how the helper calls it */
+	int	 refused;
+	pid_t	 pid;		/* the process, and when it was started: a child inherits the handle, and is another */
+	uint64_t started;
+	char	*origin;	/* the cgroup from which it was taken, and the one in which it is since */
+	char	*place;
 };
 
 struct request {
@@ -150,6 +160,7 @@ struct reply {
 	char		 session[REPLY_VALUE_MAX + 1];
 	char		 correlation[REPLY_VALUE_MAX + 1];
 	char		 say[REPLY_VALUE_MAX + 1];
+	char		 back[REPLY_VALUE_MAX + 1];	/* the cgroup where the process belongs after the close */
 };
 
 static int64_t
@@ -1063,6 +1074,8 @@ parse_line(const char *line, size_t length, struct reply *reply)
 		return is_word(value, value_length, ":-_.\\@") && keep(reply->session, value, value_length);
 	if (is_text(line, key_length, "correlation"))
 		return is_word(value, value_length, ":-_.") && keep(reply->correlation, value, value_length);
+	if (is_text(line, key_length, "back"))
+		return is_word(value, value_length, ":-_.\\@/") && keep(reply->back, value, value_length);
 	if (is_text(line, key_length, "say"))
 		return keep(reply->say, value, value_length);
 	return 1;
@@ -1148,6 +1161,30 @@ give_turn(int fd)
 	if (fd == -1)
 		return;
 	fcntl(fd, F_OFD_SETLK, &lock);
+	shut(&fd);
+}
+
+/*
+ * Has the threads of a service open and close one after the other: what moves the process for one must not be in the way of
+ * another. Only root can open the file that is locked, and it is gone with the process. Returns a descriptor or -1.
+ */
+static int
+take_process(void)
+{
+	const struct timespec	pause = { .tv_nsec = TURN_POLL_MS * 1000000L };
+	int64_t			until = now_ms() + TURN_MS;
+	int			fd = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
+
+	while (fd != -1 && flock(fd, LOCK_EX | LOCK_NB) == -1 && now_ms() < until)
+		nanosleep(&pause, NULL);
+	return fd;
+}
+
+static void
+give_process(int fd)
+{
+	if (fd != -1)
+		flock(fd, LOCK_UN);
 	shut(&fd);
 }
 
@@ -1322,6 +1359,8 @@ explain(char why[static WHY_MAX], const siginfo_t *status, size_t length)
 		snprintf(why, WHY_MAX, "it was killed by signal %d", status->si_status);
 	else if (status->si_code == CLD_EXITED && status->si_status == CHILD_MISSING)
 		snprintf(why, WHY_MAX, "it, or the program that it starts, is not there");
+	else if (status->si_code == CLD_EXITED && status->si_status == CHILD_FAILED)
+		snprintf(why, WHY_MAX, "it cannot be executed from here; see noexec mounts and NoExecPaths=");
 	else if (status->si_code == CLD_EXITED)
 		snprintf(why, WHY_MAX, "it ended with status %d", status->si_status);
 	else
@@ -1392,11 +1431,33 @@ own_cgroup(void)
 	if ((file = fopen("/proc/self/cgroup", "re")) == NULL)
 		return NULL;
 	while (path == NULL && getline(&line, &size, file) != -1)
-		if (strncmp(line, "0::", 3) == 0)
+		if (strncmp(line, "0::", 3) == 0) {
+			line[strcspn(line, "\n")] = '\0';
 			path = strdup(line + 3);
+		}
 	free(line);
 	fclose(file);
 	return path;
+}
+
+/* When this process was started, in ticks since the host was, or 0: proc_pid_stat(5), field 22. */
+static uint64_t
+own_start(void)
+{
+	char	 line[STAT_MAX], *at;
+	ssize_t	 length;
+	int	 fd;
+
+	if ((fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC)) == -1)
+		return 0;
+	length = read(fd, line, sizeof(line) - 1);
+	shut(&fd);
+	line[length > 0 ? length : 0] = '\0';
+	/* The second field is the program's name in parentheses, which may hold anything. */
+	at = strrchr(line, ')');
+	for (int field = 2; at != NULL && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at == NULL ? 0 : strtoull(at, NULL, 10);
 }
 
 /*
@@ -1407,8 +1468,8 @@ own_cgroup(void)
 static void
 take_network(pam_handle_t *pamh)
 {
-	static const char	refused[] = CGROUP_ROOT "/authnft.slice/run-authnft-refused.mount";
-	static const char	procs[] = CGROUP_ROOT "/authnft.slice/run-authnft-refused.mount/cgroup.procs";
+	static const char	refused[] = CGROUP_ROOT OUR_SLICE REFUSED;
+	static const char	procs[] = CGROUP_ROOT OUR_SLICE REFUSED "/cgroup.procs";
 	int			fd = -1;
 
 	if ((mkdir(refused, 0755) == -1 && errno != EEXIST) || (fd = open(procs, O_WRONLY | O_CLOEXEC)) == -1 ||
@@ -1431,32 +1492,127 @@ refuse(pam_handle_t *pamh, int flags, const char *sentence)
 /* ---- the two functions that PAM calls ---- */
 
 static void
-forget(pam_handle_t *pamh, void *data, int status)
+free_session(struct session *session)
 {
-	struct session	*session = data;
-
-	(void)pamh;
-	(void)status;
+	free(session->origin);
+	free(session->place);
 	free(session->name);
 	free(session);
 }
 
-/* What close needs. Without it close looks everything up again, so a failure costs nothing but a line. */
+static int
+is_in_slice(const char *cgroup)
+{
+	return cgroup != NULL && strncmp(cgroup, OUR_SLICE, sizeof(OUR_SLICE) - 1) == 0;
+}
+
+/* Whether this is the very process that opened the session, and no child of its. */
+static int
+is_opener(const struct session *session)
+{
+	return session->pid == getpid() && session->started != 0 && session->started == own_start();
+}
+
+/*
+ * A service that opens one session after the other in its own process is not to stay in the scope of one that is over, or was
+ * refused. The helper says where the process belongs: it knows what else it has open. Only the process that opened the
+ * session goes, and only from below the slice. Children stay, and so does one that somebody else has moved in the meantime.
+ *
+ * was is its cgroup before the helper was asked, which moves a process whose scope it kills.
+ */
 static void
-remember(pam_handle_t *pamh, const struct person *who, const struct reply *reply)
+put_back(pam_handle_t *pamh, const struct session *session, const char *was, const char *to)
+{
+	char	 procs[PATH_MAX], *now;
+	int	 fd = -1, length;
+
+	if (to == NULL || to[0] != '/' || strstr(to, "/..") != NULL || !is_in_slice(was) || strcmp(was, to) == 0 ||
+	    !is_opener(session))
+		return;
+	now = own_cgroup();
+	length = snprintf(procs, sizeof(procs), CGROUP_ROOT "%s/cgroup.procs", to);
+	/* A login is taken from the scope that pam_systemd has made for it, and nobody else was in there: it is gone. */
+	if (now != NULL && (strcmp(now, was) == 0 || strcmp(now, OUR_SLICE REFUSED) == 0) &&
+	    length > 0 && (size_t)length < sizeof(procs) &&
+	    ((fd = open(procs, O_WRONLY | O_CLOEXEC)) == -1 || write(fd, "0", 1) == -1) &&
+	    strncmp(to, "/user.slice/", sizeof("/user.slice/") - 1) != 0)
+		pam_syslog(pamh, LOG_WARNING, "process %ld cannot go back to %s, where it was before its session: %s; it "
+		    "stays without network", (long)session->pid, to, strerror(errno));
+	shut(&fd);
+	free(now);
+}
+
+/* Where the process was, if nobody says better, and it is still where the session has put it. */
+static const char *
+origin_of(const struct session *session, const char *was)
+{
+	return was != NULL && session->place != NULL && strcmp(was, session->place) == 0 ? session->origin : NULL;
+}
+
+/* The end of a session that was refused. Without a record of it, it is what it was: a process that was moved. */
+static void
+leave_refused(pam_handle_t *pamh, const struct session *session)
+{
+	struct request	 request;
+	struct reply	 reply = { .back = "" };
+	char		*was;
+	int		 answered = 0, own;
+
+	if (!is_opener(session))
+		return;
+	own = take_process();
+	was = own_cgroup();
+	if (is_in_slice(was) && session->name != NULL && strcmp(was, OUR_SLICE REFUSED) != 0) {
+		char	why[WHY_MAX];
+
+		make_request(&request, pamh, "close", session->name, session->uid, session->gid, session->unit, 0, NULL);
+		answered = ask(&request, &reply, why);
+	}
+	put_back(pamh, session, was, answered ? reply.back : origin_of(session, was));
+	give_process(own);
+	free(was);
+}
+
+/*
+ * The handle ends. An application that was refused says so here, by the status that it ended with: then there is no session,
+ * and the process goes back. One that was not told, because the PAM line says "optional", goes on without network.
+ */
+static void
+forget(pam_handle_t *pamh, void *data, int status)
+{
+	struct session	*session = data;
+
+	if (session->refused && (status & PAM_DATA_REPLACE) == 0 && (status & ~PAM_DATA_SILENT) != PAM_SUCCESS)
+		leave_refused(pamh, session);
+	free_session(session);
+}
+
+/*
+ * What close needs, and the end of a session that was refused. Without it close looks everything up again, so a failure
+ * costs nothing but a line. before is the cgroup of the process when it asked.
+ */
+static void
+remember(pam_handle_t *pamh, const struct person *who, int refused, const char *unit, const char *before)
 {
 	struct session	*session;
 
 	if ((session = calloc(1, sizeof(*session))) != NULL) {
-		session->uid = who->pw.pw_uid;
-		session->gid = who->pw.pw_gid;
-		memcpy(session->unit, reply->session, sizeof(session->unit));
-		if ((session->name = strdup(who->pw.pw_name)) != NULL &&
-		    pam_set_data(pamh, DATA, session, forget) == PAM_SUCCESS)
+		session->refused = refused;
+		session->pid = getpid();
+		session->started = own_start();
+		session->place = own_cgroup();
+		session->origin = before == NULL ? NULL : strdup(before);
+		snprintf(session->unit, sizeof(session->unit), "%s", unit);
+		if (who != NULL) {
+			session->uid = who->pw.pw_uid;
+			session->gid = who->pw.pw_gid;
+			session->name = strdup(who->pw.pw_name);
+		}
+		if ((who == NULL || session->name != NULL) && pam_set_data(pamh, DATA, session, forget) == PAM_SUCCESS)
 			return;
-		forget(pamh, session, 0);
+		free_session(session);
 	}
-	pam_syslog(pamh, LOG_WARNING, "cannot remember session %s for its end: out of memory", reply->session);
+	pam_syslog(pamh, LOG_WARNING, "cannot remember session %s for its end: out of memory", unit);
 }
 
 static void
@@ -1500,12 +1656,11 @@ notify(pam_handle_t *pamh, const char *say)
 static int
 open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int argc, const char **argv)
 {
-	static const char	slice[] = "/authnft.slice/";
-	struct request		request;
-	struct reply		reply;
-	char			why[WHY_MAX], *before, *after;
-	int64_t			start;
-	int			answered, turn;
+	struct request	request;
+	struct reply	reply;
+	char		why[WHY_MAX], *before, *after;
+	int64_t		start;
+	int		answered, stays, turn, own = take_process();
 
 	before = own_cgroup();
 	make_request(&request, pamh, "open", who->pw.pw_name, who->pw.pw_uid, who->pw.pw_gid, "", argc, argv);
@@ -1522,29 +1677,31 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 		    reply.result == RESULT_OK ? "ok" : "refused", (long long)(now_ms() - start));
 
 	if (answered && reply.result == RESULT_OK) {
+		remember(pamh, who, 0, reply.session, before);
+		give_process(own);
 		free(before);
-		remember(pamh, who, &reply);
 		set_variable(pamh, "AUTHNFT_SESSION", reply.session);
 		set_variable(pamh, "AUTHNFT_CORRELATION", reply.correlation);
 		if (reply.say[0] != '\0' && ((unsigned int)flags & PAM_SILENT) == 0)
 			notify(pamh, reply.say);
 		return PAM_SUCCESS;
 	}
-	if (!answered) {
-		free(before);
-		pam_syslog(pamh, LOG_ERR, "session of %s refused: no answer from " HELPER ": %s; "
-		    "run \"authnft doctor\"", who->pw.pw_name, why);
-		take_network(pamh);
-		return refuse(pamh, flags, "Your session was refused: the session firewall (authnft) did not answer. "
-		    "Ask the administrator to run \"authnft doctor\".");
-	}
 	/*
 	 * The helper leaves a refused process in a new place below the slice, where it has no network. The place where
 	 * it was before is no such thing: with su it may be the scope of another session that lives.
 	 */
 	after = own_cgroup();
-	if (before == NULL || after == NULL || strcmp(before, after) == 0 || strncmp(after, slice, strlen(slice)) != 0)
+	if (!answered) {
+		pam_syslog(pamh, LOG_ERR, "session of %s refused: no answer from " HELPER ": %s; "
+		    "run \"authnft doctor\"", who->pw.pw_name, why);
+		snprintf(reply.say, sizeof(reply.say), "Your session was refused: the session firewall (authnft) did not "
+		    "answer. Ask the administrator to run \"authnft doctor\".");
+	}
+	stays = answered && reply.session[0] != '\0';	/* in another session that it has */
+	if (!stays && (!answered || before == NULL || after == NULL || strcmp(before, after) == 0 || !is_in_slice(after)))
 		take_network(pamh);
+	remember(pamh, who, 1, stays ? reply.session : "", before);
+	give_process(own);
 	free(before);
 	free(after);
 	return refuse(pamh, flags, reply.say[0] != '\0' ? reply.say : "Your session was refused by the session "
@@ -1556,6 +1713,7 @@ pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
 	const char	*user = item_of(pamh, PAM_USER);
 	struct person	 who;
+	char		*before;
 	int		 result = PAM_SUCCESS;
 
 	if (is_user_manager(pamh))
@@ -1571,7 +1729,10 @@ pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 		result = open_for_member(pamh, flags, &who, argc, argv);
 		break;
 	case ANSWER_UNKNOWN:
+		before = own_cgroup();
 		take_network(pamh);
+		remember(pamh, NULL, 1, "", before);
+		free(before);
 		result = refuse(pamh, flags, "Your session was refused: the user database does not say whether you are "
 		    "in the group " GROUP ". Ask the administrator to see that it answers.");
 		break;
@@ -1582,45 +1743,66 @@ pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 
 /*
  * What is not done here is done when systemd sees the scope end. A helper that was killed halfway has perhaps taken the rules
- * away and not said so in the record: it is started once more, and passes over what is done.
+ * away and not said so in the record: it is started once more, and passes over what is done. Returns whether
+ * it answered.
  */
-static void
-close_for_member(pam_handle_t *pamh, const struct request *request)
+static int
+close_for_member(pam_handle_t *pamh, const struct request *request, struct reply *reply)
 {
-	struct reply	reply;
-	char		why[WHY_MAX];
-	int		turn = take_turn();
-	int64_t		start = now_ms();
+	char	why[WHY_MAX];
+	int	turn = take_turn(), answered;
+	int64_t	start = now_ms();
 
-	if (!ask(request, &reply, why) && (now_ms() - start >= AGAIN_MS || !ask(request, &reply, why)))
+	if (!(answered = ask(request, reply, why)) && now_ms() - start < AGAIN_MS)
+		answered = ask(request, reply, why);
+	if (!answered)
 		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
 		    "when its scope ends", why);
 	give_turn(turn);
+	return answered;
 }
 
 /* Always succeeds. */
 __attribute__((visibility("default"))) int
 pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
-	const void	*data = NULL;
-	struct person	 who = { .lookup = { NULL, 0 } };
-	struct request	 request;
-	int		 member = 1;
+	const void		*data = NULL;
+	const struct session	*session;
+	struct person		 who = { .lookup = { NULL, 0 } };
+	struct request		 request;
+	struct reply		 reply = { .back = "" };
+	char			*was;
+	int			 member = 1, answered = 0, own;
 
 	(void)flags;
 	if (is_user_manager(pamh))
 		return PAM_SUCCESS;
-	if (pam_get_data(pamh, DATA, &data) == PAM_SUCCESS && data != NULL) {
-		const struct session	*session = data;
-
+	session = pam_get_data(pamh, DATA, &data) == PAM_SUCCESS ? data : NULL;
+	/* systemd has a process close the sessions of a unit with PAMName= that has the user's rights by then. */
+	if (geteuid() != 0) {
+		pam_syslog(pamh, LOG_INFO, "end of session: whoever closes it is not root any more, so that it is closed "
+		    "when its unit has ended, if that has PAMName=, and else when its scope ends");
+		return PAM_SUCCESS;
+	}
+	own = take_process();
+	was = own_cgroup();
+	if (session != NULL && session->name != NULL)
 		make_request(&request, pamh, "close", session->name, session->uid, session->gid, session->unit, argc,
 		    argv);
-	} else if (look_up(pamh, item_of(pamh, PAM_USER), &who) == ANSWER_MEMBER)
+	else if (look_up(pamh, item_of(pamh, PAM_USER), &who) == ANSWER_MEMBER)
 		make_request(&request, pamh, "close", who.pw.pw_name, who.pw.pw_uid, who.pw.pw_gid, "", argc, argv);
 	else
 		member = 0;
 	if (member)
-		close_for_member(pamh, &request);
+		answered = close_for_member(pamh, &request, &reply);
+	if (session != NULL) {
+		/* A refused one that the helper had no hand in has no record. */
+		int	known = answered && was != NULL && strcmp(was, OUR_SLICE REFUSED) != 0;
+
+		put_back(pamh, session, was, known ? reply.back : origin_of(session, was));
+	}
+	give_process(own);
+	free(was);
 	free(who.lookup.bytes);
 	return PAM_SUCCESS;
 }

@@ -27,6 +27,7 @@ async function run(args: readonly string[]): Promise<number> {
       return (await import("./commands/end.ts")).runEnd(unit);
     }
     case "cover": {
+      await noteWayIn();
       const [uid, ...more] = rest;
       if (more.length > 0) return usage("cover [user number]");
       return (await import("./commands/cover.ts")).runCover(uid);
@@ -34,9 +35,13 @@ async function run(args: readonly string[]): Promise<number> {
     case "seal":
       if (rest.length > 0) return usage("seal");
       return (await import("./commands/seal.ts")).runSeal();
+    case "try":
+    case "try-login":
+      return await (await import("./commands/try.ts")).runTry();
     case "cover-users":
       return (await import("./commands/cover.ts")).runCoverUsers(rest.map(Number));
     case "reload-sessions":
+      await noteWayIn();
       return (await import("./commands/reload.ts")).runReloadSessions();
     case "trace-stand-in":
       return await (await import("./trace/stand_in.ts")).runStandIn();
@@ -45,6 +50,7 @@ async function run(args: readonly string[]): Promise<number> {
     case "verify-probe":
       return (await import("./verify/probe.ts")).runProbe();
     default: {
+      await noteWayIn();
       const { runProgram } = await import("./commands/program.ts");
       return runProgram(args, {
         colour: process.stdout.isTTY && !process.env["NO_COLOR"],
@@ -52,6 +58,11 @@ async function run(args: readonly string[]): Promise<number> {
       });
     }
   }
+}
+
+/** The entry alone sets this variable: whoever else does is root. */
+async function noteWayIn(): Promise<void> {
+  if (process.env["AUTHNFT_CONFINED"] === "1") (await import("./commands/way_in.ts")).noteConfined();
 }
 
 async function beTraced(): Promise<void> {
@@ -79,7 +90,8 @@ const AUTHPRIV_ERR = (10 << 3) | 3; // syslog(3)
  * Says what went wrong where nobody caught it: a bug, or a host that the program cannot run on, such as one whose
  * libraries are missing. Then the program's own way to the journal may be missing too.
  */
-async function complain([verb]: readonly string[], error: unknown): Promise<void> {
+async function complain([first, second]: readonly string[], error: unknown): Promise<void> {
+  const verb = first === "traced" ? second : first;
   const complaint = oneLine(`authnft: ${error instanceof Error ? error.message : error}`);
   // Nobody sees what these write to standard error.
   if (verb === "session" || verb === "pam")

@@ -7,6 +7,7 @@
 export type Reason =
   | "request"
   | "namespace"
+  | "occupied"
   | "argument"
   | "user"
   | "address"
@@ -21,6 +22,7 @@ export type Reason =
   | "record"
   | "sandbox"
   | "timeout"
+  | "host"
   | "bug";
 
 const FRAGMENT_REASONS: ReadonlySet<Reason> = new Set(["missing", "perms", "content", "nft-syntax"]);

@@ -2,6 +2,7 @@
 import { version } from "../../package.json" with { type: "json" };
 import { oneLine } from "../refusal.ts";
 import { CONFINEMENT_CHECKS } from "./doctor/confinement.ts";
+import { CONTEXT_CHECKS } from "./doctor/context.ts";
 import { FEATURE_CHECKS } from "./doctor/features.ts";
 import { type Check, type Finding, fail, type Level } from "./doctor/finding.ts";
 import { HOST_CHECKS } from "./doctor/host.ts";
@@ -19,6 +20,7 @@ const CHECKS: readonly Check[] = [
   ...HOST_CHECKS,
   ...FEATURE_CHECKS,
   ...CONFINEMENT_CHECKS,
+  ...CONTEXT_CHECKS,
   ...INSTALLATION_CHECKS,
   ...RULESET_CHECKS,
   ...SEAL_CHECKS,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { becomeProgram } from "../system/exec.ts";
 import { isThere } from "../system/files.ts";
-import { readText } from "../system/text_file.ts";
 import { ENTRY } from "./pam_lines.ts";
+import { cameConfined } from "./way_in.ts";
 
 /**
  * Goes on in the entry, which gives up capabilities and files before it starts this program again: to be called when all
@@ -13,6 +13,5 @@ import { ENTRY } from "./pam_lines.ts";
  * @throws {SystemError} where the entry cannot be executed
  */
 export function goOnConfined(args: readonly string[], input?: string): void {
-  const isConfined = /^NoNewPrivs:\t1$/m.test(readText("/proc/self/status") ?? "");
-  if (!isConfined && isThere(ENTRY)) becomeProgram(ENTRY, args, input);
+  if (!cameConfined() && isThere(ENTRY)) becomeProgram(ENTRY, args, input);
 }

@@ -8,11 +8,12 @@ import { UNCONFINED } from "../session/arguments.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
 import { type Elsewhere, elsewhereIn, elsewhereWord } from "../session/elsewhere.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
+import { isAsker } from "../system/asker.ts";
 import { becomeProgram } from "../system/exec.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
 import { membership } from "../system/membership.ts";
-import { socketInodes } from "../system/sock_diag.ts";
+import { tcpSocketInodes } from "../system/sock_diag.ts";
 import { findUser, GROUP, type User } from "../system/users.ts";
 import { ENTRY } from "./pam_lines.ts";
 import { pamProcess } from "./pam_process.ts";
@@ -101,6 +102,11 @@ function toRequest(
   if (claims !== undefined && items.AUTHNFT_PAM_ENV_CLAIMS !== undefined)
     env[claims] = items.AUTHNFT_PAM_ENV_CLAIMS;
   const opens = items.AUTHNFT_PAM_TYPE === "open_session";
+  const needsSockets = opens && args.includes("rhost_policy=kernel");
+  const sockets = needsSockets ? [...tcpSocketInodes(pid)].slice(0, SOCKETS) : undefined;
+  const quiet = opens ? isReadByProgram(pid) : undefined;
+  // What was read under its number is its own if that is so now.
+  if (elsewhere !== "processes" && !isAsker(pid)) throw GONE;
   return parseRequest(
     JSON.stringify({
       v: REQUEST_VERSION,
@@ -117,9 +123,8 @@ function toRequest(
       env,
       session: "",
       groups: opens ? groupsIn(user) : undefined,
-      sockets:
-        opens && args.includes("rhost_policy=kernel") ? [...socketInodes(pid)].slice(0, SOCKETS) : undefined,
-      quiet: opens ? isReadByProgram(pid) : undefined,
+      sockets,
+      quiet,
     }),
   );
 }
@@ -137,7 +142,7 @@ function isReadByProgram(pid: number): boolean {
   }
 }
 
-/** How many sockets of the PAM process are told; native/pam_shim.c has the same bound. */
+/** How many TCP sockets of the PAM process are told; native/pam_shim.c has the same bound. */
 const SOCKETS = 64;
 
 /** The groups of a user that there are fragments for; `undefined` when the name service does not tell. */

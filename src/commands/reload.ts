@@ -17,8 +17,8 @@ import { standings } from "./standing.ts";
 const OrderSchema = v.object({
   /** Whose slices are to be closed. */
   cover: v.array(v.number()),
-  /** Sessions by their scopes, each with its user's groups that there are fragments for. */
-  groups: v.record(v.string(), v.array(v.string())),
+  /** Sessions by their scopes, each with its user's groups that there are fragments for; `null` where they cannot be told. */
+  groups: v.record(v.string(), v.nullable(v.array(v.string()))),
   /** Whether something could not be done so far, and whether something was. */
   failed: v.boolean(),
   changed: v.boolean(),
@@ -178,7 +178,7 @@ async function carryOut({ cover: uids, groups, ...before }: Order): Promise<numb
   const chosen = liveSessions().filter(({ scope_unit }) => Object.hasOwn(groups, scope_unit));
   for (const session of chosen) {
     try {
-      const path = await reloadSession(session, groups[session.scope_unit] ?? []);
+      const path = await reloadSession(session, groups[session.scope_unit] ?? undefined);
       if (path !== undefined) console.log(`${session.scope_unit}: ${path}`);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -191,13 +191,14 @@ async function carryOut({ cover: uids, groups, ...before }: Order): Promise<numb
 }
 
 /** The groups with fragments of each session's user. @throws {SystemError} when the name service fails */
-function groupsOfUsers(sessions: readonly SessionRecord[]): Record<string, string[]> {
+function groupsOfUsers(sessions: readonly SessionRecord[]): Order["groups"] {
   const groups = groupFragments();
-  const names = new Map<string, string[]>();
+  const names = new Map<string, string[] | null>();
   for (const { user: name } of sessions) {
     if (names.has(name)) continue;
     const user = findUser(name);
-    names.set(name, user === undefined ? [] : groupFiles(user, groups));
+    // Whom nobody knows any more may have been deleted while logged in, or the directory be down.
+    names.set(name, user === undefined ? null : groupFiles(user, groups));
   }
-  return Object.fromEntries(sessions.map(({ scope_unit, user }) => [scope_unit, names.get(user) ?? []]));
+  return Object.fromEntries(sessions.map(({ scope_unit, user }) => [scope_unit, names.get(user) ?? null]));
 }

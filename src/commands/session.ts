@@ -8,6 +8,7 @@ import { Refusal } from "../refusal.ts";
 import type { Elsewhere } from "../session/elsewhere.ts";
 import { formatReply, type Reply } from "../session/reply.ts";
 import { decodeRequest, parseRequest, REQUEST_LIMIT, type Request } from "../session/request.ts";
+import { askerNumber } from "../system/asker.ts";
 import { Level, log } from "../system/journal.ts";
 import { parentOf } from "../system/parent.ts";
 
@@ -39,8 +40,7 @@ export async function runSession(options: {
     const request = parseRequest(decodeRequest(readInput()));
     quiet = request.quiet === true;
     reply = await answer(request, {
-      // For pam_exec our parent is the entry, or under a trace the process itself.
-      askers: pamExec === undefined ? [process.ppid] : [parentOf(process.ppid), process.ppid],
+      askers: askers(pamExec !== undefined),
       elsewhere: options.elsewhere,
     });
   } catch (error) {
@@ -57,6 +57,14 @@ export async function runSession(options: {
     tell(`${reply.say}\n`);
   if (reply.result === "ok") return 0;
   return pamExec === "open" && reply.isCutOff ? CUT_OFF : 1;
+}
+
+/** The processes of which one asks; none when it is gone. */
+function askers(forPamExec: boolean): number[] {
+  const asker = askerNumber();
+  if (asker !== undefined) return asker === 0 ? [] : [asker];
+  // For pam_exec our parent is the entry, or under a trace the process itself.
+  return forPamExec ? [parentOf(process.ppid), process.ppid] : [process.ppid];
 }
 
 /** What a user is told of a request that could not be read. */

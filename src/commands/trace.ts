@@ -9,6 +9,7 @@ import { hostCommand } from "../system/host_command.ts";
 import { SystemError } from "../system/libc.ts";
 import { hasCall } from "../system/libseccomp.ts";
 import { membership } from "../system/membership.ts";
+import { supervisionDenied } from "../system/seccomp_notify.ts";
 import { ownCommand } from "../system/shipped.ts";
 import { findUser, GROUP, type User } from "../system/users.ts";
 import { compare, type Difference, type Kind } from "../trace/evidence.ts";
@@ -31,6 +32,13 @@ export async function runTrace(
   }
   if (!isThere(ENTRY)) {
     console.error(`Cannot trace the helper: there is no ${ENTRY}; run "authnft install" first.`);
+    return 1;
+  }
+  const denied = supervisionDenied();
+  if (denied !== undefined) {
+    console.error(
+      `Cannot trace the helper: this host does not let one process decide about another's system calls (${denied}); run it where no filter of a container's stands before the kernel (systemd-nspawn: SystemCallFilter=pidfd_getfd in its .nspawn file).`,
+    );
     return 1;
   }
   const stopping = new AbortController();

@@ -15,6 +15,7 @@ import {
   type ScopeUnit,
   userSlice,
 } from "../session/scope_unit.ts";
+import { isAsker } from "../system/asker.ts";
 import {
   cgroupId,
   cgroupIdsBelow,
@@ -28,9 +29,11 @@ import {
 import { removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { SystemError } from "../system/libc.ts";
+import { uptime } from "../system/process_age.ts";
 import { destroySockets } from "../system/sock_diag.ts";
 import { change } from "./change.ts";
 import type { Asked } from "./open.ts";
+import { isOpener, isOpenerGone, sessionAround, settle } from "./opener.ts";
 import { complain } from "./report.ts";
 import { setAddresses } from "./scope.ts";
 import {
@@ -65,8 +68,8 @@ const END_PATIENCE = 15_000;
  */
 export async function closeSession(request: Request, { askers }: Asked): Promise<Reply> {
   if (request.service === "systemd-user") return { result: "ok" };
-  const caller = askers.find((pid) => pid === request.pid) ?? process.ppid;
-  const unit = sessionOf(caller, request.session);
+  const caller = askers.find((pid) => pid === request.pid) ?? askers[0] ?? 0;
+  const unit = sessionOf(caller, request);
   if (unit === undefined) {
     log({
       level: Level.warning,
@@ -74,23 +77,54 @@ export async function closeSession(request: Request, { askers }: Asked): Promise
     });
     return { result: "ok" };
   }
+  // Asked first: where the scope is killed, the caller is moved out of it.
+  const around = sessionAround(caller);
+  await close(unit, { caller, reconstruct: () => reconstruct(unit, request, caller) });
+  const back = around && (await settled(around, unit));
+  return { result: "ok", ...(back !== undefined && { back }) };
+}
+
+async function settled(around: SessionRecord, ended: ScopeUnit): Promise<string | undefined> {
+  try {
+    return await settle(around, ended, performance.now() + LOCK_PATIENCE);
+  } catch (error) {
+    complain(`Process ${around.pid} stays in ${around.scope_unit}`, error);
+    return undefined;
+  }
+}
+
+/** Who closes a session. */
+type Closing = {
+  /** The process that does, which is to live on; `undefined` where there is none. */
+  readonly caller: number | undefined;
+  /** Makes a record where there is none. */
+  readonly reconstruct: () => SessionRecord;
+};
+
+/** Closes a session; what goes wrong is logged. */
+async function close(unit: ScopeUnit, options: Closing): Promise<void> {
+  const { caller } = options;
   try {
     const deadline = performance.now() + PATIENCE;
-    using _session = await lockSession(unit, deadline);
+    using held = await lockSession(unit, deadline);
     const record = readRecord(unit);
+    // Its end came first, and has seen to everything.
+    if (record === undefined && cgroupId(options.reconstruct().cg_path) === undefined) {
+      removeFile(held.path);
+      return;
+    }
     if (record?.state === "open" && record.lingering === "keep") {
       hangUp([], await leaveWithRules(record, deadline));
-      return { result: "ok" };
+      return;
     }
-    const left = isLeftBehind(record?.cg_path ?? cgroupPath(unit, request.uid), caller);
-    const closed = await withdraw(unit, record, request, { caller, left, deadline });
-    if (closed === undefined || !left) return { result: "ok" };
-    if (closed.lingering === "kill" && kill(closed, caller)) return { result: "ok" };
+    const left = isLeftBehind((record ?? options.reconstruct()).cg_path, caller);
+    const closed = await withdraw(unit, record, { ...options, left, deadline });
+    if (closed === undefined || !left) return;
+    if (closed.lingering === "kill" && kill(closed, caller)) return;
     await setAddresses(unit, { allow: [] }, performance.now() + LOCK_PATIENCE);
   } catch (error) {
     complain(`Session ${unit} could not be closed`, error);
   }
-  return { result: "ok" };
 }
 
 /** Closes a session whose processes keep its rules. @returns whose slices have no network any more */
@@ -105,20 +139,18 @@ async function leaveWithRules(record: SessionRecord, deadline: number): Promise<
 /**
  * Takes a session's rules away and resets its connections.
  *
- * @param options.caller the process that closes it
  * @param options.left whether processes are left behind
  * @returns its record; `undefined` when it was not open
  */
 async function withdraw(
   unit: ScopeUnit,
   record: SessionRecord | undefined,
-  request: Request,
-  { caller, left, deadline }: { readonly caller: number; readonly left: boolean; readonly deadline: number },
+  { reconstruct, left, deadline }: Closing & { readonly left: boolean; readonly deadline: number },
 ): Promise<SessionRecord | undefined> {
   const { closed, covers } = await change(deadline, ({ tell }) => {
     const { traffic, covers } = takeOut(unit, record, { close: left || isLoginScope(unit) });
     kept(`The rules of ${unit} are gone, but`, () => closePolicy(unit));
-    const closed = record ?? (traffic && reconstruct(unit, request, caller));
+    const closed = record ?? (traffic && reconstruct());
     if (closed?.state !== "open") return { closed: undefined, covers };
     tell({ kind: "close", how: "pam", keeps: false }, closed);
     kept(`The rules of ${unit} are gone, but`, () =>
@@ -156,18 +188,18 @@ function hangUp(cgroups: readonly number[], covers: readonly number[]): void {
 }
 
 /** Whether a cgroup has processes besides the one that closes the session. */
-function isLeftBehind(path: string, caller: number): boolean {
+function isLeftBehind(path: string, caller: number | undefined): boolean {
   return processesIn(path).some((pid) => pid !== caller);
 }
 
 /** Ends all processes of a session but the one that closes it, and those outside its scope. @returns whether it could be done */
-function kill(record: SessionRecord, caller: number): boolean {
+function kill(record: SessionRecord, caller: number | undefined): boolean {
   const { cg_path: path, scope_unit: unit } = record;
   try {
     // Only where the entry could not leave the scope.
     if (processesIn(path).includes(process.pid)) throw new Error("this program is in it, too");
     // All at once, so that nothing can be born in between. Who closes has work to do yet, and waits below our slice.
-    moveProcess(caller, REFUSED_CGROUP);
+    if (caller !== undefined && isAsker(caller)) moveProcess(caller, REFUSED_CGROUP);
     killCgroup(path);
     return true;
   } catch (error) {
@@ -204,6 +236,9 @@ function reconstruct(unit: ScopeUnit, request: Request, pid: number): SessionRec
     lingering: lingeringOf(request),
     generation: 0,
     sequence: 0,
+    taken_from: "",
+    pending: [],
+    opened_in: "",
   };
 }
 
@@ -216,15 +251,39 @@ function lingeringOf(request: Request): SessionRecord["lingering"] {
   }
 }
 
-/** The session that a process opened: the one it is in, else the one it remembers, if its record or name says that it is this process's. */
-function sessionOf(pid: number, remembered: string): ScopeUnit | undefined {
-  const candidates = [placeOfProcess(cgroupOfProcess(pid))?.unit, parseScopeUnit(remembered)];
-  return candidates.find((unit) => {
+/**
+ * The session that a process may close. One that it opened itself: which it remembers, else in which it is. Or one that another
+ * process of the same application opened, whose scope it is in: it has the handle from there, or that one is gone.
+ */
+function sessionOf(pid: number, request: Request): ScopeUnit | undefined {
+  const around = placeOfProcess(cgroupOfProcess(pid))?.unit;
+  const remembered = parseScopeUnit(request.session);
+  return [remembered, around].find((unit) => {
     if (unit === undefined) return false;
     const record = readRecord(unit);
-    if (record !== undefined) return record.pid === pid;
-    return !isLoginScope(unit) && new RegExp(`-${pid}(-[0-9]+)?\\.scope$`).test(unit);
+    if (record === undefined)
+      return !isLoginScope(unit) && new RegExp(`-${pid}(-[0-9]+)?\\.scope$`).test(unit);
+    if (record.uid !== request.uid) return false;
+    if (isOpener(record, pid)) return true;
+    const isSame = record.service === request.service && unit === around;
+    return isSame && (unit === remembered || isOpenerGone(record));
   });
+}
+
+/**
+ * Closes the sessions that processes of a unit with PAMName= have opened, once the unit has ended: what systemd has close them
+ * is not root any more. Run by systemd.
+ *
+ * @returns whether none is left open
+ */
+export async function closeSessionsOf(service: string): Promise<boolean> {
+  const opened = (): SessionRecord[] =>
+    readRecords().filter(
+      (record) => record.opened_in === service && record.state === "open" && isOpenerGone(record),
+    );
+  for (const record of opened())
+    await close(record.scope_unit, { caller: undefined, reconstruct: () => record });
+  return opened().length === 0;
 }
 
 /**
@@ -275,7 +334,11 @@ function isAlive(path: string, record: SessionRecord | undefined): boolean {
 /** What happens to a session when its scope has ended. */
 function endOf(record: SessionRecord, traffic: Traffic | undefined): Event[] {
   if (record.state === "refused") return [];
-  const seconds = Math.max(0, (Date.now() - Date.parse(record.opened_at)) / 1000);
+  const now = uptime();
+  const seconds =
+    record.opened_uptime === undefined || now === undefined
+      ? Math.max(0, (Date.now() - Date.parse(record.opened_at)) / 1000)
+      : Math.max(0, now - record.opened_uptime);
   const end: Event = { kind: "end", seconds, traffic };
   return record.state === "open" ? [{ kind: "close", how: "lost" }, end] : [end];
 }

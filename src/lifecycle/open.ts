@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+
 import { randomBytes } from "node:crypto";
 import { escapeName } from "../escaped_name.ts";
 import type { Policy } from "../policy/compile.ts";
@@ -16,6 +17,7 @@ import { hasRules, type SessionRecord } from "../session/record.ts";
 import type { Reply } from "../session/reply.ts";
 import type { Request } from "../session/request.ts";
 import {
+  cgroupIn,
   cgroupPath,
   coverName,
   isLoginScope,
@@ -26,19 +28,22 @@ import {
 } from "../session/scope_unit.ts";
 import { parseUserName } from "../session/user_name.ts";
 import { shellWord } from "../shell_word.ts";
+import { isAsker } from "../system/asker.ts";
 import { auditUserError, auditValue } from "../system/audit.ts";
 import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/cgroup.ts";
 import { Level, log } from "../system/journal.ts";
 import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
-import { processAge } from "../system/process_age.ts";
+import { processAge, startOf, uptime } from "../system/process_age.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
 import { change } from "./change.ts";
 import { coverUser, openCover } from "./cover.ts";
+import { denied } from "./denied.ts";
+import { keepPending, sessionAround, unended } from "./opener.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
-import { adoptScope, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
+import { adoptScope, attendUnit, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
 import { findSeal } from "./seal.ts";
 import {
   lockRuleset,
@@ -98,10 +103,14 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     tty,
     pid,
     opened_at: new Date().toISOString(),
+    opened_uptime: uptime(),
     state: "open",
     lingering: "quarantine",
     generation: 0,
     sequence: 0,
+    taken_from: "",
+    pending: [],
+    opened_in: "",
   };
   // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
   using locks = new DisposableStack();
@@ -111,7 +120,8 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     const refusal =
       error instanceof Refusal
         ? error
-        : new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`);
+        : (denied(error) ??
+          new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`));
     return await refuse(refusal, asked, draft, locks);
   }
 }
@@ -133,7 +143,18 @@ async function open(
   if (!askers.includes(request.pid)) {
     throw new Refusal(
       "request",
-      `Cannot open a session for process ${request.pid}: it is process ${askers[0]} that asks.`,
+      `Cannot open a session for process ${request.pid}: ${askers.length === 0 ? "it has ended; log in again" : `it is process ${askers[0]} that asks`}.`,
+    );
+  }
+  const started = startOf(request.pid);
+  if (started !== undefined) draft.pid_started = started;
+  const around = sessionAround(request.pid);
+  draft.taken_from = around?.taken_from ?? cgroupIn(cgroupOfProcess(request.pid));
+  draft.pending = [...unended(around)];
+  if (around !== undefined && around.state !== "lingering" && around.uid !== request.uid) {
+    throw new Refusal(
+      "occupied",
+      `Cannot open a session for process ${request.pid}: it has one of ${around.user}'s, ${around.scope_unit}, and a process is under one policy only; have the service open each session in a process of its own, or take the line out of its PAM file.`,
     );
   }
   const args = parseArguments(request.args);
@@ -161,6 +182,7 @@ async function open(
     compileFor(person, fragment, { path: found.path, chains, level, address: peer.address });
   step(`fragment ${found.path}, for ${found.why}, read, ${fragment.commands.length} commands`);
 
+  draft.opened_in = (await attendUnit(request.pid, deadline)) ?? "";
   const entering: Entering<Policy> = {
     deadline,
     locks,
@@ -174,7 +196,11 @@ async function open(
   step(`in ${unit}`);
   const path = cgroupPath(unit, request.uid);
   const id = cgroupId(path);
-  if (id === undefined || placeOfProcess(cgroupOfProcess(request.pid))?.unit !== unit) {
+  if (
+    id === undefined ||
+    placeOfProcess(cgroupOfProcess(request.pid))?.unit !== unit ||
+    !isAsker(request.pid)
+  ) {
     await stopEmptyScope(unit, deadline);
     throw new Refusal(
       "cgroup",
@@ -289,14 +315,33 @@ async function refuse(
   if (refusal.concernsFragment) audit(refusal, draft);
   // Of a request that is not believed, neither is the process id, and one of another PID namespace is somebody else's here.
   // The shim sees to its own process then, the entry to its parent.
+  const around = refusal.reason === "occupied" ? sessionAround(draft.pid) : undefined;
+  const session = around && (await goOn(around, draft));
+  if (session !== undefined)
+    return { result: "refused", say: excuse(refusal, draft), isCutOff: true, session };
   const isKnown = askers.includes(draft.pid) && elsewhere !== "processes";
   const isCutOff = isKnown && (await quarantine(refusal, draft, locks));
   return { result: "refused", say: excuse(refusal, draft), isCutOff };
 }
 
+/**
+ * Leaves a process in a session that it has: to move it away would end that one, if there is nobody else in it.
+ *
+ * @returns the name under which it has to end the one that is refused; `undefined` where that cannot be noted
+ */
+async function goOn(around: SessionRecord, { user }: Draft): Promise<ScopeUnit | undefined> {
+  try {
+    return await keepPending(around, parseUserName(user), performance.now() + REFUSAL_PATIENCE);
+  } catch (error) {
+    complain(`The session of ${oneLine(user)} could not be noted`, error);
+    return undefined;
+  }
+}
+
 /** @returns whether the process has no network any more */
 async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<boolean> {
-  if (cgroupOfProcess(draft.pid) === "") return true; // dead: nobody is left to cut off
+  // Dead: nobody is left to cut off, and the number may be somebody else's.
+  if (cgroupOfProcess(draft.pid) === "" || !isAsker(draft.pid)) return true;
   let isCutOff = true;
   draft.state = "refused";
   // A login session's own scope is in the user's slice, and another session may have opened that.
@@ -347,6 +392,7 @@ async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<v
 
 /** Moves a process to where it has no network, without asking anybody. @returns whether it could; what goes wrong is logged */
 function cutOff(pid: number): boolean {
+  if (!isAsker(pid)) return true;
   try {
     moveProcess(pid, REFUSED_CGROUP);
     return true;
@@ -370,6 +416,7 @@ function excuse(refusal: Refusal, draft: Draft): string {
     claims: "to look at the claims that came with your login",
     argument: "to mend the authnft line in the PAM configuration",
     user: "to give you a user name that authnft can use",
+    occupied: "to have the service open each session in a process of its own",
     namespace: "to start the service in the host's own namespaces",
   }[refusal.reason as string];
   return `authnft: no session for ${oneLine(draft.user).slice(0, 40)}. Ask the administrator ${what ?? "to run authnft doctor"}; the reference is ${draft.correlation || "in the log"}.`;

@@ -36,13 +36,13 @@ export function liveSessions(user?: string): SessionRecord[] {
  *
  * While rules are replaced the second lock is as wide as the old ones and the new ones need it together.
  *
- * @param groups those of the user that there are fragments for
+ * @param groups those of the user that there are fragments for; `undefined` where they cannot be told
  * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
  * @throws {Refusal} as a login would
  */
 export async function reloadSession(
   session: SessionRecord,
-  groups: readonly string[],
+  groups: readonly string[] | undefined,
 ): Promise<string | undefined> {
   const deadline = performance.now() + PATIENCE;
   const person = { name: session.user, uid: session.uid };

@@ -16,8 +16,10 @@ import {
 } from "../session/scope_unit.ts";
 import type { UserName } from "../session/user_name.ts";
 import { shellWord } from "../shell_word.ts";
+import { isAsker } from "../system/asker.ts";
 import { cgroupId, cgroupOfProcess, isPopulated } from "../system/cgroup.ts";
 import { removeFile } from "../system/files.ts";
+import { parentOf } from "../system/parent.ts";
 import type { AddressLock, Systemd } from "../system/systemd.ts";
 import type { Person } from "./policy.ts";
 import { complain } from "./report.ts";
@@ -56,7 +58,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const unit = scopeUnit(user, pid, attempt);
     if (cgroupId(`${SLICE}/${unit}`) !== undefined) continue;
-    if (cgroupOfProcess(pid) === "") {
+    if (cgroupOfProcess(pid) === "" || !isAsker(pid)) {
       // systemd would make a scope of nothing, which never ends.
       throw new Refusal("cgroup", `Cannot open a session for process ${pid}: it has ended; log in again.`);
     }
@@ -66,6 +68,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
       using systemd = new Systemd(options.deadline);
       const addresses = await lockBeside(systemd, [SLICE], options.addresses(made));
       await systemd.startScope({
+        isStill: () => isAsker(pid),
         unit,
         slice: SLICE,
         description: `Session of ${user} under a firewall of its own`,
@@ -142,6 +145,27 @@ export async function adoptScope<T>(person: Person, pid: number, options: Enteri
 }
 
 /**
+ * Has systemd say when a unit with `PAMName=` ends, if a process that opens a session is one of those that it starts.
+ *
+ * @returns the unit's name; `undefined` for any other process
+ * @throws {Refusal} `systemd` or `timeout`
+ */
+export async function attendUnit(pid: number, deadline: number): Promise<string | undefined> {
+  if (parentOf(pid) !== 1) return undefined;
+  const { Systemd } = await import("../system/systemd.ts");
+  try {
+    using systemd = new Systemd(deadline);
+    const unit = await systemd.pamUnitOf(pid);
+    // Its start may wait for us, and must not be begun anew where it has just ended.
+    if (unit !== undefined) await systemd.startUnit(`authnft-close@${unit}.service`, "ignore-dependencies");
+    return unit;
+  } catch (error) {
+    const refusal = refusalOf(error, `find the unit of process ${pid}`);
+    throw refusal === "taken" ? error : refusal;
+  }
+}
+
+/**
  * A lock that leaves an administrator's alone: systemd puts the lists of a unit and of its slices together, and what one of
  * them allows no other can deny. A lock that allows nothing takes nothing away from others'.
  */
@@ -162,6 +186,7 @@ function refusalOf(error: unknown, act: string): Refusal | "taken" {
   // Not by class: importing it would load D-Bus.
   if (!(error instanceof Error) || error.name !== "BusError") throw error;
   if (code === "org.freedesktop.systemd1.UnitExists") return "taken";
+  if (code === "gone") return new Refusal("cgroup", `Cannot ${act}: ${message}; log in again.`);
   return new Refusal(
     code === "timeout" ? "timeout" : "systemd",
     `Cannot ${act}: ${message}; see "systemctl status dbus authnft.slice".`,

@@ -19,6 +19,7 @@ import {
 } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
 import { readText } from "../system/text_file.ts";
+import { deniedDirectory } from "./denied.ts";
 
 /** Where everything is that is only there while the system runs. */
 const STATE = "/run/authnft";
@@ -338,6 +339,8 @@ function namesIn(directory: string): string[] {
 function notKept(act: string, error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   const code = (error as NodeJS.ErrnoException).code ?? String(error);
+  const hidden = deniedDirectory(code);
+  if (hidden !== undefined) return new Refusal("host", `Cannot ${act} in /run/authnft: ${hidden}.`);
   return new Refusal(
     "record",
     `Cannot ${act} in /run/authnft: ${code}; make room in /run, and run "systemd-tmpfiles --create authnft.conf".`,

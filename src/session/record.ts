@@ -6,15 +6,17 @@ import { cgroupPath, parseScopeUnit, type ScopeUnit } from "./scope_unit.ts";
 /** Where the records of live sessions are. */
 export const RECORD_DIRECTORY = "/run/authnft/sessions";
 
+const ScopeUnitSchema = v.custom<ScopeUnit>(
+  (text) => typeof text === "string" && parseScopeUnit(text) !== undefined,
+  "a scope unit",
+);
+
 const RecordSchema = v.pipe(
   v.object({
     v: v.literal(2),
     user: v.string(),
     uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
-    scope_unit: v.custom<ScopeUnit>(
-      (text) => typeof text === "string" && parseScopeUnit(text) !== undefined,
-      "a scope unit",
-    ),
+    scope_unit: ScopeUnitSchema,
     cg_path: v.string(),
     cg_id: v.pipe(v.number(), v.integer(), v.minValue(1)),
     remote_ip: v.string(),
@@ -25,6 +27,8 @@ const RecordSchema = v.pipe(
     tty: v.string(),
     pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
     opened_at: v.pipe(v.string(), v.isoTimestamp()),
+    /** How long the system had been up then, in seconds: what the clock says may be set. */
+    opened_uptime: v.optional(v.pipe(v.number(), v.minValue(0))),
     state: v.picklist(["open", "lingering", "refused"]),
     /** What becomes of processes that outlive the logout. */
     lingering: v.optional(v.picklist(LINGERING), "quarantine"),
@@ -32,6 +36,14 @@ const RecordSchema = v.pipe(
     generation: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
     /** Orders a user's sessions as they were opened, whatever the clock said; from 1. */
     sequence: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
+    /** When its process was started, in ticks since the host was; a number alone may be given again. */
+    pid_started: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
+    /** Where its process was taken from, as `/proc` writes it: before the first of the sessions that it has open. */
+    taken_from: v.optional(v.string(), ""),
+    /** Others that the same process has begun and not ended, the newest first. */
+    pending: v.optional(v.array(ScopeUnitSchema), []),
+    /** The unit with PAMName= whose process opened it; what closes it then is not root, and cannot. */
+    opened_in: v.optional(v.string(), ""),
     /** What the session sent and received, counted until its rules were removed. */
     traffic: v.optional(v.object({ packets: v.number(), bytes: v.number() })),
   }),

@@ -92,14 +92,19 @@ export function coveredUser(name: string): number | undefined {
   return uid === undefined ? undefined : Number(uid);
 }
 
+/** The path of a process's cgroup, with a leading slash, from its `/proc/<pid>/cgroup`; empty when there is none. */
+export function cgroupIn(procCgroup: string): string {
+  // Version-1 hierarchies have lines of their own where a host mounts them; version 2 is the one with index 0.
+  const line = procCgroup.split("\n").find((candidate) => candidate.startsWith("0::"));
+  return (line ?? "").slice("0::".length);
+}
+
 /** A process's place in a session: the scope, and whose it is where the path tells. */
 export type Place = { readonly unit: ScopeUnit; readonly uid: number | undefined };
 
 /** The scope that a process is in, from its `/proc/<pid>/cgroup`; `undefined` outside scopes that a session may live in. */
 export function placeOfProcess(procCgroup: string): Place | undefined {
-  // Version-1 hierarchies have lines of their own where a host mounts them; version 2 is the one with index 0.
-  const line = procCgroup.split("\n").find((candidate) => candidate.startsWith("0::"));
-  const [, slice, second, third] = (line ?? "").slice(3).split("/");
+  const [, slice, second, third] = cgroupIn(procCgroup).split("/");
   if (slice === SLICE && second !== undefined && readOwnScope(second) !== undefined)
     return { unit: second as ScopeUnit, uid: undefined };
   const uid = /^user-(0|[1-9][0-9]{0,9})\.slice$/.exec(second ?? "")?.[1];

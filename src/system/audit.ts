@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { AF_NETLINK, SOCK_RAW, Socket } from "./libc.ts";
 import { message, NLM_F_ACK, netlink } from "./netlink.ts";
 
 const NETLINK_AUDIT = 9;
@@ -17,4 +18,9 @@ export function auditUserError(text: string): void {
 /** Encodes a value as auditd's own tools do: in quotes, or in hex where it could break out of them. */
 export function auditValue(text: string): string {
   return /^[!#-~]*$/.test(text) ? `"${text}"` : Buffer.from(text).toString("hex").toUpperCase();
+}
+
+/** Finds out whether the audit trail can be written to from here, and sends nothing. @throws {SystemError} where not */
+export function reachAudit(): void {
+  using _socket = new Socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT);
 }

@@ -89,6 +89,16 @@ function isAddressEntry(entry: unknown): entry is AddressEntry {
   );
 }
 
+/** The units that a call lists, with their objects. @throws {BusError} when it lists none */
+export function listedUnits(body: readonly unknown[], member: string): { name: string; path: string }[] {
+  const [list] = body;
+  const isUnit = (unit: unknown): unit is string[] =>
+    Array.isArray(unit) && typeof unit[0] === "string" && typeof unit[6] === "string";
+  if (!Array.isArray(list) || !list.every(isUnit))
+    throw new BusError(`the answer to ${member} is no list of units`, "bus");
+  return list.map(([name = "", , , , , , path = ""]) => ({ name, path }));
+}
+
 /** The properties of an object, by their names. @throws {BusError} when there are none */
 export function propertyValues(body: readonly unknown[]): ReadonlyMap<string, unknown> {
   const [properties] = body;

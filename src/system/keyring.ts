@@ -20,7 +20,7 @@ const KEYCTL_SETPERM = 5;
 const KEYCTL_DESCRIBE = 6;
 const KEYCTL_INVALIDATE = 21;
 const KEYCTL_READ = 11;
-const USER_KEYRING = -4;
+const PROCESS_KEYRING = -2; // the one whose keys this process always possesses, and which ends with it
 const OWNER_READS = 0x3f03_0000; // whoever has it everything, its owner to see and to read
 const PAYLOAD_LIMIT = 32767; // keyrings(7): the longest payload of a "user" key
 
@@ -38,10 +38,15 @@ export function readKey(serial: number): Uint8Array {
   return keyctl(KEYCTL_READ, serial, PAYLOAD_LIMIT);
 }
 
-/** Makes a key of type "user", which its owner may read. @returns its serial number @throws {SystemError} */
+/**
+ * Makes a key of type "user", which its owner may read, and which ends with this process at the latest.
+ *
+ * @returns its serial number
+ * @throws {SystemError}
+ */
 export function makeKey(name: string, payload: string): number {
   const length = Buffer.byteLength(payload);
-  const serial = checked("add_key", c.add(SYS_ADD_KEY, "user", name, payload, length, USER_KEYRING));
+  const serial = checked("add_key", c.add(SYS_ADD_KEY, "user", name, payload, length, PROCESS_KEYRING));
   checked("keyctl", c.change(SYS_KEYCTL, KEYCTL_SETPERM, serial, OWNER_READS));
   return serial;
 }

@@ -12,10 +12,25 @@ export function processAge(): number {
   return ageFrom(readText("/proc/self/stat") ?? "", readText("/proc/uptime") ?? "");
 }
 
+/** How long the system has been up, suspended or not, in seconds; `undefined` where /proc does not tell. */
+export function uptime(): number | undefined {
+  const seconds = Number.parseFloat(readText("/proc/uptime") ?? "");
+  return Number.isFinite(seconds) ? seconds : undefined;
+}
+
+/** When a process was started, in ticks since the host was: with its number, what no other process has. */
+export function startOf(pid: number): number | undefined {
+  const ticks = Number(ticksIn(readText(`/proc/${pid}/stat`) ?? ""));
+  return Number.isSafeInteger(ticks) ? ticks : undefined;
+}
+
 /** The same from the two files: proc_pid_stat(5), field 22, and proc_uptime(5). */
 export function ageFrom(stat: string, uptime: string): number {
-  // The second field is the program's name in parentheses, which may hold anything.
-  const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[22 - 3];
-  const age = Number.parseFloat(uptime) * 1000 - (Number(ticks ?? Number.NaN) * 1000) / TICKS;
+  const age = Number.parseFloat(uptime) * 1000 - (Number(ticksIn(stat)) * 1000) / TICKS;
   return age > 0 ? age : 0;
+}
+
+function ticksIn(stat: string): string {
+  // The second field is the program's name in parentheses, which may hold anything.
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[22 - 3] ?? "NaN";
 }

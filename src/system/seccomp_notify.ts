@@ -55,6 +55,17 @@ export function awaitSupervision(): void {
     throw new SystemError("seccomp", errnoName(koffi.errno()));
 }
 
+/** Why no process of this host can be supervised from here, such as `pidfd_getfd: EPERM` where a filter denies that; `undefined` where it can. */
+export function supervisionDenied(): string | undefined {
+  try {
+    closeSync(take(process.pid, 2));
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    return error.message;
+  }
+}
+
 /** A system call that waits for an answer. */
 export type Call = {
   readonly number: number;

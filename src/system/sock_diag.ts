@@ -2,6 +2,7 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { SystemError } from "./libc.ts";
 import { attribute, attributes, message, NLM_F_ACK, NLM_F_DUMP, netlink, view } from "./netlink.ts";
+import { readText } from "./text_file.ts";
 
 const NETLINK_SOCK_DIAG = 4;
 const AF_INET = 2;
@@ -171,6 +172,24 @@ function groups(address: Uint8Array): string {
       .getUint16(index * 2)
       .toString(16),
   ).join(":");
+}
+
+/** The inodes of a process's TCP sockets; none where it is gone, or has more rights than we have. */
+export function tcpSocketInodes(pid: number): Set<number> {
+  const tables = ["tcp", "tcp6"].map((table) => readText(`/proc/${pid}/net/${table}`) ?? "");
+  const tcp = new Set(tables.flatMap(inodesInTable));
+  return new Set([...socketInodes(pid)].filter((inode) => tcp.has(inode)));
+}
+
+/** The inodes of the sockets in a table of /proc/net: the tenth word of each line but the first. proc_pid_net(5). */
+export function inodesInTable(table: string): number[] {
+  return table
+    .split("\n")
+    .slice(1)
+    .flatMap((line) => {
+      const inode = Number(line.trim().split(/\s+/)[9]);
+      return inode > 0 ? [inode] : [];
+    });
 }
 
 /** The inodes of a process's sockets; none where it is gone, or has more rights than we have. */

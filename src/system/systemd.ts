@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import dbus, { type Variant } from "dbus-next";
 import { type Arguments, Bus, BusError } from "./bus.ts";
-import { addressEntries, JobEnds, objectPath } from "./bus_replies.ts";
+import { addressEntries, JobEnds, listedUnits, objectPath, propertyValue } from "./bus_replies.ts";
 
 export { BusError as SystemdError };
 
@@ -36,6 +36,8 @@ export type Scope = {
   readonly description: string;
   /** The process that is moved into it. */
   readonly pid: number;
+  /** Whether its number is still its own: asked just before systemd is given that. */
+  readonly isStill: () => boolean;
   /** The unit that systemd starts when the scope has ended, for whatever reason. */
   readonly whenOver: string;
   /** The units that stop only after it when all are stopped together, as at a shutdown. */
@@ -61,13 +63,14 @@ export class Systemd implements Disposable {
   /**
    * Starts a transient scope with a process in it, and waits until systemd reports the job done.
    *
-   * @throws {BusError} code `org.freedesktop.systemd1.UnitExists` when the name is taken
+   * @throws {BusError} code `org.freedesktop.systemd1.UnitExists` when the name is taken, `gone` when the process has ended
    */
   async startScope(scope: Scope): Promise<void> {
     // A number is the same process's for both of us only where our own is.
     await this.#listen();
     if ((await this.bus.ownProcess()) !== process.pid)
       throw new BusError("process numbers are other ones for the system bus than for this program", "bus");
+    if (!scope.isStill()) throw new BusError(`process ${scope.pid} has ended`, "gone");
     const properties: Property[] = [
       ["PIDs", new dbus.Variant("au", [scope.pid])],
       ["Slice", new dbus.Variant("s", scope.slice)],
@@ -85,8 +88,44 @@ export class Systemd implements Disposable {
   }
 
   /** Starts a unit, and waits until systemd reports the job done. @throws {BusError} */
-  async startUnit(unit: string): Promise<void> {
-    await this.#job(unit, "StartUnit", { signature: "ss", body: [unit, "replace"] });
+  async startUnit(unit: string, mode: "replace" | "ignore-dependencies" = "replace"): Promise<void> {
+    await this.#job(unit, "StartUnit", { signature: "ss", body: [unit, mode] });
+  }
+
+  /** The service with `PAMName=` that has started a process; `undefined` when none has. @throws {BusError} */
+  async pamUnitOf(pid: number): Promise<string | undefined> {
+    const living = ["active", "activating", "reloading", "deactivating"];
+    const member = "ListUnitsByPatterns";
+    const answer = await this.bus.call(
+      { ...SYSTEMD, member },
+      { signature: "asas", body: [living, ["*.service"]] },
+    );
+    const started = await Promise.all(
+      listedUnits(answer, member).map(async ({ name, path }) => {
+        const property = async (name: string): Promise<unknown> =>
+          propertyValue(await this.#property(path, "Service", name), name);
+        if ((await property("PAMName")) === "") return [];
+        return (await property("MainPID")) === pid || (await property("ControlPID")) === pid ? [name] : [];
+      }),
+    );
+    return started.flat()[0];
+  }
+
+  /** Asks for a property of a unit. @returns the answer as it came */
+  async #property(
+    path: string,
+    kind: "Service" | "Slice" | "Scope",
+    property: string,
+  ): Promise<readonly unknown[]> {
+    return await this.bus.call(
+      {
+        destination: SYSTEMD.destination,
+        path,
+        interface: "org.freedesktop.DBus.Properties",
+        member: "Get",
+      },
+      { signature: "ss", body: [`org.freedesktop.systemd1.${kind}`, property] },
+    );
   }
 
   /** Asks systemd to stop a unit; does not wait for it. @throws {BusError} */
@@ -126,20 +165,13 @@ export class Systemd implements Disposable {
   async addressLists(unit: string, kind: "Slice" | "Scope"): Promise<AddressLists> {
     const path = `/org/freedesktop/systemd1/unit/${unit.replace(/[^A-Za-z0-9]/g, escaped)}`;
     const list = async (property: string): Promise<Prefix[]> => {
-      const answer = await this.bus.call(
-        {
-          destination: SYSTEMD.destination,
-          path,
-          interface: "org.freedesktop.DBus.Properties",
-          member: "Get",
-        },
-        { signature: "ss", body: [`org.freedesktop.systemd1.${kind}`, property] },
+      return addressEntries(await this.#property(path, kind, property), property).map(
+        ([family, address, length]) => ({
+          family: family === FAMILIES.ip ? "ip" : "ip6",
+          address: Uint8Array.from(address),
+          length,
+        }),
       );
-      return addressEntries(answer, property).map(([family, address, length]) => ({
-        family: family === FAMILIES.ip ? "ip" : "ip6",
-        address: Uint8Array.from(address),
-        length,
-      }));
     };
     const [allow, deny] = await Promise.all([list("IPAddressAllow"), list("IPAddressDeny")]);
     return { allow, deny };

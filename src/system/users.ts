@@ -90,7 +90,11 @@ function found<Entry, Found>(
   const buffer = new Uint8Array(BUFFER); // what the entry points into
   const error = ask(key, entry, buffer, buffer.length, result);
   if (error !== 0) throw new SystemError(act, errnoName(error));
-  return result[0] === null ? undefined : read(entry as Entry);
+  if (result[0] === null) return undefined;
+  const answer = read(entry as Entry);
+  // The collector knows nothing of pointers. What they point into is there until they are followed, for it is used afterwards.
+  buffer[0] = 0;
+  return answer;
 }
 
 function toUser(entry: { pw_name: string; pw_uid: number; pw_gid: number }): User {

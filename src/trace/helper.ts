@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import type { FileSink, Subprocess } from "bun";
 import { moveProcess } from "../system/cgroup.ts";
+import { startOf } from "../system/process_age.ts";
 import { type Call, type Decision, Supervisor } from "../system/seccomp_notify.ts";
 import type { Order, Report } from "./stand_in.ts";
 
@@ -17,7 +18,7 @@ export class StandIn implements AsyncDisposable {
   readonly #process: Subprocess<"pipe", "pipe", "inherit">;
   readonly #input: FileSink;
   readonly #lines: AsyncIterator<string>;
-  readonly #left: number[] = [];
+  readonly #left: { readonly pid: number; readonly started: number | undefined }[] = [];
 
   private constructor(command: readonly string[]) {
     this.#process = Bun.spawn([...command], {
@@ -45,7 +46,8 @@ export class StandIn implements AsyncDisposable {
     this.#input.write(`${JSON.stringify(order)}\n`);
     await this.#input.flush();
     const report = await this.#report();
-    if (order.do === "leave" && report.pid !== undefined) this.#left.push(report.pid);
+    if (order.do === "leave" && report.pid !== undefined)
+      this.#left.push({ pid: report.pid, started: startOf(report.pid) });
     return report;
   }
 
@@ -64,9 +66,10 @@ export class StandIn implements AsyncDisposable {
 
   /** Ends what it has left behind. */
   clear(): void {
-    for (const pid of this.#left.splice(0)) {
+    for (const { pid, started } of this.#left.splice(0)) {
       try {
-        process.kill(pid, "SIGKILL");
+        // Its number may be another's by now: it ends by itself, too.
+        if (startOf(pid) === started) process.kill(pid, "SIGKILL");
       } catch {
         // Ended already.
       }

@@ -2,7 +2,7 @@
 
 // Runs the helper for real, with a supervisor in its filter's place, in everything that it does and that its arguments lead to.
 
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { ENTRY } from "../commands/pam_lines.ts";
 import type { Order as ReloadOrder } from "../commands/reload.ts";
 import { RULES } from "../confine/allowlist.ts";
@@ -15,9 +15,13 @@ import { parseUserName } from "../session/user_name.ts";
 import { cgroupId } from "../system/cgroup.ts";
 import { hostCommand } from "../system/host_command.ts";
 import { forgetKey, makeKey } from "../system/keyring.ts";
+import { SystemError } from "../system/libc.ts";
 import { callName } from "../system/libseccomp.ts";
+import { parentOf } from "../system/parent.ts";
+import { linkTarget } from "../system/placement.ts";
 import type { Call, Decision } from "../system/seccomp_notify.ts";
 import { socketInodes } from "../system/sock_diag.ts";
+import { readText } from "../system/text_file.ts";
 import type { User } from "../system/users.ts";
 import { Evidence } from "./evidence.ts";
 import { type Done, StandIn } from "./helper.ts";
@@ -74,6 +78,7 @@ type Way = {
  * @throws {Error}
  */
 export async function trace(user: User, options: Options): Promise<Trace> {
+  sweep();
   const tracer = new Tracer(user, options);
   await using undo = new AsyncDisposableStack();
   undo.defer(cleaned);
@@ -124,17 +129,7 @@ class Tracer implements Trace {
       await session.end();
     });
 
-    const key = makeKey(SERVICE, "role=trace, id:7");
-    undo.defer(() => forgetKey(key));
-    const args = ["rhost_policy=kernel", `claims_env=${CLAIMS}`, "lingering=kill", "debug"];
-    await this.#session(
-      args.join(" "),
-      { args, rhost: "192.0.2.10", env: { [CLAIMS]: String(key) } },
-      async (session) => {
-        await session.standIn.tell({ do: "leave" });
-        await session.close();
-      },
-    );
+    await this.#claims(undo);
 
     await this.#session(
       "lingering=keep",
@@ -147,6 +142,27 @@ class Tracer implements Trace {
 
     await this.#session("for pam_exec", { forPamExec: true }, (session) => session.close());
     await this.#loginSession();
+  }
+
+  /** With a key for claims, where the host has a keyring for us. */
+  async #claims(undo: AsyncDisposableStack): Promise<void> {
+    const args = ["rhost_policy=kernel", "lingering=kill", "debug"];
+    const env: Record<string, string> = {};
+    try {
+      const key = makeKey(SERVICE, "role=trace, id:7");
+      undo.defer(() => forgetKey(key));
+      args.push(`claims_env=${CLAIMS}`);
+      env[CLAIMS] = String(key);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.leftOut.push(
+        `claims_env=: the host denies keys (${error.message}); in a container of systemd-nspawn SystemCallFilter=@keyring lets them through`,
+      );
+    }
+    await this.#session(args.join(" "), { args, rhost: "192.0.2.10", env }, async (session) => {
+      await session.standIn.tell({ do: "leave" });
+      await session.close();
+    });
   }
 
   async refusals(undo: AsyncDisposableStack): Promise<void> {
@@ -300,6 +316,38 @@ function isOk({ code, output }: Done): boolean {
 
 function isRefused({ output }: Done): boolean {
   return output.includes("result=refused");
+}
+
+/** Takes away what a trace left that was killed: who stood in for a login, its helper, what is masked for it, its sessions. */
+function sweep(): void {
+  const orphans = new Set(
+    readdirSync("/proc").flatMap((name) => (/^[0-9]+$/.test(name) && isOrphan(Number(name)) ? [name] : [])),
+  );
+  for (const pid of orphans) {
+    // The helper waits for its supervisor, and may hold the lock of the ruleset for as long.
+    const children = readText(`/proc/${pid}/task/${pid}/children`)?.match(/[0-9]+/g) ?? [];
+    for (const one of [...children, pid]) {
+      try {
+        process.kill(Number(one), "SIGKILL");
+      } catch {
+        // Ended already.
+      }
+    }
+  }
+  const isGone = (pid: string): boolean => orphans.has(pid) || !existsSync(`/proc/${pid}`);
+  for (const name of existsSync(UNITS) ? readdirSync(UNITS) : []) {
+    const pid = /^authnft-end@authnft-.+?-([0-9]+)(?:-[0-9]+)?\.scope\.service$/.exec(name)?.[1];
+    const path = `${UNITS}/${name}`;
+    if (pid !== undefined && isGone(pid) && linkTarget(path) === "/dev/null") rmSync(path);
+  }
+  for (const { service, scope_unit, pid } of readRecords())
+    if (service === SERVICE && isGone(String(pid))) hostCommand(ENTRY, "end", scope_unit);
+}
+
+/** Whether a process stands in for a login of a trace that is no more: it waits for its helper, and that for a supervisor. */
+function isOrphan(pid: number): boolean {
+  const command = (of: number): string => readText(`/proc/${of}/cmdline`) ?? "";
+  return command(pid).includes("trace-stand-in") && !/\0(--)?trace\0/.test(command(parentOf(pid)));
 }
 
 /** Has systemd pass a unit over, for a while. */

@@ -119,4 +119,51 @@ onThisRelease("A change", () => {
     other.end();
     await other.exited;
   });
+
+  test("by an administrator's verb is made with few rights, in a shell that may gain none, too, and at the start of a manager", async () => {
+    const entry = "/usr/libexec/authnft";
+    await lab.output(
+      `mv ${entry} ${entry}-real; printf '#!/bin/sh\\necho "$*" >>/run/came\\nexec ${entry}-real "$@"\\n' >${entry}; chmod 755 ${entry}`,
+    );
+    try {
+      const came = async (command: string) => {
+        await lab.output(`rm -f /run/came; ${command}`);
+        return (await lab.output("cat /run/came || true")).split("\n");
+      };
+      expect(await came("authnft restore")).toEqual(["restore"]);
+      expect(await came("setpriv --no-new-privs authnft restore")).toEqual(["restore"]);
+      expect(await came(`${entry} cover 1000`)).toEqual(["cover 1000", "cover-users 1000"]);
+    } finally {
+      await lab.output(`mv ${entry}-real ${entry}`);
+    }
+  });
+
+  test("of the policy of one whom nobody knows any more is none", async () => {
+    await lab.output("useradd --no-create-home --groups authnft passing");
+    await lab.write("/etc/authnft/default", "add rule inet authnft egress accept\n");
+    await lab.output("groupadd web && usermod --append --groups web passing");
+    await lab.write("/etc/authnft/groups/web", ONLY_FIRST);
+    await lab.pam("su", { through: "shim" });
+    await using session = lab.start("su passing -c 'echo up; sleep 60'");
+    await session.expect(/up\n/);
+    const open = await lab.sessions();
+    const entry = await lab.output("grep ^passing: /etc/passwd");
+    await lab.output("sed -i /^passing:/d /etc/passwd");
+    try {
+      const { code, stderr } = await lab.run("authnft reload --all");
+      expect({ code, stderr }).toEqual({
+        code: 1,
+        stderr: expect.stringContaining(
+          "keeps the rules that it has: Cannot tell which fragment holds for passing",
+        ),
+      });
+      expect(await lab.sessions()).toEqual(open);
+    } finally {
+      await lab.output(`echo '${entry}' >>/etc/passwd; rm /etc/authnft/default /etc/authnft/groups/web`);
+      await lab.output("systemctl kill --signal=KILL 'authnft-passing-*.scope'");
+      await session.exited;
+      await lab.output("userdel passing; groupdel web; true");
+      await lab.pam("su", null);
+    }
+  });
 });

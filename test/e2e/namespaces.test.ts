@@ -5,22 +5,9 @@
 // process has no network then, and nobody else's is touched.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease, type Road } from "./rig.ts";
+import { AS_PROCESS, lab, nothingLeft, ONLY_FIRST, onThisRelease, type Road } from "./rig.ts";
 
 const PLACE = "/usr/local/lib/lab-namespaces";
-
-/** Starts a command as the process of that number in this PID namespace: clone3(2) with set_tid. */
-const AS_PROCESS = `
-import ctypes, os, struct, sys
-number = (ctypes.c_int * 1)(int(sys.argv[1]))
-arguments = struct.pack("=11Q", 0, 0, 0, 0, 17, 0, 0, 0, ctypes.addressof(number), 1, 0)
-pid = ctypes.CDLL(None, use_errno=True).syscall(435, ctypes.c_char_p(arguments), ctypes.c_size_t(len(arguments)))
-if pid == -1:
-    raise OSError(ctypes.get_errno(), "clone3")
-if pid == 0:
-    os.execvp(sys.argv[2], sys.argv[2:])
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-`;
 
 /** What a session's processes can reach, and where they are, as the host sees it. */
 const LOOK = `#!/bin/bash
@@ -147,8 +134,10 @@ onThisRelease("A PAM process in another network namespace", () => {
         await nothingLeft();
       });
 
-      test("that went there after its session was opened closes it on the host", async () => {
+      test("that went there after its session was opened closes it on the host, and the user's slice with it", async () => {
         await lab.pam("lab", { through, after: ["session required pam_exec.so quiet /bin/true"] });
+        const covered = "systemd-run --quiet --slice=user-1000.slice --uid=alice";
+        await lab.output(`${covered} --unit=lab-covered.service sleep 60`);
         const { code, stdout } = await lab.run([
           "python3",
           "-c",
@@ -161,14 +150,21 @@ class Conversation(ctypes.Structure):
 handle = ctypes.c_void_p()
 assert pam.pam_start(b"lab", b"alice", ctypes.byref(Conversation()), ctypes.byref(handle)) == 0
 assert pam.pam_open_session(handle, 0x8000) == 0
-print(open("/proc/self/cgroup").read())
+print(open("/proc/self/cgroup").read(), flush=True)
+def covered():
+    os.system("${covered} --wait --pipe probe tcp 10.88.0.2 7001 --timeout 1")
+covered()
 assert libc.unshare(0x40000000) == 0
 assert pam.pam_close_session(handle, 0x8000) == 0
+covered()
 os.system("nft list tables; cat /run/authnft/sessions/authnft-alice-*.json")
 `,
         ]);
+        await lab.output("systemctl stop lab-covered.service");
         expect(code).toBe(0);
-        expect(stdout).toMatch(/authnft\.slice\/authnft-alice-\d+\.scope/);
+        expect(stdout).toMatch(
+          /authnft\.slice\/authnft-alice-\d+\.scope\n+ok\n(refused|unreachable|eperm|timeout)\n/,
+        );
         expect(stdout).not.toContain("table inet authnft");
         expect(stdout).not.toContain('"state":"open"');
         await nothingLeft();

@@ -44,7 +44,9 @@ onThisRelease("authnft --trace", () => {
 
   test("sees no call that the filter does not know, and the filter knows none that is not seen or has a reason", async () => {
     const rules = await lab.ruleset();
-    const { code, stdout, stderr } = await lab.run(["authnft", "--trace", "--diff", "--json"], {
+    // As a service: its keyring is a session's of its own, and has no link to root's others.
+    const asService = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect"];
+    const { code, stdout, stderr } = await lab.run([...asService, "authnft", "--trace", "--diff", "--json"], {
       timeoutMs: 90_000,
     });
     const { ok, runs, leftOut, diff } = JSON.parse(stdout) as {
@@ -69,10 +71,26 @@ onThisRelease("authnft --trace", () => {
     expect(runs.filter(({ calls }) => calls < 50)).toEqual([]);
     // And undone.
     await nothingLeft();
+    expect(await lab.output("grep authnft-trace /proc/keys || echo none")).toBe("none");
     expect((await lab.ruleset()).includes("session_alice")).toBe(rules.includes("session_alice"));
     expect(await lab.output("ls /etc/authnft/users /run/systemd/system; id -u alice")).not.toContain(
       "authnft-trace",
     );
+  });
+
+  test("a trace that is killed leaves nothing over which the next one, by sudo, would stumble, and that one sweeps", async () => {
+    const masked = "ls /run/systemd/system | grep authnft-end@ || echo none";
+    await using killed = lab.start("exec authnft --trace");
+    await waitFor(async () => (await lab.output(masked)) !== "none", { what: "a session of a trace" });
+    await lab.output("pkill --signal KILL --full '^authnft --trace$'");
+    await killed.exited;
+    // The control: there is something to sweep.
+    expect(await lab.output(masked)).not.toBe("none");
+    const { code, stderr } = await lab.run("sudo authnft --trace --diff", { timeoutMs: 90_000 });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(await lab.output(masked)).toBe("none");
+    expect(await lab.output("grep authnft-trace /proc/keys || echo none")).toBe("none");
+    await nothingLeft();
   });
 
   test("a confined helper is not dumpable: not even root's other processes look into it without the right to trace", async () => {

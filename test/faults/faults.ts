@@ -277,8 +277,15 @@ function afterOpen(told: Told, now: Told, seen: Seen): { end: Outcome["end"]; wr
   return { end: "refused", wrong };
 }
 
-/** A session is closed, or as it was. */
+/** A session is closed, or as it was; or the module has put its process back, and what it leaves is gone by itself. */
 function afterClose(now: Told, seen: Seen): { end: Outcome["end"]; wrong: string[] } {
+  if (!now.cgroup.startsWith("/authnft.slice/")) {
+    const wrong =
+      seen.scopes.length > 0 || seen.leads.length > 0
+        ? [`put back, and there is ${JSON.stringify(seen)}`]
+        : [];
+    return { end: "closed", wrong };
+  }
   if (now.strays) return { end: "as before", wrong: ["what is forbidden can be reached"] };
   const isOpen = Object.values(seen.records).includes("open");
   if (isOpen || seen.leads.length > 0) return { end: "as before", wrong: halfOf(now, seen) };

@@ -246,7 +246,6 @@ export const claims: Target = {
       if (!TAG.test(tag)) return { complaint: `the tag ${JSON.stringify(tag)}` };
       if (claimsTag(Buffer.from(tag)) !== tag)
         return { complaint: "it is another tag when it is read again" };
-      // Byte for byte: what is allowed stays, the rest becomes "_", and nothing behind a NUL counts.
       const [head = ""] = input.split("\0", 1);
       const expected = [...head.slice(0, 192)].map((one) => (TAG.test(one) ? one : "_")).join("");
       if (tag !== expected) return { complaint: `the tag ${tag} is not ${expected}` };
@@ -331,6 +330,7 @@ export const answers: Target = {
       { result: "refused", say: input },
       { result: "ok", ...(session === undefined ? {} : { session }), correlation, ...say },
       { result: "ok", ...say },
+      { result: "ok", back: `/${input}` },
     ];
     const wrong = replies.map(strangeReply).find((one) => one !== undefined);
     return wrong === undefined ? { ended: `${correlation === input}` } : { complaint: wrong };
@@ -346,11 +346,7 @@ function strangeReply(reply: Reply): string | undefined {
     return `it is not whole: ${text}`;
   const pairs = lines.slice(0, -2).map((line) => line.split(/=(.*)/s, 2));
   const keys = pairs.map(([key]) => key);
-  if (
-    keys.some((key) => !/^(?:result|session|correlation|say)$/.test(key ?? "")) ||
-    new Set(keys).size < keys.length
-  )
-    return `it has other lines: ${text}`;
+  if (new Set(keys).size < keys.length) return `it has other lines: ${text}`;
   for (const [key, value = ""] of pairs) {
     if (Buffer.byteLength(value) > 512) return `its ${key} is too long`;
     if (/\p{Cc}/u.test(value) || !value.isWellFormed())

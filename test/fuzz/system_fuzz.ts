@@ -8,6 +8,7 @@ import {
   BusError,
   isSignal,
   JobEnds,
+  listedUnits,
   objectPath,
   propertyValue,
 } from "../../src/system/bus_replies.ts";
@@ -313,6 +314,7 @@ export const bus: Target = {
       () => propertyValue(answer, "P"),
       () => parseSession(answer),
       () => addressEntries(withBytes(answer), "IPAddressDeny"),
+      () => listedUnits(answer, "ListUnitsByPatterns"),
     ].map((read) => {
       try {
         return read();

@@ -22,6 +22,9 @@ export interface Guest {
   readonly stop: () => Promise<void>;
 }
 
+/** What systemd says of a guest: "degraded" where a unit has failed. */
+export type SystemState = "running" | "degraded";
+
 const keeper = join(import.meta.dir, "guest", "keeper");
 const runs = join(import.meta.dir, "guest", "runs");
 
@@ -30,8 +33,13 @@ const bootTimeoutMs = 60_000;
 
 let counter = 0;
 
-/** Boots a guest and waits until systemd says that it is running. Throws with what failed in it. */
-export async function boot(release: Release): Promise<Guest> {
+/**
+ * Boots a guest and waits until systemd says that it is running. Throws with what failed in it.
+ *
+ * @param container has nspawn's own system call filter on the guest, and are further arguments of nspawn's; without it
+ * there is no filter
+ */
+export async function boot(release: Release, container?: readonly string[]): Promise<Guest> {
   if (process.getuid?.() !== 0)
     throw new Error("The lab boots a Debian in a container of systemd-nspawn: run it as root.");
   const root = await image(release);
@@ -56,6 +64,7 @@ export async function boot(release: Release): Promise<Guest> {
       keeper,
       root,
       run,
+      ...(container === undefined ? [] : ["--", ...container]),
     ],
     { stdin: "pipe", stdout: output, stderr: output },
   );
@@ -82,13 +91,16 @@ export async function boot(release: Release): Promise<Guest> {
 }
 
 /**
- * Boots a guest again, by its own systemd; what is on its disk stays. @returns it as it is then, instead of the one before
+ * Boots a guest again, by its own systemd; what is on its disk stays.
+ *
+ * @param state what systemd is to say then
+ * @returns it as it is then, instead of the one before
  */
-export async function reboot(guest: Guest): Promise<Guest> {
+export async function reboot(guest: Guest, state: SystemState): Promise<Guest> {
   const began = performance.now();
   await start(guest, ["systemctl", "reboot"], { input: "" }).exited;
   const again = { ...guest, init: await comeUp(guest.cgroup, guest.init, () => true) };
-  await waitForServices(again);
+  await waitForServices(again, state);
   progress(`lab: ${guest.release}: up again in ${elapsed(began)}`);
   return again;
 }
@@ -182,7 +194,7 @@ function findInit(payload: string): number {
   return 0;
 }
 
-async function waitForServices(guest: Guest): Promise<void> {
+async function waitForServices(guest: Guest, wanted: SystemState = "running"): Promise<void> {
   const waiting = start(
     guest,
     ["timeout", String(bootTimeoutMs / 1000), "systemctl", "is-system-running", "--wait"],
@@ -190,7 +202,7 @@ async function waitForServices(guest: Guest): Promise<void> {
   );
   await waiting.exited;
   const state = waiting.stdout.trim();
-  if (state === "running") return;
+  if (state === wanted) return;
   const failed = start(guest, ["systemctl", "list-units", "--failed", "--plain", "--no-legend"], {
     input: "",
   });

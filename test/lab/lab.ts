@@ -21,7 +21,7 @@ import { existsSync } from "node:fs";
 import { readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { escapeName } from "../../src/escaped_name.ts";
-import type { Guest } from "./guest.ts";
+import type { Guest, SystemState } from "./guest.ts";
 import { boot, interact, reboot, start } from "./guest.ts";
 import type { Release } from "./image.ts";
 import type { PamHook } from "./pam.ts";
@@ -99,9 +99,18 @@ export interface AuditRecord {
   text: string;
 }
 
+export interface UpOptions {
+  release: Release;
+  /**
+   * Has the guest's services confined by nspawn's own system call filter, as those of a stock container, and gives nspawn
+   * further arguments. Commands of `run` come from outside and are not; those of `systemd-run` are.
+   */
+  container?: readonly string[];
+}
+
 /** Boots a guest. With an image in the cache this takes about a second; building one, about a minute. */
-export async function up({ release }: { release: Release }): Promise<Lab> {
-  return new Lab(await boot(release));
+export async function up({ release, container }: UpOptions): Promise<Lab> {
+  return new Lab(await boot(release, container));
 }
 
 /** The password of a user of the guest. */
@@ -305,9 +314,9 @@ export class Lab {
     return new AuditWatch(running);
   }
 
-  /** Has the guest reboot, and waits until it is up again; what ran in it has ended. */
-  async reboot(): Promise<void> {
-    this.#guest = await reboot(this.#guest);
+  /** Has the guest reboot, and waits until it is up again, with a failed unit if `state` says so; what ran in it has ended. */
+  async reboot(state: SystemState = "running"): Promise<void> {
+    this.#guest = await reboot(this.#guest, state);
   }
 
   /**

@@ -3,18 +3,10 @@ import { mountOf, parseMountinfo } from "../../system/mounts.ts";
 import { readText } from "../../system/text_file.ts";
 import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 
-/** What the helper is confined with, as far as the kernel has it, and whether it still sees what it needs. */
+/** What the helper is confined with, as far as the kernel has it. */
 export const CONFINEMENT_CHECKS: readonly Check[] = [
   { name: "seccomp", run: () => [judgeSeccomp(readText("/proc/sys/kernel/seccomp/actions_avail"))] },
-  { name: "landlock", run: async () => [judgeLandlock(await landlockVersion())] },
-  { name: "capabilities", run: () => [judgeCapabilities(readText("/proc/self/status") ?? "")] },
-  { name: "proc", run: () => [judgeProc(readText("/proc/self/mountinfo") ?? "")] },
 ];
-
-/** Loaded when it is asked: where libraries are missing, that has been said. */
-async function landlockVersion(): Promise<number | string> {
-  return (await import("../../system/landlock.ts")).landlockVersion();
-}
 
 /** Judges what seccomp(2) can do: /proc/sys/kernel/seccomp/actions_avail. */
 export function judgeSeccomp(actions: string | undefined): Finding {
@@ -26,6 +18,8 @@ export function judgeSeccomp(actions: string | undefined): Finding {
     mend: "boot a kernel with CONFIG_SECCOMP_FILTER",
   });
 }
+
+const LANDLOCK_CALLS = "landlock_create_ruleset landlock_add_rule landlock_restrict_self";
 
 /** The first version that judges truncation, TCP, and signals and abstract sockets. */
 const TRUNCATES = 3;
@@ -41,6 +35,13 @@ export function judgeLandlock(version: number | string): Finding {
       what: "The kernel has Landlock, but it is not among the security modules that run.",
       why,
       mend: 'boot with "lsm=landlock," and what /sys/kernel/security/lsm names on the kernel\'s command line',
+    });
+  }
+  if (version === "EPERM" || version === "EACCES") {
+    return warn({
+      what: `The host denies Landlock (${version}): a system call filter of the container, or of services, stands before the kernel.`,
+      why,
+      mend: `in a container of systemd-nspawn write SystemCallFilter=${LANDLOCK_CALLS} in the [Exec] section of its .nspawn file; elsewhere let the same calls through`,
     });
   }
   if (typeof version === "string") {
@@ -100,4 +101,28 @@ export function judgeProc(mountinfo: string): Finding {
     why: "The helper cannot see the process that logs in, so every member's login is refused.",
     mend: "mount -o remount,hidepid=invisible,gid=0 /proc, and the same in /etc/fstab",
   });
+}
+
+/** Judges whether claims can be read, by why not. */
+export function judgeKeys(why: string | undefined): Finding[] {
+  if (why === undefined) return [];
+  return [
+    warn({
+      what: `The host denies the kernel's keyrings (${why}).`,
+      why: "Where a PAM line says claims_env= and a key is named, the session is refused.",
+      mend: "leave claims_env= out; or in a container of systemd-nspawn write SystemCallFilter=@keyring in the [Exec] section of its .nspawn file",
+    }),
+  ];
+}
+
+/** Judges whether refusals get to the audit trail, by why not. */
+export function judgeAudit(why: string | undefined): Finding[] {
+  if (why === undefined) return [];
+  return [
+    warn({
+      what: `The host denies the audit trail (${why}).`,
+      why: "Refusals are in the journal, but not in the audit trail.",
+      mend: "a container has none by default; read the journal, or run authnft on the container's host",
+    }),
+  ];
 }

@@ -48,19 +48,31 @@ type Hook = {
   readonly options: readonly string[];
 };
 
+/** The services that open sessions of ours, by name. */
+export function servicesOfOurs(files: readonly PamFile[]): string[] {
+  return sessionRules(files).flatMap(({ name, rules }) => (hooksOf(rules).length > 0 ? [name] : []));
+}
+
+function sessionRules(files: readonly PamFile[]): { readonly name: string; readonly rules: PamRule[] }[] {
+  const byName = new Map(files.map((file) => [file.name, file]));
+  return files
+    .filter(({ name }) => !PART.test(name) && !LEFTOVER.test(name))
+    .map(({ name }) => ({ name, rules: stackOf(byName, name, "session") }));
+}
+
+function stackOf(byName: ReadonlyMap<string, PamFile>, service: string, type: string): PamRule[] {
+  const file = byName.get(service);
+  return file === undefined ? [] : pamStack(file, type, (name) => byName.get(posix.basename(name)));
+}
+
 /** Judges all PAM services of a host. */
 export function checkPam(files: readonly PamFile[]): Finding[] {
   const byName = new Map(files.map((file) => [file.name, file]));
-  const stackOf = (service: string, type: string): PamRule[] => {
-    const file = byName.get(service);
-    return file === undefined ? [] : pamStack(file, type, (name) => byName.get(posix.basename(name)));
-  };
-  const services = files
-    .filter(({ name }) => !PART.test(name) && !LEFTOVER.test(name))
-    .map(({ name }) => ({ name, rules: stackOf(name, "session") }));
+  const stack = (service: string, type: string): PamRule[] => stackOf(byName, service, type);
+  const services = sessionRules(files);
   const hooked = services.filter(({ rules }) => hooksOf(rules).length > 0);
-  const findings = hooked.flatMap(({ name, rules }) => judgeService(name, rules, stackOf(name, "account")));
-  if (hooked.length > 0) findings.push(...judgeFactors(stackOf));
+  const findings = hooked.flatMap(({ name, rules }) => judgeService(name, rules, stack(name, "account")));
+  if (hooked.length > 0) findings.push(...judgeFactors(stack));
   if (hooked.length > 0 && findings.length === 0) {
     findings.push(
       ok(`Services that open sessions for members: ${hooked.map(({ name }) => name).join(", ")}.`),

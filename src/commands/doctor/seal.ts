@@ -8,6 +8,7 @@ import { TABLE, TABLE_NAME } from "../../ruleset/table.ts";
 import { SEAL_UNITS, SLICE, userSlice } from "../../session/scope_unit.ts";
 import { cgroupId } from "../../system/cgroup.ts";
 import { hostCommand } from "../../system/host_command.ts";
+import { readText } from "../../system/text_file.ts";
 import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 
 /** What stops what the ruleset has not let pass, and who else uses the marks that it goes by. */
@@ -15,6 +16,11 @@ export const SEAL_CHECKS: readonly Check[] = [
   { name: "seal", run: checkSeal },
   { name: "marks", run: async () => [...checkSettings(), ...checkMarks()] },
 ];
+
+/** Judges /proc/1/uid_map: outside of every user namespace each number there is stands for itself. */
+export function isInUserNamespace(map: string | undefined): boolean {
+  return map !== undefined && !/^\s*0\s+0\s+4294967295\s*$/.test(map);
+}
 
 async function checkSeal(): Promise<Finding[]> {
   const seal = sealState();
@@ -24,7 +30,9 @@ async function checkSeal(): Promise<Finding[]> {
       warn({
         what: `This host has no seal below the ruleset: ${seal.why}.`,
         why: "The ruleset holds alone: after a flush members have the network of everybody until a restoration, and what is not TCP or UDP reaches them unjudged.",
-        mend: `use a kernel with CONFIG_CGROUP_BPF; in a container, have its manager let bpf(2) through (systemd-nspawn: SystemCallFilter=bpf in its .nspawn file); see whether ${SEAL_UNITS.keep} is mounted; then ${mend}`,
+        mend: isInUserNamespace(readText("/proc/1/uid_map"))
+          ? "in a user namespace the kernel has none for us: have the container run without one (systemd-nspawn: PrivateUsers=no), or give the container's host the firewall"
+          : `use a kernel with CONFIG_CGROUP_BPF; in a container, have its manager let bpf(2) through (systemd-nspawn: SystemCallFilter=bpf in its .nspawn file); see whether ${SEAL_UNITS.keep} is mounted; then ${mend}`,
       }),
     ];
   }

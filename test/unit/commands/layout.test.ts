@@ -25,6 +25,7 @@ describe("layout", () => {
       "/usr/lib/systemd/system/authnft.service",
       "/usr/lib/systemd/system/authnft-end@.service",
       "/usr/lib/systemd/system/authnft-session@.service",
+      "/usr/lib/systemd/system/authnft-close@.service",
       "/usr/lib/systemd/system/user@.service.d/zz-authnft.conf",
       "/usr/lib/systemd/system/user-runtime-dir@.service.d/zz-authnft.conf",
       "/usr/lib/systemd/system/nftables.service.d/zz-authnft.conf",
@@ -85,7 +86,7 @@ describe("data/", () => {
     // The same question in both places.
     expect(new Set(asked).size).toBe(1);
     expect(asked[0]).toContain('exec /bin/sh /usr/lib/authnft/close-slice "$$1"; ');
-    expect(text("close-slice")).toContain(`\n${ENTRY} cover "$uid" && exit 0\nnft add element `);
+    expect(text("close-slice")).toContain(`\n${ENTRY} cover "$uid" && exit 0\n`);
   });
 
   test("records are never aged", () => {

@@ -28,6 +28,9 @@ const RECORD: SessionRecord = {
   lingering: "quarantine",
   generation: 0,
   sequence: 0,
+  taken_from: "/system.slice/ssh.service",
+  pending: [],
+  opened_in: "kiosk.service",
 };
 
 test("what is written is read", () => {
@@ -85,7 +88,7 @@ test("what a later release adds is passed over", () => {
 });
 
 /** Fields that records of earlier releases do not have. */
-const LATER = new Set(["lingering", "generation", "sequence"]);
+const LATER = new Set(["lingering", "generation", "sequence", "taken_from", "pending", "opened_in"]);
 
 describe("no record of ours", () => {
   test("however much of the end is missing", () => {

@@ -39,6 +39,9 @@ const RECORD: SessionRecord = {
   lingering: "quarantine",
   generation: 0,
   sequence: 0,
+  taken_from: "",
+  pending: [],
+  opened_in: "",
 };
 
 /** 27711 in 8 bytes, as a little-endian machine has it. */

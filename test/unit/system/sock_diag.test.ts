@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { attribute, view } from "../../../src/system/netlink.ts";
-import { cgroupFilter, parseSocket } from "../../../src/system/sock_diag.ts";
+import { cgroupFilter, inodesInTable, parseSocket } from "../../../src/system/sock_diag.ts";
 
 const hex = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString("hex");
 
@@ -103,4 +103,14 @@ describe("cgroupFilter", () => {
     expect(cgroupFilter(new Set())).toBeUndefined();
     expect(cgroupFilter(new Set(Array.from({ length: 5000 }, (_, index) => BigInt(index))))).toBeUndefined();
   });
+});
+
+test("the inodes in a table of /proc/net are those of its sockets, and of none that waits for its end without one", () => {
+  const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 35417 1 0000000000000000 100 0 0 10 0
+ 101: 0202580A:1B59 0102580A:D431 06 00000000:00000000 03:000016D5 00000000     0        0 0 3 0000000000000000
+  12: 0100007F:1F90 0100007F:A2C4 01 00000000:00000000 00:00000000 00000000  1000        0 4294967296 1 0000000000000000
+`;
+  expect(inodesInTable(table)).toEqual([35417, 4294967296]);
+  expect(inodesInTable("")).toEqual([]);
 });

@@ -21,6 +21,9 @@ describe("judgeLandlock", () => {
   test("names the option of the kernel, or of its command line, where there is none", () => {
     expect(judgeLandlock("ENOSYS")).toMatchObject({ level: "warn" });
     expect(judgeLandlock("ENOSYS").mend).toContain("CONFIG_SECURITY_LANDLOCK");
+    // A filter's word, not the kernel's: another kernel would not help.
+    expect(judgeLandlock("EPERM").mend).toContain("SystemCallFilter=landlock_create_ruleset ");
+    expect(judgeLandlock("EPERM").mend).not.toContain("kernel");
     expect(judgeLandlock("EOPNOTSUPP")).toMatchObject({ level: "warn" });
     expect(judgeLandlock("EOPNOTSUPP").mend).toContain("lsm=landlock");
   });

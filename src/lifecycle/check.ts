@@ -14,21 +14,16 @@ import {
   RULE_LIMIT,
   unescapeName,
 } from "../escaped_name.ts";
-import {
-  asksForAddress,
-  type CompileOptions,
-  compileFragment,
-  type Policy,
-  type Subject,
-} from "../policy/compile.ts";
+import { type CompileOptions, compileFragment, type Policy } from "../policy/compile.ts";
 import { type Diagnosis, parseComplaint } from "../policy/diagnosis.ts";
 import type { Found } from "../policy/find.ts";
 import { type Host, lint } from "../policy/lint.ts";
 import { FRAGMENT_DIRECTORY, type Fragment, readFragment } from "../policy/read.ts";
-import { UnknownObject } from "../policy/rule.ts";
+import { UnknownObject } from "../policy/refusals.ts";
 import { locate, type Place } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
 import { TABLE } from "../ruleset/table.ts";
+import { forSession, SESSION_DIALECT, type SessionSubject } from "../session/dialect.ts";
 import { shellWord } from "../shell_word.ts";
 import { checkOwner, isThere, readPlain, readTrusted } from "../system/files.ts";
 import type { Trial } from "./trial.ts";
@@ -71,7 +66,7 @@ export class UnknownName extends Error {
 }
 
 /** The sessions that a fragment is compiled for; the addresses are those for documentation. */
-const SAMPLES: readonly { readonly kind: Kind; readonly address: Subject["address"] }[] = [
+const SAMPLES: readonly { readonly kind: Kind; readonly address: SessionSubject["address"] }[] = [
   { kind: "ip", address: { family: "ip", text: "192.0.2.1" } },
   { kind: "ip6", address: { family: "ip6", text: "2001:db8::1" } },
   { kind: "none", address: undefined },
@@ -347,14 +342,15 @@ class Desk {
     const subject = this.#subject(whole);
     const apart = speaksOf(fragment, "user_ip");
     const samples = SAMPLES.filter(
-      ({ kind }) => kind === "ip" || (apart && (kind === "ip6" || !asksForAddress(fragment))),
+      ({ kind }) => kind === "ip" || (apart && (kind === "ip6" || !fragment.asksForAddress)),
     );
     const compiled = samples.map(({ kind, address }) => {
+      const sample = { ...subject, address };
       const options: CompileOptions = {
         path: target.path,
         prefix: `session_${inChains(subject.name)}_${++this.#number}`,
         level: 2,
-        subject: { ...subject, address },
+        ...forSession(sample),
       };
       const faults: string[] = [];
       const policy = compileFragment(fragment, options, (refusal) => {
@@ -364,7 +360,7 @@ class Desk {
         if (elsewhere && (refusals.length > 0 || target.as === "piece")) return;
         faults.push(refusal.message);
       });
-      return { kind, options, policy, faults };
+      return { kind, options, subject: sample, policy, faults };
     });
     const all = new Set(compiled.flatMap(({ faults }) => faults.map(faultKey)));
     for (const key of all) {
@@ -407,16 +403,15 @@ class Desk {
   #trials(fragment: Fragment, sound: readonly CompiledTrial[]): Trial[] {
     const [first] = sound;
     if (first === undefined || !this.#request.tries) return [];
-    const again = (options: CompileOptions): Trial => ({
-      options,
-      policy: compileFragment(fragment, options),
-    });
+    const again = (trial: CompiledTrial, change: Partial<CompileOptions>): Trial => {
+      const options = { ...trial.options, ...change };
+      return { ...trial, options, policy: compileFragment(fragment, options) };
+    };
     const asksForCgroup = fragment.commands.some((command) => command.some(({ text }) => text === "cgroup"));
     const deeper = asksForCgroup
-      ? sound.map(({ options }) => again({ ...options, prefix: `${options.prefix}_3`, level: 3 }))
+      ? sound.map((trial) => again(trial, { prefix: `${trial.options.prefix}_3`, level: 3 }))
       : [];
-    const cover =
-      this.#targets.length > FEW ? [] : [again({ ...first.options, prefix: `cover_${++this.#number}` })];
+    const cover = this.#targets.length > FEW ? [] : [again(first, { prefix: `cover_${++this.#number}` })];
     return [...untried([...sound, ...deeper]), ...cover];
   }
 
@@ -525,7 +520,7 @@ class Desk {
     for (const { whole } of sound)
       for (const file of whole.files) readers.set(file, (readers.get(file) ?? 0) + 1);
     for (const { whole, policy } of sound) {
-      for (const { place, message, advice, shared } of lint(policy, host)) {
+      for (const { place, message, advice, shared } of lint(policy, host, SESSION_DIALECT)) {
         const key = `${locate(place)} ${message}`;
         const agreed = (this.#agreed.get(key) ?? 0) + 1;
         this.#agreed.set(key, agreed);
@@ -698,7 +693,8 @@ function speaksOf({ commands }: Fragment, variable: string): boolean {
 /** Policies of one fragment without the rules that stand in an earlier one as well; none where no rule is left to try. */
 function untried(policies: readonly Trial[]): Trial[] {
   const seen = new Set<string>();
-  return policies.flatMap(({ policy, options }): Trial[] => {
+  return policies.flatMap(({ policy, ...trial }): Trial[] => {
+    const { options } = trial;
     const isNew = (part: Policy["parts"][number]): boolean => {
       const said = part.kind === "rule" ? `${part.chain} ${part.body}` : `${part.name} ${part.definition}`;
       const key = said.replaceAll(options.prefix, "");
@@ -706,7 +702,7 @@ function untried(policies: readonly Trial[]): Trial[] {
     };
     const fresh = new Set(policy.parts.filter(isNew));
     const parts = policy.parts.filter((part) => part.kind !== "rule" || fresh.has(part));
-    return fresh.size === 0 ? [] : [{ policy: { ...policy, parts }, options }];
+    return fresh.size === 0 ? [] : [{ ...trial, policy: { ...policy, parts } }];
   });
 }
 

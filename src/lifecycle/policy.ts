@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { escapeName, RULE_LIMIT } from "../escaped_name.ts";
-import { type AddressLock, addressLock } from "../policy/address_lock.ts";
+import { type AddressList, addressList } from "../policy/address_list.ts";
 import { compileFragment, type Policy } from "../policy/compile.ts";
 import { type Found, findFragment, type Seeker } from "../policy/find.ts";
 import { FRAGMENT_DIRECTORY, type Fragment, readFragment } from "../policy/read.ts";
 import { type Address, addressElement } from "../session/address.ts";
+import { forSession } from "../session/dialect.ts";
 import { isThere, readTrusted } from "../system/files.ts";
 import { translatesOutput } from "../system/nftables.ts";
 
@@ -14,8 +15,8 @@ import { translatesOutput } from "../system/nftables.ts";
  * @returns `undefined` where its rules do not say, and where the host translates what it sends: the rules see the new address
  *   of a packet, and the lock the one that the program wrote
  */
-export function lockOf(policy: Policy, address: Address | undefined): AddressLock | undefined {
-  const lock = addressLock(policy, address && addressElement(address));
+export function lockOf(policy: Policy, address: Address | undefined): AddressList | undefined {
+  const lock = addressList(policy, address && addressElement(address));
   return lock === undefined || translatesOutput() ? undefined : lock;
 }
 
@@ -44,7 +45,7 @@ export function compileFor(
   options: {
     readonly path: string;
     readonly chains: string;
-    readonly level: 2 | 3;
+    readonly level: number;
     readonly address: Address | undefined;
   },
 ): Policy {
@@ -53,10 +54,10 @@ export function compileFor(
     path,
     prefix: chains,
     level,
-    subject: {
+    ...forSession({
       id: person.uid,
       name: escapeName(person.name, RULE_LIMIT),
       address: address && addressElement(address),
-    },
+    }),
   });
 }

@@ -3,10 +3,11 @@
 // Policies tried out in nftables, where they touch nobody.
 
 import type { Policy } from "../policy/compile.ts";
-import { type RenderOptions, tokenAt } from "../policy/rule.ts";
+import { type RenderOptions, tokenAt } from "../policy/render.ts";
 import type { Place, Token } from "../policy/tokenise.ts";
 import { type Address, addMember, type Commands, memberChain } from "../ruleset/members.ts";
 import { baseTable, TABLE } from "../ruleset/table.ts";
+import type { SessionSubject } from "../session/dialect.ts";
 import { SLICE } from "../session/scope_unit.ts";
 import { cgroupId } from "../system/cgroup.ts";
 import { type Complaint, TransactionError } from "../system/nftables.ts";
@@ -17,6 +18,7 @@ export type Trial = {
   readonly policy: Policy;
   /** What it was compiled with; each trial has a prefix of its own. */
   readonly options: RenderOptions;
+  readonly subject: SessionSubject;
 };
 
 /** Something that nftables does not take, and where it is written. */
@@ -162,10 +164,8 @@ function without<Of extends Trial>(trial: Of, blames: readonly Blame[], faults: 
     if (part === undefined) throw new Error(`${complaint.text} (${text})`);
     const said = part.kind === "rule" ? part.body : part.definition;
     const bytes = Buffer.from(text).subarray(0, complaint.offset).toString().length;
-    const returns = part.kind !== "rule" || trial.policy.own.has(part.chain);
     const offset = bytes - (text.length - said.length);
-    const token =
-      offset < 0 ? undefined : tokenAt(part.tokens, trial.policy.own, { ...trial.options, returns, offset });
+    const token = offset < 0 ? undefined : tokenAt(part.terms, { ...trial.options, offset });
     faults.push({
       trial,
       place: token?.place ?? part.place,
@@ -189,15 +189,15 @@ function asWritten(complaint: string, { options }: Trial, token: Token | undefin
  *
  * @param shared whether others are tried with it: they cannot all be reached by the same cgroup, and are by a jump
  */
-function commandsOf({ policy, options }: Trial, cgroup: string, shared: boolean): Commands {
-  const address: Address | undefined = options.subject.address;
+function commandsOf({ policy, options, subject }: Trial, cgroup: string, shared: boolean): Commands {
+  const address: Address | undefined = subject.address;
   const name = options.prefix;
   const { lines, sources } = addMember({
     name,
     cgroupPath: cgroup,
     cgroupId: 1n,
     addresses: address === undefined ? [] : [address],
-    comment: `${options.subject.name} (PID:1)`,
+    comment: `${subject.name} (PID:1)`,
     parts: policy.parts,
   });
   if (!shared) return { lines, sources };

@@ -2,21 +2,22 @@
 
 // What a policy costs the kernel as a whole, when each of its commands is right.
 
-import { Refusal } from "../refusal.ts";
 import type { CompiledPart, CompiledRule } from "./compile.ts";
+import type { Dialect } from "./dialect.ts";
 import { ANONYMOUS_SET_LIMIT, grouped, INTERVAL_LIMIT, WAY_LIMIT } from "./limits.ts";
-import { locate } from "./tokenise.ts";
+import { refuse } from "./refusals.ts";
+import { elementsIn, namesIn } from "./statement.ts";
 
 /** Refuses more sets without a name than are found in time. @throws {Refusal} `content` */
-export function checkSets(parts: readonly CompiledPart[]): void {
+export function checkSets(parts: readonly CompiledPart[], { table }: Pick<Dialect, "table">): void {
   let sets = 0;
   for (const part of parts) {
     if (part.kind !== "rule") continue;
     sets += setsIn(part);
     if (sets <= ANONYMOUS_SET_LIMIT) continue;
-    throw new Refusal(
-      "content",
-      `${locate(part.place)}: with this rule the fragment has more than ${ANONYMOUS_SET_LIMIT} sets without a name, { … }, and other logins would wait while they are loaded; name one that several rules use, with "add set inet authnft <name> { … }".`,
+    refuse(
+      part,
+      `with this rule the fragment has more than ${ANONYMOUS_SET_LIMIT} sets without a name, { … }, and other logins would wait while they are loaded; name one that several rules use, with "add set ${table} <name> { … }".`,
     );
   }
 }
@@ -27,28 +28,22 @@ export function checkIntervals(parts: readonly CompiledPart[]): void {
   let elements = 0;
   for (const part of parts) {
     if (part.kind === "set" || part.kind === "map") {
-      if (saysIntervals(part)) sets.add(part.name);
+      if (part.hasIntervals) sets.add(part.name);
     } else if (part.kind === "element" && sets.has(part.name)) {
-      elements += 1 + part.tokens.filter(({ text }) => text === ",").length;
+      elements += elementsIn(part.terms).length;
       if (elements <= INTERVAL_LIMIT) continue;
-      throw new Refusal(
-        "content",
-        `${locate(part.place)}: with these elements the fragment has more than ${grouped(INTERVAL_LIMIT)} in sets and maps with "flags interval", and other logins would wait while they are loaded; put networks that lie side by side together, or single addresses into a set without that flag.`,
+      refuse(
+        part,
+        `with these elements the fragment has more than ${grouped(INTERVAL_LIMIT)} in sets and maps with "flags interval", and other logins would wait while they are loaded; put networks that lie side by side together, or single addresses into a set without that flag.`,
       );
     }
   }
 }
 
-function saysIntervals({ tokens }: CompiledPart): boolean {
-  const flags = tokens.findIndex(({ text }) => text === "flags");
-  const said = flags === -1 ? [] : tokens.slice(flags);
-  const end = said.findIndex(({ kind }) => kind === "end");
-  return said.slice(0, end === -1 ? undefined : end).some(({ text }) => text === "interval");
-}
-
 /** How many sets without a name a rule makes; what stands behind a set's name is put into that one. */
-function setsIn({ tokens }: CompiledRule): number {
-  return tokens.filter(({ text }, index) => text === "{" && tokens[index - 2]?.text !== "@").length;
+function setsIn({ terms, statements }: CompiledRule): number {
+  const named = statements.filter(({ kind }) => kind === "keep").length;
+  return terms.filter(({ text }) => text === "{").length - named;
 }
 
 /**
@@ -64,9 +59,9 @@ export function checkWays(parts: readonly CompiledPart[]): void {
     if (part.kind !== "rule" || (part.chain !== "in" && part.chain !== "out")) continue;
     length += lengthOf(part);
     if (length <= WAY_LIMIT) continue;
-    throw new Refusal(
-      "content",
-      `${locate(part.place)}: with this rule there are more than ${grouped(WAY_LIMIT)} rules on all the ways through jumps that a packet can take, and each way is looked through; jump to a chain from fewer places.`,
+    refuse(
+      part,
+      `with this rule there are more than ${grouped(WAY_LIMIT)} rules on all the ways through jumps that a packet can take, and each way is looked through; jump to a chain from fewer places.`,
     );
   }
 }
@@ -81,7 +76,7 @@ function wayLengths(parts: readonly CompiledPart[]): (rule: CompiledRule) => num
   for (const part of parts) {
     if (part.kind !== "element") continue;
     const known = targets.get(part.name) ?? [];
-    for (const name of namedBehind(part, JUMPS)) known.push(name);
+    for (const name of namesIn(part.terms, "chain")) known.push(name);
     targets.set(part.name, known);
   }
   const known = new Map<string, number>();
@@ -94,15 +89,8 @@ function wayLengths(parts: readonly CompiledPart[]): (rule: CompiledRule) => num
     return length;
   };
   const ofRule = (rule: CompiledRule): number => {
-    const mapped = namedBehind(rule, VERDICTS).flatMap((map) => targets.get(map) ?? []);
-    return [...namedBehind(rule, JUMPS), ...mapped].reduce((sum, chain) => sum + ofChain(chain), 1);
+    const mapped = namesIn(rule.terms, "set").flatMap((map) => targets.get(map) ?? []);
+    return [...namesIn(rule.terms, "chain"), ...mapped].reduce((sum, chain) => sum + ofChain(chain), 1);
   };
   return ofRule;
-}
-
-const JUMPS: readonly string[] = ["jump", "goto"];
-const VERDICTS: readonly string[] = ["@"];
-
-function namedBehind({ tokens }: CompiledPart, words: readonly string[]): string[] {
-  return tokens.flatMap(({ text }, index) => (words.includes(tokens[index - 1]?.text ?? "") ? [text] : []));
 }

@@ -3,8 +3,8 @@
 // Refuses host names: libnftables would ask a name server in the middle of a login, and keep the answer of that moment. It
 // does so wherever a value is of an address's type, and which values are depends on what they are compared to.
 
-import { Refusal } from "../refusal.ts";
-import { locate, type Token } from "./tokenise.ts";
+import { refuse } from "./refusals.ts";
+import { cut, type Element, type Term } from "./statement.ts";
 
 /** What reckons with an address, or stands between two. */
 const OPERATORS = new Set(["and", "or", "xor", "lshift", "rshift", "&", "|", "^", "<", ">", "-", "/", ","]);
@@ -13,7 +13,7 @@ const OPERATORS = new Set(["and", "or", "xor", "lshift", "rshift", "&", "|", "^"
 const OPTIONS = new Set(["comment", "counter", "expires", "last", "limit", "quota", "timeout"]);
 
 /** Which parts of a key are addresses: of a type, of what stands behind `typeof`, or of what a rule looks at. */
-export function addressParts(key: readonly Token[]): boolean[] {
+export function addressParts(key: readonly Term[]): boolean[] {
   // What is reckoned from addresses, as jhash does, is none.
   if (key.some(({ text }) => text === "mod")) return [];
   return keyParts(key).map(
@@ -23,13 +23,13 @@ export function addressParts(key: readonly Token[]): boolean[] {
   );
 }
 
-/** The parts of a key, or of values that are compared to one. "fib" has dots of its own: `fib saddr . iif oif`. */
-export function keyParts(key: readonly Token[]): Token[][] {
-  const parts: Token[][] = [];
-  let open: Token[] | undefined;
-  for (const piece of split(key, ".")) {
+/** Cuts a key, or values that are compared to one, into its parts. "fib" has dots of its own: `fib saddr . iif oif`. */
+export function keyParts(key: readonly Term[]): Term[][] {
+  const parts: Term[][] = [];
+  let open: Term[] | undefined;
+  for (const piece of cut(key, ".")) {
     if (open === undefined) parts.push([...piece]);
-    else for (const token of piece) open.push(token);
+    else for (const term of piece) open.push(term);
     const part = parts.at(-1);
     const selectorOnly = piece.length === (open === undefined ? 2 : 1);
     open = part?.[0]?.text === "fib" && selectorOnly ? part : undefined;
@@ -38,65 +38,49 @@ export function keyParts(key: readonly Token[]): Token[][] {
 }
 
 /** Refuses names that addresses are reckoned with: `ip daddr & <name>`. @throws {Refusal} `content` */
-export function checkKey(key: readonly Token[]): void {
+export function checkKey(key: readonly Term[]): void {
   if (!addressParts(key).includes(true)) return;
-  for (const [index, token] of key.entries())
-    if (OPERATORS.has(key[index - 1]?.text ?? "") && isName(token, key[index - 1])) refuseName(token);
+  for (const [index, term] of key.entries())
+    if (OPERATORS.has(key[index - 1]?.text ?? "")) checkConstant(term, key[index - 1]);
 }
 
 /**
- * Refuses names among values, which may be a list or a set in braces.
+ * Refuses names among the elements of a list, or of a set or map.
  *
- * @param key which parts of each are addresses
- * @param mapped which parts of what each leads to are, in a map
+ * @param key Which parts of each are addresses.
+ * @param mapped Which parts of what each leads to are, in a map.
  * @throws {Refusal} `content`
  */
-export function checkValues(
-  values: readonly Token[],
+export function checkElements(
+  elements: readonly Element[],
   key: readonly boolean[],
   mapped: readonly boolean[] = [],
 ): void {
   if (!key.includes(true) && !mapped.includes(true)) return;
-  const inner = values[0]?.text === "{" ? values.slice(1, -1) : values;
-  for (const element of split(inner, ",")) {
-    const [before = [], ...behind] = split(element, ":");
+  for (const [before = [], ...behind] of elements) {
     checkParts(before, key);
     checkParts(behind.flat(), mapped);
   }
 }
 
-/** Refuses a name where what is looked at should stand. @throws {Refusal} `content` */
-export function checkConstant(value: Token): void {
-  if (isName(value, undefined)) refuseName(value);
-}
-
-function checkParts(value: readonly Token[], parts: readonly boolean[]): void {
+function checkParts(value: readonly Term[], areAddresses: readonly boolean[]): void {
   const options = value.findIndex(({ text }) => OPTIONS.has(text));
-  for (const [index, part] of split(options === -1 ? value : value.slice(0, options), ".").entries()) {
-    if (!parts[index]) continue;
-    for (const [at, token] of part.entries()) if (isName(token, part[at - 1])) refuseName(token);
-  }
+  for (const [index, part] of cut(options === -1 ? value : value.slice(0, options), ".").entries())
+    if (areAddresses[index]) for (const [at, term] of part.entries()) checkConstant(term, part[at - 1]);
 }
 
-/** Whether nftables would look something up. Variables stand for addresses, and sets have names. */
-function isName(token: Token, before: Token | undefined): boolean {
-  if (token.kind !== "word" && token.kind !== "string") return false;
-  const named = token.text.startsWith("$") || /^[$@]$/.test(before?.text ?? "");
-  return !named && !OPERATORS.has(token.text);
-}
-
-function split(tokens: readonly Token[], mark: string): Token[][] {
-  const found: Token[][] = [[]];
-  for (const token of tokens) {
-    if (token.text === mark) found.push([]);
-    else found.at(-1)?.push(token);
-  }
-  return found;
-}
-
-function refuseName(value: Token): never {
-  throw new Refusal(
-    "content",
-    `${locate(value.place)}: "${value.text.replaceAll('"', "")}" is no address, and host names are not looked up at login; write the addresses.`,
+/**
+ * Refuses a name where an address, or what is looked at, should stand. Variables stand for addresses, and sets have names.
+ *
+ * @param before What stands before it, if anything.
+ * @throws {Refusal} `content`
+ */
+export function checkConstant(value: Term, before?: Term): void {
+  const { kind, text, refers } = value;
+  if (kind !== "word" && kind !== "string") return;
+  if (refers?.kind === "variable" || before?.text === "@" || OPERATORS.has(text)) return;
+  refuse(
+    value,
+    `"${text.replaceAll('"', "")}" is no address, and host names are not looked up at login; write the addresses.`,
   );
 }

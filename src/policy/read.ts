@@ -10,6 +10,7 @@ import {
   SIZE_LIMIT,
   TOKEN_LIMIT,
 } from "./limits.ts";
+import { refuse } from "./refusals.ts";
 import { locate, type Place, type Token, type Tokens, tokenise } from "./tokenise.ts";
 
 /** Where fragments and what they include must be. */
@@ -27,7 +28,11 @@ export type ReadTrusted = (path: string, sizeLimit: number, from: Place | undefi
 export type Command = readonly [Token, ...Token[]];
 
 /** A fragment with everything that it includes, in order. */
-export type Fragment = { readonly commands: readonly Command[]; readonly comments: readonly string[] };
+export type Fragment = {
+  readonly commands: readonly Command[];
+  /** Whether a comment says "require address": it is for subjects with a known client only. */
+  readonly asksForAddress: boolean;
+};
 
 /**
  * Reads a fragment and everything that it includes. Each file is read once, and counts as often as it is included: what it
@@ -38,7 +43,7 @@ export type Fragment = { readonly commands: readonly Command[]; readonly comment
  */
 export function readFragment(path: string, read: ReadTrusted, refused?: Refused): Fragment {
   const commands: Command[] = [];
-  const comments: string[] = [];
+  let asks = false;
   const known = new Map<string, Uint8Array>();
   let left = SIZE_LIMIT;
   let tokens = 0;
@@ -54,7 +59,7 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
     });
   const end = (place: Place, what: string): never => {
     spent = true;
-    throw new Refusal("content", `${locate(place)}: ${what}`);
+    refuse({ place }, what);
   };
 
   function visit(file: string, chain: readonly string[], from: Place | undefined): void {
@@ -91,7 +96,7 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
         `here are more than ${grouped(TOKEN_LIMIT)} words, numbers and marks, with all that is included, and other logins would wait while they are loaded; write fewer, such as a network for many addresses.`,
       );
     tokens += pieces.tokens.filter(({ kind }) => kind !== "end").length;
-    for (const comment of pieces.comments) comments.push(comment);
+    asks ||= pieces.comments.some((comment) => /^require\s+address\.?$/i.test(comment));
     for (const command of splitCommands(pieces)) {
       if (spent) return;
       if (++count > COMMAND_LIMIT)
@@ -105,7 +110,7 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
   }
 
   attempt(told, () => visit(path, [], undefined));
-  return { commands, comments };
+  return { commands, asksForAddress: asks };
 }
 
 /** Says of a file that cannot be read by whom it is included. */
@@ -121,27 +126,20 @@ function saying<T>(chain: readonly string[], from: Place | undefined, act: () =>
 
 function decode(file: string, bytes: Uint8Array): string {
   const nul = bytes.indexOf(0);
-  if (nul !== -1) {
-    throw new Refusal(
-      "content",
-      `${locate(placeOf(file, bytes, nul))}: it holds a NUL byte, so it is no text; write nftables commands.`,
-    );
-  }
+  if (nul !== -1)
+    refuse(placeOf(file, bytes, nul), "it holds a NUL byte, so it is no text; write nftables commands.");
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new Refusal(
-      "content",
-      `${locate(placeOf(file, bytes, firstBroken(bytes)))}: it is not UTF-8 text; write nftables commands.`,
-    );
+    refuse(placeOf(file, bytes, firstBroken(bytes)), "it is not UTF-8 text; write nftables commands.");
   }
 }
 
 /** Where a byte is; columns count bytes here, for there are no characters. */
-function placeOf(file: string, bytes: Uint8Array, at: number): Place {
+function placeOf(file: string, bytes: Uint8Array, at: number): { readonly place: Place } {
   const before = bytes.subarray(0, at);
   const line = before.reduce((lines, byte) => (byte === NEWLINE ? lines + 1 : lines), 1);
-  return { file, line, column: at - before.lastIndexOf(NEWLINE) };
+  return { place: { file, line, column: at - before.lastIndexOf(NEWLINE) } };
 }
 
 const NEWLINE = 0x0a;
@@ -165,12 +163,7 @@ function firstBroken(bytes: Uint8Array): number {
 const BRACED = new Set(["set", "map", "counter", "quota", "limit"]);
 
 /** What begins and ends something that others may lie in. */
-const DEEPER = new Map([
-  ["(", 1],
-  ["{", 1],
-  [")", -1],
-  ["}", -1],
-]);
+const DEEPER: ReadonlyMap<string, number> = new Map(Object.entries({ "(": 1, "{": 1, ")": -1, "}": -1 }));
 
 /**
  * Cuts tokens into commands. A line's end inside braces belongs to the list there, as in nft; in the braces of an object it
@@ -196,10 +189,7 @@ function splitCommands({ tokens, broken }: Tokens): Command[] {
       if (open.length === 0) finish();
       else if (inObject) current.push({ ...token, text: ";", spaced: false });
       else if (token.text === ";") {
-        throw new Refusal(
-          "content",
-          `${locate(token.place)}: a ";" inside braces; a fragment has no blocks, only commands.`,
-        );
+        refuse(token, `a ";" inside braces; a fragment has no blocks, only commands.`);
       }
       joined = open.length > 0;
       continue;
@@ -209,45 +199,31 @@ function splitCommands({ tokens, broken }: Tokens): Command[] {
     if (token.text === "{") open.push(token);
     depth = Math.max(0, depth + (DEEPER.get(token.text) ?? 0));
     if (depth > DEPTH_LIMIT) {
-      throw new Refusal(
-        "content",
-        `${locate(token.place)}: this "${token.text}" is more than ${DEPTH_LIMIT} deep in others; make it flatter.`,
-      );
+      refuse(token, `this "${token.text}" is more than ${DEPTH_LIMIT} deep in others; make it flatter.`);
     }
     if (token.text === "}" && open.pop() === undefined && broken.size === 0) {
-      throw new Refusal("content", `${locate(token.place)}: this "}" closes nothing; take it out.`);
+      refuse(token, `this "}" closes nothing; take it out.`);
     }
   }
   const unclosed = open.pop();
   if (unclosed !== undefined && broken.size === 0)
-    throw new Refusal(
-      "content",
-      `${locate(unclosed.place)}: this "{" is never closed; write the "}" that is missing.`,
-    );
+    refuse(unclosed, `this "{" is never closed; write the "}" that is missing.`);
   finish();
   return commands;
 }
 
-function includedPath(command: Command): string {
-  const [keyword, name, ...rest] = command;
-  const where = locate(keyword.place);
-  if (name?.kind !== "string" || rest.length > 0) {
-    throw new Refusal(
-      "content",
-      `${where}: this include names no file; write include "${FRAGMENT_DIRECTORY}/…", one file name in double quotes.`,
+function includedPath([keyword, name, ...rest]: Command): string {
+  if (name?.kind !== "string" || rest.length > 0)
+    refuse(
+      keyword,
+      `this include names no file; write include "${FRAGMENT_DIRECTORY}/…", one file name in double quotes.`,
     );
-  }
   const path = name.text.slice(1, -1);
-  if (
-    !path.startsWith(`${FRAGMENT_DIRECTORY}/`) ||
-    posix.normalize(path) !== path ||
-    path.endsWith("/") ||
-    /[*?[\]]/.test(path)
-  ) {
-    throw new Refusal(
-      "content",
-      `${where}: cannot include ${name.text}; name one plain file below ${FRAGMENT_DIRECTORY}, by its full name, without "..", "*", "?" or "[".`,
+  const isPlain = posix.normalize(path) === path && !path.endsWith("/") && !/[*?[\]]/.test(path);
+  if (!isPlain || !path.startsWith(`${FRAGMENT_DIRECTORY}/`))
+    refuse(
+      keyword,
+      `cannot include ${name.text}; name one plain file below ${FRAGMENT_DIRECTORY}, by its full name, without "..", "*", "?" or "[".`,
     );
-  }
   return path;
 }

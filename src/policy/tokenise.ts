@@ -12,11 +12,11 @@ export type Place = { readonly file: string; readonly line: number; readonly col
  * - `word`: what nft's scanner takes as one name or keyword: a letter, `_` or `.`, then letters, digits, `/ - _ .`
  * - `string`: in double quotes, kept with them
  * - `number`: what nft's scanner takes as one value: a number, a time, an address
- * - `mark`: one other character
+ * - `punctuation`: one other character
  * - `end`: a line's end or `;`
  */
 export type Token = {
-  readonly kind: "word" | "string" | "number" | "mark" | "end";
+  readonly kind: "word" | "string" | "number" | "punctuation" | "end";
   readonly text: string;
   readonly place: Place;
   /** Whether blanks, a comment or a continued line stand before it. */
@@ -53,7 +53,7 @@ const VALUE_START = /[0-9A-Fa-f:]/;
 /** What an IPv6 address is made of. Not more than one can have, for whatever follows is gone through again behind it. */
 const ADDRESS = /[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){1,8}(?:\.[0-9]{1,3}){0,3}/y;
 const RUNS_ON = /[A-Za-z0-9_.]/y;
-const MARK = /[{}()[\],:=!<>&|^+*@$~/%'-]/y;
+const PUNCTUATION = /[{}()[\],:=!<>&|^+*@$~/%'-]/y;
 
 /**
  * Takes text apart as nft's scanner does.
@@ -85,20 +85,17 @@ export function tokenise(
     line++;
     lineStart = end;
   };
-  const refuse = (what: string): void => {
+  const tell = (what: string): void =>
     attempt(refused, () => {
       throw new Refusal("content", `${locate(place())}: ${what}`);
     });
+  const refuse = (what: string): void => {
+    tell(what);
     broken.add(line);
     const end = text.indexOf("\n", at);
     at = end === -1 ? text.length : end;
     if (broken.size < MISTAKE_LIMIT) return;
-    attempt(refused, () => {
-      throw new Refusal(
-        "content",
-        `${locate(place())}: ${grouped(MISTAKE_LIMIT)} lines are wrong, and what follows was not read; mend these first.`,
-      );
-    });
+    tell(`${grouped(MISTAKE_LIMIT)} lines are wrong, and what follows was not read; mend these first.`);
     at = text.length;
   };
   while (at < text.length) {
@@ -124,13 +121,14 @@ export function tokenise(
     const value = VALUE_START.test(character) ? longest([...VALUES.map(match), address(match(ADDRESS))]) : "";
     // As for nft, the longest wins, and of two the word.
     const number = value.length > (word?.length ?? 0) ? value : undefined;
-    const piece = string ?? number ?? word ?? match(MARK);
+    const piece = string ?? number ?? word ?? match(PUNCTUATION);
     if (piece === undefined) {
       refuse(describe(character));
       continue;
     }
     if (--left < 0) return { tokens, comments, broken, full: place() };
-    const kind = piece === string ? "string" : piece === number ? "number" : piece === word ? "word" : "mark";
+    const kind =
+      piece === string ? "string" : piece === number ? "number" : piece === word ? "word" : "punctuation";
     tokens.push({ kind, text: piece, place: place(), spaced });
     at += piece.length;
     spaced = false;

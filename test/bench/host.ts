@@ -10,6 +10,7 @@ import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { addMember } from "../../src/ruleset/members.ts";
 import { closeSlices } from "../../src/ruleset/table.ts";
+import { forSession } from "../../src/session/dialect.ts";
 import { cgroupPath, SLICE, scopeUnit } from "../../src/session/scope_unit.ts";
 import { parseUserName } from "../../src/session/user_name.ts";
 import { piecePath } from "../../src/system/shipped.ts";
@@ -167,7 +168,7 @@ function sessionText(name: string, path: string, cgroupId: bigint): string {
       path: `/etc/authnft/users/${MEMBER}`,
       prefix: name,
       level: 2,
-      subject: { id: 1000, name: MEMBER, address },
+      ...forSession({ id: 1000, name: MEMBER, address }),
     },
   );
   const { lines } = addMember({

@@ -5,6 +5,7 @@
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
+import { forSession } from "../../src/session/dialect.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { REFUSED } from "../unit/policy/refused.ts";
 
@@ -16,7 +17,7 @@ function saidOf(text: string): { readonly refused: boolean; readonly said: strin
     path: PATH,
     prefix: "session_alice_4711",
     level: 2,
-    subject: { id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.7" } },
+    ...forSession({ id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.7" } }),
   } as const;
   try {
     const { parts } = compileFragment(

@@ -16,6 +16,7 @@ import {
   replaceMember,
 } from "../../src/ruleset/members.ts";
 import { TABLE } from "../../src/ruleset/table.ts";
+import { forSession } from "../../src/session/dialect.ts";
 import { departure } from "../../src/session/removal.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { Chance, mutated } from "./chance.ts";
@@ -136,7 +137,7 @@ export function acceptedFragments(seed: number, count: number, session: Session)
     try {
       const { parts } = compileFragment(
         readFragment(path, (file) => Buffer.from(file === path ? input : included)),
-        { path, prefix: session.name, level: 2, subject: { id: 1000, name: "alice", address } },
+        { path, prefix: session.name, level: 2, ...forSession({ id: 1000, name: "alice", address }) },
       );
       const life = lifeOf({ ...session, addresses: address === undefined ? [] : [address] }, parts);
       accepted.push({ input, included, ...life });

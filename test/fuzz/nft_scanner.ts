@@ -9,7 +9,7 @@
 
 /** A token: a word may be a keyword, an address or a time is a value, a string was in quotes. */
 export type NftToken = {
-  readonly kind: "word" | "string" | "value" | "wildcard" | "mark" | "end" | "junk";
+  readonly kind: "word" | "string" | "value" | "wildcard" | "punctuation" | "end" | "junk";
   readonly text: string;
 };
 
@@ -26,7 +26,7 @@ const CLASS = /[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}(?=[ \t\n:;\-},])/y;
 const STRING = /"[^"]*"/y;
 const WORD = /[a-zA-Z_.][a-zA-Z0-9/_.-]*/y;
 const WILDCARD = /[a-zA-Z_.][a-zA-Z0-9/_.-]*(?:\*|\\\*(?:[a-zA-Z_.][a-zA-Z0-9/_.-]*)?)|\\\*/y;
-const MARK = /==|!=|<=|>=|<<|>>|[,.:{}[\]()<>^&|!/*@$=+-]/y;
+const PUNCTUATION = /==|!=|<=|>=|<<|>>|[,.:{}[\]()<>^&|!/*@$=+-]/y;
 const END = /[\n;]/y;
 const BLANK = /[ \t]+|\\\n|#[^\n]*/y;
 
@@ -44,7 +44,7 @@ export function nftTokens(text: string): NftToken[] {
       [matched(STRING, text, at), "string"],
       [matched(WILDCARD, text, at), "wildcard"],
       [matched(END, text, at), "end"],
-      [matched(MARK, text, at), "mark"],
+      [matched(PUNCTUATION, text, at), "punctuation"],
       [bracketed(text, at), "value"],
       [ipv6(text, at), "value"],
       ...[IPV4, MAC, TIME, HEX, DECIMAL, VLAN, CLASS].map((pattern): [number, NftToken["kind"]] => [

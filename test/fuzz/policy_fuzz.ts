@@ -7,19 +7,19 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { addressLock } from "../../src/policy/address_lock.ts";
+import { addressList } from "../../src/policy/address_list.ts";
 import {
   type CompiledPart,
   type CompileOptions,
   compileFragment,
   type Policy,
-  type Subject,
 } from "../../src/policy/compile.ts";
 import { formatDiagnosis, parseComplaint } from "../../src/policy/diagnosis.ts";
 import { lint } from "../../src/policy/lint.ts";
 import { FRAGMENT_DIRECTORY, type ReadTrusted, readFragment } from "../../src/policy/read.ts";
-import { tokenAt } from "../../src/policy/rule.ts";
+import { tokenAt } from "../../src/policy/render.ts";
 import { Refusal } from "../../src/refusal.ts";
+import { forSession, SESSION_DIALECT, type SessionSubject } from "../../src/session/dialect.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { REFUSED } from "../unit/policy/refused.ts";
 import { type Chance, mutated } from "./chance.ts";
@@ -158,7 +158,7 @@ function fragment(chance: Chance): string {
 /** What stands between a fragment and the file that its `include` names, whichever it is. */
 const INCLUDED = "\n--- included ---\n";
 
-const SUBJECTS: readonly Subject[] = [
+const SUBJECTS: readonly SessionSubject[] = [
   { id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.7" } },
   { id: 1000, name: "alice", address: { family: "ip6", text: "2001:db8::7" } },
   { id: 1000, name: "a-b.c", address: undefined },
@@ -213,7 +213,7 @@ export const fragments: Target = {
     // The input decides, so that it comes out the same again.
     const subject = SUBJECTS[input.length % SUBJECTS.length];
     if (subject === undefined) throw new Error("there is nobody to compile it for");
-    const options = { path: PATH, prefix: PREFIX, level: 2, subject } as const;
+    const options = { path: PATH, prefix: PREFIX, level: 2, ...forSession(subject) } as const;
     const told: Refusal[] = [];
     compileFragment(
       readFragment(PATH, read, (refusal) => told.push(refusal)),
@@ -236,25 +236,24 @@ export const fragments: Target = {
     if (told.length > 0)
       return { complaint: `a check finds what no login is refused for: ${told[0]?.message}` };
     for (const part of policy.parts) {
-      const wrong = wrongWith(part, policy, options);
+      const wrong = wrongWith(part, options);
       if (wrong !== undefined)
         return { complaint: `line ${part.place.line} ${wrong}: ${JSON.stringify(part)}` };
     }
-    const [warning] = lint(policy, HOST);
-    const lock = addressLock(policy, subject.address);
+    const [warning] = lint(policy, HOST, SESSION_DIALECT);
+    const lock = addressList(policy, subject.address);
     const said = warning === undefined ? "" : sketch(warning.advice);
     return { ended: `accepted ${lock !== undefined} ${said}` };
   },
 };
 
 /** Says what is wrong with a part of a policy that was let through. */
-function wrongWith(part: CompiledPart, { own }: Policy, options: CompileOptions): string | undefined {
+function wrongWith(part: CompiledPart, options: CompileOptions): string | undefined {
   const beyond = reachOfPart(part);
   if (beyond !== undefined) return `reaches ${beyond}`;
   if (part.kind !== "rule") return undefined;
   // What nft complains of is traced back to what was written: there is a token behind each place but the last.
-  const returns = own.has(part.chain);
-  const at = (offset: number): unknown => tokenAt(part.tokens, own, { ...options, returns, offset });
+  const at = (offset: number): unknown => tokenAt(part.terms, { ...options, offset });
   if (at(0) === undefined || at(part.body.length - 1) === undefined || at(part.body.length + 1) !== undefined)
     return "cannot be traced back to what was written";
   return undefined;

@@ -83,20 +83,20 @@ function pieces(tokens: readonly Token[]): string[] {
 
 /**
  * What the scanner reads, by the names of ours: operators come in single characters, a name with `*` in two pieces and an
- * address in brackets in three. Some characters that mean nothing to nft we call marks as well; the parser refuses them.
+ * address in brackets in three. Some characters that mean nothing to nft we call punctuation as well; the parser refuses them.
  */
 function scannerPieces(text: string): string[] {
   return nftTokens(text).flatMap((token): string[] => {
     switch (token.kind) {
       case "value":
         return token.text.startsWith("[")
-          ? ["mark [", `number ${token.text.slice(1, -1)}`, "mark ]"]
+          ? ["punctuation [", `number ${token.text.slice(1, -1)}`, "punctuation ]"]
           : [`number ${token.text}`];
       case "wildcard":
-        return [`word ${token.text.slice(0, -1)}`, "mark *"];
-      case "mark":
+        return [`word ${token.text.slice(0, -1)}`, "punctuation *"];
+      case "punctuation":
       case "junk":
-        return [...token.text].map((character) => `mark ${character}`);
+        return [...token.text].map((character) => `punctuation ${character}`);
       default:
         return [`${token.kind} ${token.text}`];
     }

@@ -6,6 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
+import { forSession } from "../../src/session/dialect.ts";
 import { dataFiles, readData } from "../../src/system/shipped.ts";
 import { literals } from "../man_pages.ts";
 
@@ -19,7 +20,12 @@ function refusals(text: string): (string | undefined)[] {
       const read = (file: string) => (file === path ? Buffer.from(text) : readData("examples/group-base"));
       try {
         const subject = { id: 1000, name: "alice", address };
-        compileFragment(readFragment(path, read), { path, prefix: "session_alice_1", level: 2, subject });
+        compileFragment(readFragment(path, read), {
+          path,
+          prefix: "session_alice_1",
+          level: 2,
+          ...forSession(subject),
+        });
         return undefined;
       } catch (error) {
         if (error instanceof Refusal) return error.message;

@@ -5,14 +5,15 @@
 import { expect, test } from "bun:test";
 import { compileFragment } from "../../../src/policy/compile.ts";
 import { readFragment } from "../../../src/policy/read.ts";
-import { tokenAt } from "../../../src/policy/rule.ts";
+import { tokenAt } from "../../../src/policy/render.ts";
 import { Refusal, type Refused } from "../../../src/refusal.ts";
+import { forSession } from "../../../src/session/dialect.ts";
 
 const OPTIONS = {
   path: "f",
   prefix: "session_alice_1",
   level: 2,
-  subject: { id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.1" } },
+  ...forSession({ id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.1" } }),
 } as const;
 
 function compile(text: string, refused?: Refused) {
@@ -84,12 +85,12 @@ test("a place in compiled text leads to the word that it comes from", () => {
 add rule inet authnft egress meta cgroup . ip daddr {
   1.2.3.4 } tcp dport\t22 jump far
 add rule inet authnft egress ip saddr $user_ip counter accept comment "x"`;
-  const { parts, own } = compile(text);
+  const { parts } = compile(text);
   const origins = parts.flatMap((part) => {
     if (part.kind !== "rule") return [];
     const words = [...part.body.matchAll(/[^\s]+/g)];
     return words.map(({ 0: word, index: offset }) => {
-      const { line, column } = tokenAt(part.tokens, own, { ...OPTIONS, returns: false, offset })?.place ?? {};
+      const { line, column } = tokenAt(part.terms, { ...OPTIONS, offset })?.place ?? {};
       return `${word} ${line}:${column}`;
     });
   });
@@ -114,5 +115,5 @@ add rule inet authnft egress ip saddr $user_ip counter accept comment "x"`;
     ],
     ...["comment 4:63", '"x" 4:71'],
   ]);
-  expect(tokenAt([], own, { ...OPTIONS, returns: false, offset: 3 })).toBeUndefined();
+  expect(tokenAt([], { ...OPTIONS, offset: 3 })).toBeUndefined();
 });

@@ -8,11 +8,11 @@ import {
   compileFragment,
   type Policy,
   rulesOf,
-  type Subject,
 } from "../../../src/policy/compile.ts";
 import { parseComplaint } from "../../../src/policy/diagnosis.ts";
 import { readFragment } from "../../../src/policy/read.ts";
 import { Refusal } from "../../../src/refusal.ts";
+import { forSession, type SessionSubject } from "../../../src/session/dialect.ts";
 import { nftTokens } from "../../fuzz/nft_scanner.ts";
 import { reach } from "../../fuzz/policy_fuzz.ts";
 import { REALISTIC } from "./realistic.ts";
@@ -21,13 +21,13 @@ import { REFUSED } from "./refused.ts";
 const ALICE = "/etc/authnft/users/alice";
 const PREFIX = "session_alice_4711";
 const JUDGED = `${PREFIX}_judged`;
-const V4: Subject["address"] = { family: "ip", text: "192.0.2.7" };
-const V6: Subject["address"] = { family: "ip6", text: "2001:db8::7" };
+const V4: SessionSubject["address"] = { family: "ip", text: "192.0.2.7" };
+const V6: SessionSubject["address"] = { family: "ip6", text: "2001:db8::7" };
 
 /** Compiles alice's fragment, which may include files of /etc/authnft by their names there. */
 function compile(
   text: string,
-  address: Subject["address"] = V4,
+  address: SessionSubject["address"] = V4,
   files: Record<string, string> = {},
 ): Policy & { rules: CompiledRule[] } {
   const fragment = readFragment(ALICE, (path) =>
@@ -37,7 +37,7 @@ function compile(
     path: ALICE,
     prefix: PREFIX,
     level: 2,
-    subject: { id: 1000, name: "alice", address },
+    ...forSession({ id: 1000, name: "alice", address }),
   };
   const policy = compileFragment(fragment, options);
   return { ...policy, rules: rulesOf(policy) };
@@ -49,11 +49,11 @@ const meaning = (body: string): string =>
     .map(({ text }) => text)
     .join(" ");
 
-function bodies(text: string, address: Subject["address"] = V4): string[] {
+function bodies(text: string, address: SessionSubject["address"] = V4): string[] {
   return compile(text, address).rules.map(({ body }) => meaning(body));
 }
 
-function refusalOf(text: string, address: Subject["address"] = V4): Refusal {
+function refusalOf(text: string, address: SessionSubject["address"] = V4): Refusal {
   try {
     compile(text, address);
   } catch (error) {
@@ -122,7 +122,7 @@ describe("the examples that are shipped", () => {
           path: ALICE,
           prefix: PREFIX,
           level: 2,
-          subject: { id: 1000, name: "alice", address },
+          ...forSession({ id: 1000, name: "alice", address }),
         });
       if (address === undefined && text(name).includes("# require address")) {
         expect(compiling).toThrow("asks for a client address");
@@ -169,7 +169,7 @@ describe("variables", () => {
 add rule inet authnft filter ip6 saddr $user_ip accept
 add rule inet authnft egress meta skuid $user_id drop`;
 
-  test.each<[string, Subject["address"], string[], string[]]>([
+  test.each<[string, SessionSubject["address"], string[], string[]]>([
     [
       "IPv4",
       V4,
@@ -194,7 +194,7 @@ add rule inet authnft egress meta skuid $user_id drop`;
   ])("with %s", (_, address, expected, notes) => {
     const policy = compileFragment(
       readFragment(ALICE, () => Buffer.from(RULES)),
-      { path: ALICE, prefix: PREFIX, level: 2, subject: { id: 1000, name: "alice", address } },
+      { path: ALICE, prefix: PREFIX, level: 2, ...forSession({ id: 1000, name: "alice", address }) },
     );
     expect(rulesOf(policy).map(({ body }) => meaning(body))).toEqual(expected);
     expect(policy.notes).toEqual(notes);
@@ -213,6 +213,23 @@ add rule inet authnft egress meta skuid $user_id drop`;
         "add rule inet authnft filter ip ttl 1 ip6 saddr $user_ip drop\nadd rule inet authnft filter drop",
       ),
     ).toEqual(["drop"]);
+  });
+
+  test.each([
+    ["ipv4_addr . ipv6_addr", "192.0.2.1 . $user_ip", V6, "{ 192.0.2.1 . 2001:db8::7 }"],
+    ["ipv6_addr . ipv4_addr", "2001:db8::1 . $user_ip", V4, "{ 2001:db8::1 . 192.0.2.7 }"],
+  ])("an element of a set of both families is for either: %s", (type, element, address, expected) => {
+    const text = `add set inet authnft s { type ${type}; }
+add element inet authnft s { ${element} }
+add rule inet authnft egress drop`;
+    const fragment = readFragment(ALICE, () => Buffer.from(text));
+    const { parts, notes } = compileFragment(fragment, {
+      ...{ path: ALICE, prefix: PREFIX, level: 2 },
+      ...forSession({ id: 1000, name: "alice", address }),
+    });
+    const [definition] = parts.flatMap((part) => (part.kind === "element" ? [part.definition] : []));
+    expect(definition?.replaceAll(/ +/g, " ")).toBe(expected);
+    expect(notes).toEqual([]);
   });
 
   test("stand for the same in an included file, with its own places", () => {
@@ -236,10 +253,20 @@ add rule inet authnft egress meta skuid $user_id drop`;
     for (const name of ["accept", "jump", "0day", "a.b-c", "drop"]) {
       const subject = { id: 1, name, address: undefined };
       expect(
-        rulesOf(compileFragment(fragment, { path: ALICE, prefix: PREFIX, level: 2, subject }))[0]?.body,
+        rulesOf(
+          compileFragment(fragment, { path: ALICE, prefix: PREFIX, level: 2, ...forSession(subject) }),
+        )[0]?.body,
       ).toContain(`"${name}"`);
     }
   });
+});
+
+test("return leads back to the caller from a chain of the fragment's own, and accepts in the session's", () => {
+  expect(
+    bodies(
+      "add chain inet authnft web\nadd rule inet authnft web return\nadd rule inet authnft egress return",
+    ).map(meaning),
+  ).toEqual(["return", `goto ${JUDGED}`]);
 });
 
 describe("require address", () => {
@@ -249,12 +276,12 @@ describe("require address", () => {
     "%j refuses without one",
     (comment) => {
       const fragment = readFragment(ALICE, () => Buffer.from(comment + RULE));
-      const compiled = (address: Subject["address"]): Policy =>
+      const compiled = (address: SessionSubject["address"]): Policy =>
         compileFragment(fragment, {
           path: ALICE,
           prefix: PREFIX,
           level: 2,
-          subject: { id: 1000, name: "alice", address },
+          ...forSession({ id: 1000, name: "alice", address }),
         });
       expect(() => compiled(undefined)).toThrow(
         `Cannot use the fragment ${ALICE}: it asks for a client address`,
@@ -269,9 +296,9 @@ describe("require address", () => {
       Buffer.from(path === ALICE ? `include "/etc/authnft/x"\n${RULE}` : "# require address"),
     );
     const subject = { id: 1000, name: "alice", address: undefined };
-    expect(() => compileFragment(fragment, { path: ALICE, prefix: PREFIX, level: 2, subject })).toThrow(
-      Refusal,
-    );
+    expect(() =>
+      compileFragment(fragment, { path: ALICE, prefix: PREFIX, level: 2, ...forSession(subject) }),
+    ).toThrow(Refusal);
   });
 
   test("in a string is no comment", () => {
@@ -280,7 +307,7 @@ describe("require address", () => {
     );
     const subject = { id: 1000, name: "alice", address: undefined };
     expect(
-      rulesOf(compileFragment(fragment, { path: ALICE, prefix: PREFIX, level: 2, subject })),
+      rulesOf(compileFragment(fragment, { path: ALICE, prefix: PREFIX, level: 2, ...forSession(subject) })),
     ).toHaveLength(1);
   });
 });

@@ -19,6 +19,7 @@ import {
 import { lint } from "../../../src/policy/lint.ts";
 import { readFragment } from "../../../src/policy/read.ts";
 import { Refusal, type Refused } from "../../../src/refusal.ts";
+import { forSession, SESSION_DIALECT } from "../../../src/session/dialect.ts";
 
 const ALICE = "/etc/authnft/users/alice";
 const RULE = "add rule inet authnft egress";
@@ -31,7 +32,7 @@ function compile(text: string, files: Readonly<Record<string, string>> = {}, ref
       path: ALICE,
       prefix: "session_alice_1",
       level: 2,
-      subject: { id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.7" } },
+      ...forSession({ id: 1000, name: "alice", address: { family: "ip", text: "192.0.2.7" } }),
     },
     refused,
   );
@@ -148,9 +149,30 @@ ${RULE} ip daddr @s drop`;
     expect(refusal(`${sets}\n${half("s")}\n${half("m")}`)).toStartWith(
       `${ALICE}:6:1: with these elements the fragment has more than 20,000 in sets and maps with "flags interval", `,
     );
+    // A set keyed by a packet's flags is not taken for one without intervals.
+    const flags = "add set inet authnft f { typeof ip daddr . tcp flags; flags interval; }";
+    expect(refusal(`${most}\n${flags}\nadd element inet authnft f { 192.0.2.0/24 . syn }`)).toStartWith(
+      `${ALICE}:8:1: with these elements`,
+    );
     // A definition counts as its elements do.
     const defined = "add set inet authnft d { type ipv4_addr; elements = { 192.0.2.0/24 }; flags interval; }";
     expect(refusal(`${most}\n${defined}`)).toStartWith(`${ALICE}:7:1: with these elements`);
+  });
+
+  test("a hundred thousand rules on all ways through jumps, and not one more", () => {
+    const chains = `add chain inet authnft c
+${lines(99, () => "add rule inet authnft c counter")}
+add chain inet authnft d
+${lines(99, () => "add rule inet authnft d jump c")}`;
+    // Ten ways of 9,901 rules, nine of 100 and ninety of one.
+    const most = `${chains}
+${lines(10, () => `${RULE} jump d`)}
+${lines(9, () => `${RULE} jump c`)}
+${lines(90, () => `${RULE} counter`)}`;
+    expect(refusal(most)).toBe("");
+    expect(refusal(`${most}\n${RULE} counter`)).toStartWith(
+      `${ALICE}:310:1: with this rule there are more than`,
+    );
   });
 
   test("a hundred thousand rules on all ways through jumps", () => {
@@ -264,7 +286,7 @@ test.each(Object.keys(HOSTILE))("%s are read, or refused, in no time", (name) =>
   const policy = compile(text, {}, () => {
     // What is told matters elsewhere.
   });
-  lint(policy, { drops: { in: undefined, out: undefined } });
+  lint(policy, { drops: { in: undefined, out: undefined } }, SESSION_DIALECT);
   // Tens of milliseconds on an idle machine; without limits, minutes.
   expect(performance.now() - before).toBeLessThan(5000);
 });

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { compileFragment } from "../../../src/policy/compile.ts";
-import { type Host, lint, unconditional } from "../../../src/policy/lint.ts";
+import { type Host, lint } from "../../../src/policy/lint.ts";
+import { parseFragment } from "../../../src/policy/parse.ts";
 import { readFragment } from "../../../src/policy/read.ts";
-import { tokenise } from "../../../src/policy/tokenise.ts";
+import { unconditional } from "../../../src/policy/statement.ts";
+import { forSession, SESSION_DIALECT } from "../../../src/session/dialect.ts";
 
 const QUIET: Host = { drops: { in: undefined, out: undefined } };
 
@@ -14,16 +16,34 @@ function warnings(text: string, { host = QUIET, closed = true } = {}): string[] 
     Buffer.from(commands.replace(/^add (\w+) /gm, "add $1 inet authnft ")),
   );
   const subject = { id: 1, name: "alice", address: undefined };
-  const policy = compileFragment(fragment, { path: "f", prefix: "p", level: 2, subject });
-  return lint(policy, host).map(({ place, message }) => `${place.line} ${message}`);
+  const policy = compileFragment(fragment, { path: "f", prefix: "p", level: 2, ...forSession(subject) });
+  return lint(policy, host, SESSION_DIALECT).map(({ place, message }) => `${place.line} ${message}`);
 }
 
 describe("rules without a condition", () => {
+  /** The verdict that a rule has for every packet. */
+  function verdictOf(rule: string): string | undefined {
+    const objects = ["add chain", "add counter", "add quota"].map(
+      (add, index) => `${add} inet authnft ${["web", "hits", "q"][index]}\n`,
+    );
+    const text = `${objects.join("")}add rule inet authnft egress ${rule}`;
+    const { commands } = parseFragment(
+      readFragment("f", () => Buffer.from(text)),
+      SESSION_DIALECT,
+    );
+    const [parsed] = commands.filter(({ kind }) => kind === "rule");
+    return parsed?.kind === "rule" ? unconditional(parsed.statements)?.kind : undefined;
+  }
+
   test.each([
     ["accept", "accept"],
     ["counter accept", "accept"],
     ['counter name hits log prefix "x" level info drop comment "done"', "drop"],
     ["meta mark set meta mark or 0x00100000 accept", "accept"],
+    ["mark set 1 drop", "drop"],
+    ["last drop", "drop"],
+    ["log prefix $user_name drop", "drop"],
+    ["meta mark set $user_id accept", "accept"],
     ["ct mark set 5 counter packets 0 bytes 0 accept", "accept"],
     ["reject", "reject"],
     ["reject with icmpx type admin-prohibited", "reject"],
@@ -32,7 +52,7 @@ describe("rules without a condition", () => {
     ["goto web", "goto"],
     ["jump web", "jump"],
   ])("%s", (rule, verdict) => {
-    expect(unconditional(tokenise("f", rule).tokens)?.verdict as string).toBe(verdict);
+    expect(verdictOf(rule)).toBe(verdict);
   });
 
   test.each([
@@ -45,8 +65,12 @@ describe("rules without a condition", () => {
     "counter",
     "tcp dport vmap { 22 : accept }",
     "meta mark 5 accept",
+    "meta mark set tcp dport map { 22 : 1 } accept",
+    "meta mark set ip dscp accept",
+    "meta mark set mark map { 1 : 2 } accept",
+    "continue",
   ])("but not %s", (rule) => {
-    expect(unconditional(tokenise("f", rule).tokens)).toBeUndefined();
+    expect(verdictOf(rule)).toBeUndefined();
   });
 });
 

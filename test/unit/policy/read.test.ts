@@ -100,6 +100,19 @@ describe("what is no text", () => {
 
 const include = (path: string): string => `include "${path}"`;
 
+test("files may have a mebibyte, each counted as often as it is included", () => {
+  const twice = `${include("/etc/authnft/x")}\n${include("/etc/authnft/x")}\n`;
+  const piece = `#${"x".repeat(SIZE_LIMIT / 4)}`;
+  const files = (more: number): Readonly<Record<string, string>> => ({
+    [ALICE]: `${twice}#${"y".repeat(SIZE_LIMIT - 2 * piece.length - twice.length - 1 + more)}`,
+    "/etc/authnft/x": piece,
+  });
+  expect(read(files(0)).commands).toEqual([]);
+  expect(() => read(files(1))).toThrow(
+    "with what is included more than once, a policy may have 1048576 bytes",
+  );
+});
+
 describe("include", () => {
   test("puts the other file's commands where it stands, as often as it stands there", () => {
     const files = { "/etc/authnft/groups/dev": "b\nc", "/etc/authnft/x": "d" };
@@ -115,9 +128,13 @@ describe("include", () => {
     expect(found[0]?.[0].place).toEqual({ file: "/etc/authnft/x", line: 3, column: 2 });
   });
 
-  test("brings its comments", () => {
-    const files = { [ALICE]: `# one\n${include("/etc/authnft/x")}\n# three`, "/etc/authnft/x": "# two" };
-    expect([...read(files).comments].sort()).toEqual(["one", "three", "two"]);
+  test.each([
+    ["# require address", true],
+    ["  # Require  Address.", true],
+    ["# requires address", false],
+  ])("brings what its comments ask for: %s", (comment, asks) => {
+    const files = { [ALICE]: `# one\n${include("/etc/authnft/x")}\n# three`, "/etc/authnft/x": comment };
+    expect(read(files).asksForAddress).toBe(asks);
   });
 
   test.each<[string, string]>([

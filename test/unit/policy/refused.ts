@@ -1149,4 +1149,8 @@ export const REFUSED: readonly (readonly [text: string, message: string])[] = [
     "add set inet authnft s { type ipv4_addr; flags interval; }\nadd element inet authnft s { * }\nadd rule inet authnft egress accept",
     '2:30: "*" cannot stand among the intervals of a set; write a rule for all others behind the one that uses it.',
   ],
+  [
+    "add rule inet authnft egress fib saddr . iif oif . ip daddr { 1 . localhost } drop",
+    '1:67: "localhost" is no address, and host names are not looked up at login; write the addresses.',
+  ],
 ];

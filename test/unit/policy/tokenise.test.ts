@@ -16,6 +16,8 @@ describe("pieces", () => {
     ["a.b-c_d/e9", ["a.b-c_d/e9"]],
     ["_x .y", ["_x", ".y"]],
     ["{22,80}", ["{", "22", ",", "80", "}"]],
+    // As long as an address can be.
+    ["0000:0000:0000:0000:0000:ffff:192.168.100.200", ["0000:0000:0000:0000:0000:ffff:192.168.100.200"]],
     ["ct state established,related", ["ct", "state", "established", ",", "related"]],
     ['log prefix "a b" drop', ["log", "prefix", '"a b"', "drop"]],
     ['"" ""', ['""', '""']],
@@ -33,7 +35,7 @@ describe("pieces", () => {
       "word",
       "string",
       "number",
-      "mark",
+      "punctuation",
       "end",
       "end",
     ]);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { checkStatements } from "../../../src/policy/statements.ts";
+import { parseStatements } from "../../../src/policy/parse_rule.ts";
+import type { Statement } from "../../../src/policy/statement.ts";
 import { tokenise } from "../../../src/policy/tokenise.ts";
+import { SESSION_DIALECT } from "../../../src/session/dialect.ts";
 
 // What is refused, and how, is in refused.ts.
 
@@ -297,11 +299,13 @@ const ACCEPTED = `
   tcp dport 22 drop comment "a; b"
 `;
 
+const parse = (rule: string): Statement[] => parseStatements(tokenise("f", rule).tokens, SESSION_DIALECT);
+
 describe("what a rule may hold", () => {
   test.each([...ACCEPTED.matchAll(/^ {2}(.*)$/gm)].map(([, rule = ""]) => rule))("%s", (rule) => {
-    expect(() => checkStatements(tokenise("f", rule).tokens)).not.toThrow();
+    expect(() => parse(rule)).not.toThrow();
     // Each ends where it ends: what comes behind it is seen for what it is.
-    expect(() => checkStatements(tokenise("f", `${rule} notrack`).tokens)).toThrow(
+    expect(() => parse(`${rule} notrack`)).toThrow(
       `f:1:${rule.length + 2}: "notrack" has no place in a rule of a fragment; `,
     );
   });

@@ -462,7 +462,12 @@ function readClaims(args: Arguments, env: Request["env"]): ClaimsTag | undefined
     if (!(error instanceof SystemError)) throw error;
     throw new Refusal(
       "claims",
-      `Cannot read the claims: key ${serial}: ${error.code}; have the module that makes it keep it readable for root.`,
+      `Cannot read the claims: key ${serial}: ${error.code}; ${
+        // What a filter of the host's says; of a key that may not be read the kernel says EACCES.
+        error.code === "EPERM"
+          ? "the host denies keyrings: permit @keyring in its filter of system calls, or take claims_env= from the PAM line."
+          : "have the module that makes it keep it readable for root."
+      }`,
     );
   }
 }

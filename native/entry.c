@@ -479,7 +479,7 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 	/* The doctor's: what a login would have, and nothing is asked. */
 	if (equal(verb, "try-login") && argc == 2 && !from_pam_exec)
 		return MODE_REQUEST;
-	if (equal(verb, "cover"))
+	if (equal(verb, "cover") || (equal(verb, "sources") && !from_pam_exec))
 		return MODE_NAMES;
 	if (equal(verb, "seal"))
 		return MODE_SEAL;

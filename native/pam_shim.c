@@ -47,6 +47,12 @@
 #ifndef HELPER
 #define HELPER		"/usr/libexec/authnft"
 #endif
+#ifndef USER_FRAGMENTS
+#define USER_FRAGMENTS	"/etc/authnft/users"
+#endif
+#ifndef NAMES
+#define NAMES		"/run/authnft/names"	/* a file for each uid that has had a session */
+#endif
 #ifndef GROUP_FRAGMENTS
 #define GROUP_FRAGMENTS	"/etc/authnft/groups"
 #endif
@@ -142,6 +148,7 @@ struct session {
 };
 
 struct request {
+	const char *verb;	/* what the helper is to do */
 	char	 bytes[REQUEST_MAX];
 	size_t	 length;
 	int	 overrun;
@@ -970,6 +977,7 @@ static void
 make_request(struct request *r, pam_handle_t *pamh, const char *type, const char *name, uid_t uid, gid_t gid,
     const char *unit, int argc, const char **argv)
 {
+	r->verb = "session";
 	r->length = 0;
 	r->overrun = 0;
 	r->unconfined = has_argument(argc, argv, UNCONFINED);
@@ -1173,14 +1181,16 @@ open_pipe(int ends[2])
 
 /* The child: between fork and exec, so nothing but system calls. All signals are still blocked. */
 static _Noreturn void
-become_helper(int request, int reply, int null, int unconfined)
+become_helper(const char *verb, int request, int reply, int null, int unconfined)
 {
-	char		*argv[] = { (char []){ "authnft" }, (char []){ "session" }, (char []){ IN_TURN }, NULL, NULL };
+	char		 word[sizeof("session")] = "";
+	char		*argv[] = { (char []){ "authnft" }, word, (char []){ IN_TURN }, NULL, NULL };
 	char		 flag[] = UNCONFINED;
 	char		*environment[] = { NULL };	/* the helper makes its own */
 	struct sigaction action = { .sa_handler = SIG_IGN };
 	sigset_t	 none;
 
+	memcpy(word, verb, strnlen(verb, sizeof(word) - 1));
 	if (unconfined)
 		argv[3] = flag;
 
@@ -1208,7 +1218,7 @@ become_helper(int request, int reply, int null, int unconfined)
  * Returns the pid or -1, and a descriptor for the process.
  */
 static pid_t
-start_helper(int request, int reply, int null, int unconfined, int *pidfd)
+start_helper(const char *verb, int request, int reply, int null, int unconfined, int *pidfd)
 {
 	struct clone_args args = { .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND, .pidfd = (uintptr_t)pidfd };
 	long		 pid = -1;
@@ -1229,7 +1239,7 @@ start_helper(int request, int reply, int null, int unconfined, int *pidfd)
 		pid = fork();
 	}
 	if (pid == 0)
-		become_helper(request, reply, null, unconfined);
+		become_helper(verb, request, reply, null, unconfined);
 	error = errno;
 	shut(&cgroup);
 
@@ -1369,7 +1379,7 @@ ask(const struct request *request, struct reply *reply, int64_t *began, char why
 	    fcntl(in[1], F_SETFL, O_NONBLOCK) == -1 || fcntl(out[0], F_SETFL, O_NONBLOCK) == -1 ||
 	    write(in[1], request->bytes, request->length) != (ssize_t)request->length)
 		snprintf(why, WHY_MAX, "its pipes cannot be made: %s", strerror(errno));
-	else if (start_helper(in[0], out[1], null, request->unconfined, &pidfd) == -1)
+	else if (start_helper(request->verb, in[0], out[1], null, request->unconfined, &pidfd) == -1)
 		snprintf(why, WHY_MAX, "it cannot be started: %s", strerror(errno));
 	else {
 		shut(&in[0]);
@@ -1684,17 +1694,66 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 	    "firewall (authnft). Ask the administrator what its log says.");
 }
 
+/* ---- a "no" that may be none ---- */
+
+/* Whether something says that a user was to be filtered: a fragment of their own, or sessions that they have had. */
+static int
+has_trace(const struct passwd *pw)
+{
+	char		path[PATH_MAX], name[FILE_NAME_MAX + 1];
+	struct stat	st;
+
+	if (pw->pw_name == NULL || pw->pw_uid == 0)
+		return 0;
+	escape_name(name, pw->pw_name);
+	snprintf(path, sizeof(path), USER_FRAGMENTS "/%s", name);
+	if (name[0] != '\0' && lstat(path, &st) == 0)
+		return 1;
+	snprintf(path, sizeof(path), NAMES "/%lu", (unsigned long)pw->pw_uid);
+	return lstat(path, &st) == 0;
+}
+
+/*
+ * The name service passes over a source that is down without a word, and what it would have said of the group is missing from
+ * the answer. Whoever was to be filtered is let go as no member only if all sources answer, which the helper asks each by
+ * itself: here that would change the name service of the whole process. For everybody else it costs two looks at files.
+ */
+static int
+is_doubtful(pam_handle_t *pamh, const struct passwd *pw)
+{
+	struct request	request = { .verb = "sources", .length = 0 };
+	struct reply	reply;
+	char		why[WHY_MAX];
+	int64_t		began;
+
+	if (!has_trace(pw))
+		return 0;
+	if (ask(&request, &reply, &began, why)) {
+		if (reply.result == RESULT_OK)
+			return 0;
+		snprintf(why, sizeof(why), "%.*s", WHY_MAX - 1, reply.say);
+	}
+	pam_syslog(pamh, LOG_ERR, "whether %s is a member cannot be told, for not all sources of users and groups answer: %s; "
+	    "mend it, or if %s is none any more, remove the fragment of that name and run \"authnft reload\"", pw->pw_name, why,
+	    pw->pw_name);
+	return 1;
+}
+
 __attribute__((visibility("default"))) int
 pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
 	const char	*user = item_of(pamh, PAM_USER);
 	struct person	 who;
+	enum answer	 answer;
 	char		*before;
 	int		 result = PAM_SUCCESS;
 
 	if (is_user_manager(pamh))
 		return PAM_SUCCESS;
-	switch (look_up(pamh, user, &who)) {
+	answer = look_up(pamh, user, &who);
+	if ((answer == ANSWER_NO || answer == ANSWER_NO_GROUP) && is_doubtful(pamh, &who.pw))
+		answer = ANSWER_UNKNOWN;
+	switch (answer) {
 	case ANSWER_NO:
 		break;
 	case ANSWER_NO_GROUP:

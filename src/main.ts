@@ -33,6 +33,8 @@ async function run(args: readonly string[]): Promise<number> {
       if (more.length > 0) return usage("cover [user number]");
       return (await import("./commands/cover.ts")).runCover(uid);
     }
+    case "sources":
+      return (await import("./commands/sources.ts")).runSources();
     case "seal":
       if (rest.length > 0) return usage("seal");
       return (await import("./commands/seal.ts")).runSeal();

@@ -157,6 +157,11 @@ export function rememberName({ name, uid }: { readonly name: string; readonly ui
   }
 }
 
+/** Whether a uid has had a session since the boot. */
+export function hasNames(uid: number): boolean {
+  return namesOf(uid).length > 0;
+}
+
 function namesOf(uid: number): string[] {
   return (readText(`${NAMES_DIRECTORY}/${uid}`) ?? "").split("\n").filter((name) => name !== "");
 }

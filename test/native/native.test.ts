@@ -3,7 +3,7 @@
 // The shim and the entry, run for real: the shim through libpam, the entry under hostile callers. Needs root, gcc,
 // clang, lld, cppcheck, valgrind, libpam0g-dev and libclang-rt-dev; changes nothing outside its own directory.
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import {
   type Build,
@@ -103,6 +103,50 @@ function expectOpened(session: Session): void {
 
 describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
   const session = (options: SessionOptions = {}) => rig.session({ build, ...options });
+
+  describe("a user outside of whom something says that they were to be filtered", () => {
+    const traces = [
+      ["a fragment", "users/bob"],
+      ["a session since the boot", "names/1001"],
+    ] as const;
+    afterEach(() => {
+      for (const [, path] of traces) rmSync(rig.path(path), { force: true });
+    });
+
+    test.each(traces)(
+      "by %s is let go where all sources of the name service answer, and refused where not",
+      async (_, path) => {
+        writeFileSync(rig.path(path), "");
+        const answered = await session({ user: "bob", reply: "authnft 1\nresult=ok\nend\n" });
+        expect(answered).toMatchObject({ logs: [], said: [], env: [] });
+        expect(codes(answered)).toEqual([PAM_SUCCESS]);
+        expect(rig.seen.get("arg")?.slice(0, 2)).toEqual(["authnft", "sources"]);
+        const doubtful = await session({
+          user: "bob",
+          reply: "authnft 1\nresult=refused\nsay=sss is away\nend\n",
+        });
+        expect(codes(doubtful)).toEqual([PAM_PERM_DENIED]);
+        expect(doubtful.logs[0]?.text).toContain(
+          "not all sources of users and groups answer: sss is away; mend it",
+        );
+        expect(rig.networkTaken).toBe(true);
+        const silent = await session({ user: "bob", plan: null });
+        expect(codes(silent)).toEqual([PAM_PERM_DENIED]);
+        expectNothingLeft(silent);
+      },
+    );
+
+    test("is root, or somebody else: nobody is asked", async () => {
+      for (const name of ["users/root", "users/toor", "users/bobby", "names/0", "names/10010"])
+        writeFileSync(rig.path(name), "");
+      for (const user of ["root", "toor", "bob"]) {
+        expect(codes(await session({ user, plan: null }))).toEqual([PAM_SUCCESS]);
+        expect(rig.started).toBe(false);
+      }
+      for (const name of ["users/root", "users/toor", "users/bobby", "names/0", "names/10010"])
+        rmSync(rig.path(name));
+    });
+  });
 
   describe("reply", () => {
     test("ok opens the session, sets the PAM environment and leaves nothing behind", async () => {

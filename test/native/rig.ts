@@ -165,6 +165,8 @@ export class Rig implements Disposable {
       define("PASSWD_FILE", at("passwd")),
       define("GROUP_FILE", at("group")),
       define("GROUP_FRAGMENTS", at("groups")),
+      define("USER_FRAGMENTS", at("users")),
+      define("NAMES", at("names")),
       define("CGROUP_ROOT", this.cgroups),
       `-DTURN_MS=${TURN_MS}`,
     ];
@@ -182,7 +184,7 @@ export class Rig implements Disposable {
     const build = join(native, "build.sh");
     const sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"];
     const host = ["-Wall", "-Wextra", "-Werror", "-rdynamic", "-g", source("host.c"), "-lpam"];
-    for (const name of ["gcc", "clang", "sanitized", "patient", "chain", "pam.d", "lock"])
+    for (const name of ["gcc", "clang", "sanitized", "patient", "chain", "pam.d", "lock", "users", "names"])
       mkdirSync(at(name));
     // libpam logs an error if there is no such file.
     writeFileSync(at("pam.d/other"), "session required pam_deny.so\n");

@@ -34,7 +34,7 @@ import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/c
 import { Level, log } from "../system/journal.ts";
 import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
-import { processAge, startOf, uptime } from "../system/process_age.ts";
+import { startOf, uptime } from "../system/process_age.ts";
 import { tcpPeers } from "../system/sock_diag.ts";
 import { readText } from "../system/text_file.ts";
 import { change } from "./change.ts";
@@ -75,6 +75,8 @@ export type Asked = {
   readonly askers: readonly number[];
   /** Where they are, if not in the host's own namespaces. */
   readonly elsewhere: Elsewhere | undefined;
+  /** How long ago the helper could begin, in milliseconds. */
+  readonly age: number;
 };
 
 /** What is known of a session while it is being opened; grows from step to step. */
@@ -128,11 +130,11 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
 
 async function open(
   request: Request,
-  { askers, elsewhere }: Asked,
+  { askers, elsewhere, age }: Asked,
   draft: Draft,
   locks: DisposableStack,
 ): Promise<Reply> {
-  const deadline = performance.now() + Math.max(0, PATIENCE - processAge());
+  const deadline = performance.now() + Math.max(0, PATIENCE - age);
   const correlation = correlationToken(request.env[CORRELATION_VARIABLE], {
     unixSeconds: Math.floor(Date.now() / 1000),
     pid: request.pid,
@@ -462,7 +464,12 @@ function readClaims(args: Arguments, env: Request["env"]): ClaimsTag | undefined
     if (!(error instanceof SystemError)) throw error;
     throw new Refusal(
       "claims",
-      `Cannot read the claims: key ${serial}: ${error.code}; have the module that makes it keep it readable for root.`,
+      `Cannot read the claims: key ${serial}: ${error.code}; ${
+        // What a filter of the host's says; of a key that may not be read the kernel says EACCES.
+        error.code === "EPERM"
+          ? "the host denies keyrings: permit @keyring in its filter of system calls, or take claims_env= from the PAM line."
+          : "have the module that makes it keep it readable for root."
+      }`,
     );
   }
 }

@@ -122,7 +122,7 @@ onThisRelease("on a host that is not kind", () => {
     }
   }, 60_000);
 
-  test("two thousand slices that were make no difference to a restore, nor to a logout", async () => {
+  test("two thousand slices that were make no difference to a restore, and are forgotten with it, since nothing of them is left", async () => {
     await using bob = await stay("bob");
     await lab.output(
       "for i in $(seq 2000); do echo covered_slices user.slice/user-77.slice 99000$i; done >>/run/authnft/slices",
@@ -130,11 +130,12 @@ onThisRelease("on a host that is not kind", () => {
     await lab.output(restartFirewall);
     expect(await asked(bob)).toBe("ok refused");
     expect((await lab.run("authnft restore")).code).toBe(0);
-    expect(await lab.output("nft list set inet authnft covered_slices | grep -o 99000 | wc -l")).toBe("2000");
+    // The kernel may hold another's cgroup for a moment, or a socket's.
+    const kept = "authnft restore >&2; nft list set inet authnft covered_slices | grep -c 99000 || true";
+    await waitFor(async () => (await lab.output(kept)) === "0");
     bob.end();
     await bob.exited;
     await nothingLeft();
-    // Nobody is left who could have kept a socket of theirs.
     await lab.output("systemctl stop 'user@*' 'user-*.slice'; true");
     await lab.ssh("m0", "true");
     await lab.output("systemctl stop 'user@*' 'user-*.slice'; true");

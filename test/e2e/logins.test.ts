@@ -637,7 +637,8 @@ onBothRoads("logins", (road) => {
     await using outer = lab.start(`sh -c '${su}; :'; :`, { user: "dave" });
     try {
       const helper = await heldHelper(outer);
-      const caller = await parentOf(helper);
+      // Under pam_exec the entry stands between.
+      const caller = await parentOf(road === "exec" ? await parentOf(helper) : helper);
       shell = await parentOf(caller);
       await lab.output(["kill", "-STOP", String(shell)]);
       await lab.output(["kill", "-KILL", String(caller)]);

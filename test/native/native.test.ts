@@ -23,7 +23,7 @@ import {
   run,
   type Session,
   type SessionOptions,
-  TURN_MS,
+  TURN_S,
 } from "./rig.ts";
 
 setDefaultTimeout(240_000);
@@ -201,33 +201,10 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     });
   });
 
-  describe("a turn", () => {
-    test("is there while fewer than eight log in", async () => {
-      const opened = await session({ words: [`turns=${rig.path("turns")}:7`, "open", "close"] });
-      expect(codes(opened)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
-      expectNothingLeft(opened);
-      for (const { ms } of opened.calls) expect(ms).toBeLessThan(TURN_MS);
-    });
-
-    test("is waited for while eight do, before the helper's own time begins, and not for ever", async () => {
-      const late = await session({ words: [`turns=${rig.path("turns")}:8`, "open", "close"] });
-      expect(codes(late)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
-      expectNothingLeft(late);
-      for (const { ms } of late.calls) expect(ms).toBeGreaterThanOrEqual(TURN_MS);
-      // And when the time is over, it is over for the helper alone.
-      const hung = await session({ words: [`turns=${rig.path("turns")}:8`, "open"], plan: "sleep 30000\n" });
-      expect(hung.calls[0]?.ms).toBeGreaterThanOrEqual(TURN_MS + DEADLINE_MS);
-      expectNoAnswer(hung, `did not answer within ${DEADLINE_MS} ms`);
-    });
-
-    test.each([
-      ["where its file cannot be made", "mkdir"],
-      ["where somebody has put a link there", "ln -s elsewhere"],
-    ])("is done without %s", async (_, command) => {
-      await run([...command.split(" "), rig.path("turns")]);
-      expectOpened(await session());
-      rmSync(rig.path("turns"), { recursive: true });
-    });
+  test("the signs of an entry that waits are no part of the reply, and nothing without one", async () => {
+    for (const signs of ["w", "w.", "."]) expectOpened(await session({ reply: `${signs}${OK_REPLY}` }));
+    expectNoAnswer(await session({ reply: "w." }), "it ended with status 0");
+    expectNoAnswer(await session({ reply: `${OK_REPLY}.` }), "no reply of this version");
   });
 
   describe("helper", () => {
@@ -1013,6 +990,44 @@ describe("shim, thousands of times in one process", () => {
     for (const outcome of outcomes) {
       expectNothingLeft(await rig.session({ build: "patient", words, under: VALGRIND, ...outcome }));
     }
+  });
+});
+
+describe("a turn", () => {
+  const turns = () => rig.path("lock/turns");
+  const held = (count: number): string => `turns=${turns()}:${count}`;
+
+  test("is there while fewer than eight log in, and goes with the helper", async () => {
+    const opened = await rig.session({ build: "chain", words: [held(7), "open", "close", "open", "close"] });
+    expect(codes(opened)).toEqual(Array(4).fill(PAM_SUCCESS));
+    for (const { ms } of opened.calls) expect(ms).toBeLessThan(TURN_S * 1000);
+    expectNothingLeft(opened);
+    expect(rig.seen.get("arg")).toEqual([
+      "authnft",
+      "session",
+      "in-turn",
+      expect.stringMatching(/^since=\d+$/),
+    ]);
+  });
+
+  test("is waited for while eight do, before the helper's own time begins, and not for ever", async () => {
+    const late = await rig.session({ build: "chain", words: [held(8), "open", "close"] });
+    expect(codes(late)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+    for (const { ms } of late.calls) expect(ms).toBeGreaterThanOrEqual(TURN_S * 1000);
+    expectNothingLeft(late);
+    const hung = await rig.session({ build: "chain", words: [held(8), "open"], plan: "sleep 30000\n" });
+    expect(hung.calls[0]?.ms).toBeGreaterThanOrEqual(TURN_S * 1000 + DEADLINE_MS);
+    expect(hung.logs[0]?.text).toContain("did not answer within");
+  });
+
+  test.each([
+    ["where its file cannot be made", "mkdir"],
+    ["where somebody has put a link there", "ln -s elsewhere"],
+  ])("is done without %s", async (_, command) => {
+    rmSync(turns(), { recursive: true, force: true });
+    await run([...command.split(" "), turns()]);
+    expect(codes(await rig.session({ build: "chain" }))).toEqual([PAM_SUCCESS]);
+    rmSync(turns(), { recursive: true });
   });
 });
 

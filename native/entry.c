@@ -108,6 +108,7 @@
 #define SIG_SETMASK	2
 #define SIGKILL		9
 #define SIGCHLD		17
+#define SIGSYS		31
 #define WNOHANG		1
 #define SEEK_SET	0
 #define STDOUT		1
@@ -1081,8 +1082,14 @@ attend(long child, int32_t pidfd, long parent, int opens, enum place place)
 		leave(status);
 	}
 	why[0] = '\0';
-	append(why, sizeof(why), reaped ? "The helper was killed by signal " : "The helper does not end, not even by signal ");
-	append_number(why, sizeof(why), reaped ? (unsigned long)status & 0x7f : SIGKILL);
+	/* "authnft doctor" counts it: src/system/killed_helpers.ts. */
+	if (reaped && (status & 0x7f) == SIGSYS)
+		append(why, sizeof(why), "The helper was killed by a filter of system calls (SIGSYS), its own or the service's");
+	else {
+		append(why, sizeof(why), reaped ? "The helper was killed by signal " :
+		    "The helper does not end, not even by signal ");
+		append_number(why, sizeof(why), reaped ? (unsigned long)status & 0x7f : SIGKILL);
+	}
 	append(why, sizeof(why), opens ? ": the session is refused; run \"authnft doctor\"." :
 	    ": the session's rules go when its scope ends.");
 	complain(why);

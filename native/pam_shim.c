@@ -1339,6 +1339,8 @@ explain(char why[static WHY_MAX], const siginfo_t *status, size_t length)
 		snprintf(why, WHY_MAX, "its reply is longer than %d bytes", REPLY_MAX);
 	else if (length > 0)
 		snprintf(why, WHY_MAX, "it wrote %zu bytes that are no reply of this version", length);
+	else if ((status->si_code == CLD_KILLED || status->si_code == CLD_DUMPED) && status->si_status == SIGSYS)
+		snprintf(why, WHY_MAX, "it was killed by a filter of system calls (SIGSYS), its own or the service's");
 	else if (status->si_code == CLD_KILLED || status->si_code == CLD_DUMPED)
 		snprintf(why, WHY_MAX, "it was killed by signal %d", status->si_status);
 	else if (status->si_code == CLD_EXITED && status->si_status == CHILD_MISSING)
@@ -1791,6 +1793,7 @@ close_for_member(pam_handle_t *pamh, const struct request *request, struct reply
 	if (!(answered = ask(request, reply, &start, why)) && now_ms() - start < AGAIN_MS)
 		answered = ask(request, reply, &start, why);
 	if (!answered)
+		/* "authnft doctor" counts both of these sentences: src/system/killed_helpers.ts. */
 		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
 		    "when its scope ends", why);
 	return answered;

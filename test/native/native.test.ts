@@ -258,6 +258,10 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     test("crashing: the session is refused and the signal is named", async () => {
       expectNoAnswer(await session({ plan: "kill 11\n" }), "killed by signal 11");
+      expectNoAnswer(
+        await session({ plan: "kill 31\n" }),
+        "killed by a filter of system calls (SIGSYS), its own",
+      );
     });
 
     test("crashing after its reply: the reply counts", async () => {

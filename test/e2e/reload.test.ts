@@ -556,6 +556,15 @@ onThisRelease("the host goes down", () => {
     m0.write("\n");
     await m0.exited;
     await waitFor(() => sink.stdout.includes('"cover first"') && sink.stdout.includes('"session first"'));
+    // What was sent before the logout may be on its way yet: half a second without a word of it is enough.
+    await waitFor(
+      async () => {
+        const heard = sink.stdout.length;
+        await Bun.sleep(500);
+        return !sink.stdout.slice(heard).includes('"left ');
+      },
+      { what: "nothing of what was left behind" },
+    );
     const scope = (await guest.sessions()).find(({ state }) => state === "open")?.scope_unit;
     const after = await guest.output(
       `for unit in ${scope} user@$(id -u alice).service systemd-user-sessions.service; do

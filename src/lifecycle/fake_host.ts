@@ -8,10 +8,11 @@ import { STAMP_BITS } from "../ruleset/seal.ts";
 import { SLICE, USERS_SLICE } from "../session/scope_unit.ts";
 import { BusError } from "../system/bus_replies.ts";
 import type { Entry } from "../system/journal.ts";
+import { SystemError } from "../system/libc.ts";
 import type { LoginSession } from "../system/logind.ts";
 import type { AddressLists } from "../system/systemd.ts";
 import { FakeFirewall } from "./fake_firewall.ts";
-import type { Cgroups, Files, Host, Logs, Manager, Processes, Seals } from "./host.ts";
+import type { Cgroups, Files, Host, Keys, Logs, Manager, Processes, Seals } from "./host.ts";
 
 type Cgroup = { readonly id: bigint; readonly pids: Set<number> };
 
@@ -33,6 +34,11 @@ export class FakeHost implements Host {
   readonly locks = new Map<string, AddressLists>();
   /** The login sessions that logind knows, by process. */
   readonly logins = new Map<number, LoginSession>();
+  /** The kernel's keys, by serial number. */
+  readonly keyring = new Map<
+    number,
+    { readonly type: string; readonly uid: number; readonly text: string }
+  >();
   /** The process that asks; `undefined` where it cannot be told. */
   asker: number | undefined;
   /** Is told of each step before it is done, when it may throw instead, and after. */
@@ -231,6 +237,17 @@ export class FakeHost implements Host {
     },
     stampBits: () => STAMP_BITS,
   };
+
+  readonly keys: Keys = {
+    describeKey: (serial) => this.#key(serial),
+    readKey: (serial) => Buffer.from(this.#key(serial).text),
+  };
+
+  #key(serial: number): { readonly type: string; readonly uid: number; readonly text: string } {
+    const key = this.keyring.get(serial);
+    if (key === undefined) throw new SystemError("keyctl", "ENOKEY");
+    return key;
+  }
 
   readonly logs: Required<Logs> = {
     writeEntry: (entry) => {

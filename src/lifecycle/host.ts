@@ -9,6 +9,7 @@ import * as audit from "../system/audit.ts";
 import * as cgroup from "../system/cgroup.ts";
 import * as file from "../system/files.ts";
 import { type Entry, writeEntriesTo } from "../system/journal.ts";
+import * as keyring from "../system/keyring.ts";
 import type { LoginSession } from "../system/logind.ts";
 import * as nftables from "../system/nftables.ts";
 import * as parent from "../system/parent.ts";
@@ -90,6 +91,9 @@ export type Manager = Disposable &
     readonly loginSessionOf: (pid: number) => Promise<LoginSession | undefined>;
   };
 
+/** The kernel's keys. */
+export type Keys = Pick<typeof keyring, "describeKey" | "readKey">;
+
 /** Everything outside of this program that a session's life has to do with. */
 export type Host = {
   readonly firewall: Firewall;
@@ -97,6 +101,7 @@ export type Host = {
   readonly processes: Processes;
   readonly files: Files;
   readonly seals: Seals;
+  readonly keys: Keys;
   readonly logs: Logs;
   /** Connects to systemd. @param deadline when to give up, on the clock of `performance.now()`, in milliseconds */
   readonly openManager: (deadline: number) => Promise<Manager>;
@@ -109,6 +114,7 @@ const THIS_HOST: Host = {
   processes: { ...asker, ...parent, ...processAges, ...sockets },
   files: { ...file, ...text, listDirectory: (path) => readdirSync(path), renameFile: renameSync },
   seals,
+  keys: keyring,
   logs: audit,
   openManager: async (deadline) => {
     // Loading D-Bus takes milliseconds that a close need not wait for.
@@ -147,6 +153,7 @@ export let {
   renameFile,
 } = THIS_HOST.files;
 export let { findSeal, seal, stampBits, unseal } = THIS_HOST.seals;
+export let { describeKey, readKey } = THIS_HOST.keys;
 export let { auditUserError } = THIS_HOST.logs;
 
 /** Has sessions live on another host until this is disposed of. */
@@ -182,6 +189,7 @@ function settle(host: Host): void {
     renameFile,
   } = host.files);
   ({ findSeal, seal, stampBits, unseal } = host.seals);
+  ({ describeKey, readKey } = host.keys);
   ({ auditUserError } = host.logs);
   writeEntriesTo(host.logs.writeEntry);
 }

@@ -30,7 +30,6 @@ import { parseUserName } from "../session/user_name.ts";
 import { shellWord } from "../shell_word.ts";
 import { auditValue } from "../system/audit.ts";
 import { Level, log } from "../system/journal.ts";
-import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
 import { change } from "./change.ts";
 import { coverUser, openCover } from "./cover.ts";
@@ -39,11 +38,13 @@ import {
   auditUserError,
   cgroupId,
   cgroupOfProcess,
+  describeKey,
   findSeal,
   isAsker,
   moveProcess,
   processAge,
   processesIn,
+  readKey,
   readText,
   startOf,
   tcpPeers,

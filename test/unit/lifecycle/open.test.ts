@@ -172,6 +172,28 @@ describe("A session that opens", () => {
   });
 });
 
+describe("The claims of a session", () => {
+  const claimed = { ...ALICE, args: ["claims_env=CLAIMS"], env: { CLAIMS: "12" } };
+
+  test("are those of a key of root's, and stand in its record", async () => {
+    using rig = new Rig();
+    rig.host.keyring.set(12, { type: "user", uid: 0, text: "team=blue" });
+    expect((await rig.opened(claimed)).record.claims_tag).toBe("team=blue");
+  });
+
+  test.each([
+    ["belongs to the user", { type: "user", uid: 1000, text: "team=blue" }],
+    ["is of another type", { type: "keyring", uid: 0, text: "team=blue" }],
+    ["is not there", undefined],
+  ])("are not believed when the key %s: the session is refused", async (_, key) => {
+    using rig = new Rig();
+    if (key !== undefined) rig.host.keyring.set(12, key);
+    const reply = await rig.open(claimed);
+    expect(reply).toMatchObject({ result: "refused", isCutOff: true });
+    expect(rig.host.entries.find(({ fields }) => fields)?.fields?.["AUTHNFT_REASON"]).toBe("claims");
+  });
+});
+
 const login = (scope: string, over: { readonly uid?: number; readonly leader?: number } = {}) => ({
   id: "3",
   leader: ALICE.pid,

@@ -26,6 +26,7 @@ export type Login = {
   readonly rhost?: string;
   readonly args?: readonly string[];
   readonly session?: string;
+  readonly env?: Readonly<Record<string, string>>;
   readonly service?: string;
 };
 
@@ -126,7 +127,7 @@ export class Rig implements Disposable {
 }
 
 export function requestOf(type: Request["type"], login: Login): Request {
-  const { user, uid, pid, rhost = "", args = [], session = "", service = "sshd" } = login;
+  const { user, uid, pid, rhost = "", args = [], session = "", service = "sshd", env = {} } = login;
   return {
     v: 1,
     type,
@@ -139,7 +140,7 @@ export function requestOf(type: Request["type"], login: Login): Request {
     ruser: "",
     pid,
     args: [...args],
-    env: {},
+    env: { ...env },
     session,
     groups: [],
   } as Request;

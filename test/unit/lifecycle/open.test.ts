@@ -110,6 +110,17 @@ describe("A session that opens", () => {
     );
   });
 
+  test("adds no address to its user's slice of one that was closed", async () => {
+    using rig = new Rig();
+    const slice = rig.addSlice();
+    const { unit, record } = await rig.opened({ ...ALICE, rhost: "2001:db8::7" });
+    rig.host.place(5000, record.cg_path);
+    await rig.close({ ...ALICE, session: unit });
+    await rig.opened({ ...ALICE, pid: 4712 });
+    expect(rig.host.firewall.setsWith(slice)).toContain("session_map_ipv4");
+    expect(rig.host.firewall.setsWith(slice)).not.toContain("session_map_ipv6");
+  });
+
   test("under a name that is taken gets the next", async () => {
     using rig = new Rig();
     rig.host.addCgroup(SCOPE, 99);
@@ -159,12 +170,25 @@ describe("A session that opens", () => {
     expect(reply.say).toContain(`authnft release ${unit}`);
   });
 
+  test("names none of those that keep their network", async () => {
+    using rig = new Rig();
+    const { unit, record } = await rig.opened({ ...ALICE, args: ["lingering=keep"] });
+    rig.host.place(5000, record.cg_path);
+    await rig.close({ ...ALICE, session: unit });
+    expect((await rig.open({ ...ALICE, pid: 4712 })).say).toBeUndefined();
+  });
+
   test("takes the login session's own scope with scope=session, and is led to a deeper level", async () => {
     using rig = new Rig();
     rig.addSlice();
+    rig.write("add rule inet authnft filter meta cgroup @session_map_cg accept");
     rig.host.addCgroup("user.slice/user-1000.slice/session-3.scope", ALICE.pid);
     rig.host.logins.set(ALICE.pid, login("session-3.scope"));
     const reply = await rig.open({ ...ALICE, args: ["scope=session"] });
+    expect(rig.host.firewall.rules("session_alice_4711_in").join()).toContain(
+      "cgroupv2 level 3  @session_map_cg",
+    );
+    expect(rig.host.firewall.rules("cover_1000_in").join()).toContain("cgroupv2 level 2  @session_map_cg");
     expect(reply).toMatchObject({ result: "ok", session: "session-3.scope" });
     const id = rig.host.idOf("user.slice/user-1000.slice/session-3.scope");
     expect(rig.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
@@ -348,22 +372,29 @@ describe("A session that cannot be opened", () => {
   test("by another process than the one that asks leaves that process alone", async () => {
     using rig = new Rig();
     rig.host.place(4711, DAEMON);
-    rig.host.asker = 1;
     const reply = await openSession(requestOf("open", ALICE), { askers: [1], elsewhere: undefined });
     expect(reply).toMatchObject({ result: "refused", isCutOff: false });
+    expect(rig.host.entries.find(({ fields }) => fields)?.fields?.["AUTHNFT_REASON"]).toBe("request");
     expect(rig.host.placeOf(4711)).toBe(DAEMON);
   });
 
   test("for want of systemd is cut off without asking it again", async () => {
     using rig = new Rig();
-    rig.fail(/^scope /, new BusError("no answer", "timeout"), { times: 99 });
+    let asked = 0;
+    rig.host.interfere = (what) => {
+      if (!what.startsWith("scope ")) return;
+      asked++;
+      throw new BusError("no answer", "timeout");
+    };
     const reply = await rig.open();
     expect(reply).toMatchObject({ result: "refused", isCutOff: true });
     expect(rig.host.placeOf(ALICE.pid)).toBe(REFUSED);
+    expect(asked).toBe(1);
   });
 
   test("for want of a fragment waits in a scope that is closed, with a record of that", async () => {
     using rig = new Rig();
+    await rig.opened({ ...ALICE, pid: 1 });
     rig.host.disk.delete("/etc/authnft/users/alice");
     const reply = await rig.open();
     expect(reply).toMatchObject({ result: "refused", isCutOff: true });

@@ -107,6 +107,7 @@ describe("A session that is closed", () => {
     expect(rig.host.firewall.leadOf("out", slice)).toBeUndefined();
     expect(rig.host.firewall.setsWith(slice)).toEqual(["covered_slices"]);
     expect(rig.host.hungUp.has(slice)).toBe(true);
+    expect(rig.host.hungUp.has(second.id)).toBe(true);
     expect(readPolicy("cover_1000")).toBeUndefined();
     expect(readPolicy("cover_1000", "closed")).toBeDefined();
   });
@@ -256,6 +257,14 @@ describe("A close", () => {
     expect(rig.host.events).toEqual(["close"]);
     // A restoration must not bring them back.
     expect(readPolicy(unit)).toBeUndefined();
+  });
+
+  test("is written over the record where there is no room for another", async () => {
+    using rig = new Rig();
+    const { unit } = await rig.opened();
+    rig.fail(/^write /, full(), { times: 99 });
+    await rig.close({ ...ALICE, session: unit });
+    expect(readRecord(unit)?.state).toBe("lingering");
   });
 
   test("of a session that was refused ends nothing that is somebody's", async () => {

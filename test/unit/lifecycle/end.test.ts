@@ -66,6 +66,23 @@ describe("The end of a scope", () => {
     expect(rig.host.firewall.setsWith(id)).toEqual([]);
   });
 
+  test("of one that was refused leaves the chains alone that another one of its process has", async () => {
+    using rig = new Rig();
+    rig.addSlice();
+    const path = "user.slice/user-1000.slice/session-3.scope";
+    rig.host.addCgroup(path, ALICE.pid);
+    const known = { id: "3", leader: ALICE.pid, uid: 1000, scope: "session-3.scope" };
+    rig.host.logins.set(ALICE.pid, { ...known, service: "sshd", type: "tty", class: "user" });
+    const { id } = await rig.opened({ ...ALICE, args: ["scope=session"] });
+    rig.host.place(5000, path);
+    expect((await rig.open({ ...ALICE, args: ["scope=nothing"] })).result).toBe("refused");
+    const refused = "authnft-alice-4711.scope";
+    expect(rig.host.placeOf(ALICE.pid)).toBe(`authnft.slice/${refused}`);
+    rig.host.endCgroup(`authnft.slice/${refused}`);
+    expect(await endSession(refused as never)).toBe(true);
+    expect(rig.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
+  });
+
   test("that has not come leaves a session that lives alone", async () => {
     using rig = new Rig();
     const { unit, id } = await rig.opened();
@@ -84,6 +101,20 @@ describe("The end of a scope", () => {
     expect(rig.host.firewall.setsWith(old.id)).toEqual([]);
     expect(rig.host.firewall.setsWith(id)).toEqual([]);
     expect(readRecord(old.unit)).toBeUndefined();
+  });
+
+  test("does not believe a record that speaks of another session", async () => {
+    using rig = new Rig();
+    const { unit, id } = await rig.opened();
+    const records = "/run/authnft/sessions";
+    rig.host.disk.set(
+      `${records}/authnft-alice-9.scope.json`,
+      rig.host.disk.get(`${records}/${unit}.json`) ?? "",
+    );
+    expect(await endSession("authnft-alice-9.scope" as never)).toBe(true);
+    expect(rig.host.events).toEqual([]);
+    expect(rig.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
+    expect(rig.kept("sessions")).toEqual([`${records}/${unit}.json`]);
   });
 
   test("that comes late leaves the session alone that was opened under its name", async () => {

@@ -87,6 +87,18 @@ describe("A session that opens", () => {
     expect([first.record.sequence, second.record.sequence]).toEqual([1, 2]);
   });
 
+  test("counts none of another user's, whose login session's name does not tell whose it is", async () => {
+    using rig = new Rig();
+    rig.addSlice();
+    const bob = { user: "bob", uid: 1001, pid: 6000, args: ["scope=session"] };
+    rig.host.disk.set("/etc/authnft/users/bob", "add rule inet authnft egress accept\n");
+    rig.host.addCgroup("user.slice/user-1001.slice");
+    rig.host.addCgroup("user.slice/user-1001.slice/session-3.scope", bob.pid);
+    rig.host.logins.set(bob.pid, login("session-3.scope", { uid: 1001, leader: bob.pid }));
+    await rig.opened(bob);
+    expect((await rig.opened()).record.sequence).toBe(1);
+  });
+
   test("counts those of another name of the same number among its user's", async () => {
     using rig = new Rig();
     rig.host.disk.set("/etc/authnft/users/al", "add rule inet authnft egress accept\n");
@@ -126,6 +138,14 @@ describe("A session that opens", () => {
     rig.host.addCgroup(SCOPE, 99);
     const { unit } = await rig.opened();
     expect(unit).toBe("authnft-alice-4711-2.scope" as typeof unit);
+  });
+
+  test("under a name that systemd alone knows gets the next, too", async () => {
+    using rig = new Rig();
+    rig.host.interfere = (what) => {
+      if (what === `scope ${UNIT}`) throw new BusError("it exists", "org.freedesktop.systemd1.UnitExists");
+    };
+    expect(await rig.open()).toMatchObject({ result: "ok", session: "authnft-alice-4711-2.scope" });
   });
 
   test("finds the table gone and brings it back, with everybody who is in it", async () => {

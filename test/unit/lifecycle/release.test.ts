@@ -23,6 +23,7 @@ describe("What is released", () => {
     expect(rig.host.firewall.rules("session_alice_4711_out").join()).toContain("443");
     expect(readRecord(session.unit)).toMatchObject({ state: "lingering", lingering: "keep" });
     expect(readPolicy(session.unit)).toBeDefined();
+    expect(readPolicy(session.unit, "closed")).toBeUndefined();
     await rig.end(session);
     expect(rig.host.firewall.setsWith(session.id)).toEqual([]);
     expect(rig.host.firewall.hasChain("authnft", "session_alice_4711_out")).toBe(false);

@@ -106,6 +106,17 @@ describe("A session that is reloaded", () => {
     expect(rulesOf(rig, "cover_1000")).not.toBe(before);
   });
 
+  test("leaves no label to its user's slice that was there before, not even after a logout", async () => {
+    using rig = new Rig();
+    rig.addSlice();
+    const first = await rig.opened();
+    const before = rulesOf(rig, "cover_1000");
+    await reloadSession(first.record, []);
+    await rig.close({ ...ALICE, session: first.unit });
+    await rig.opened({ ...ALICE, pid: 4712 });
+    expect(rulesOf(rig, "cover_1000")).not.toBe(before);
+  });
+
   test("is locked to what both policies need meanwhile, then to what the new one needs", async () => {
     using rig = new Rig();
     const peer = (address: string): void =>

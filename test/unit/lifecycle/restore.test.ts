@@ -48,10 +48,9 @@ describe("A restoration", () => {
 
   test("leaves out those whose rules nftables does not take, and brings back all others", async () => {
     using rig = new Rig();
+    const { id } = await rig.opened();
     rig.write("add rule inet authnft egress tcp dport 23 accept");
     const culprits = [await rig.opened({ ...ALICE, pid: 1 }), await rig.opened({ ...ALICE, pid: 2 })];
-    rig.write("add rule inet authnft egress tcp dport 443 accept");
-    const { id } = await rig.opened();
     rig.host.firewall.mistakes.add("tcp dport 23");
     rig.forget();
     expect(await restore()).toBe(1);
@@ -61,6 +60,8 @@ describe("A restoration", () => {
       expect(rig.host.messages.join("\n")).toContain(`${culprit.record.cg_path} has no network`);
     }
     expect(rig.host.firewall.countRules("authnft", "members_out")).toBe(9);
+    // One for the whole, and one more for each that is left out.
+    expect(rig.host.steps.filter((step) => step === "transaction")).toHaveLength(3);
   });
 
   test("tells one by one where the culprits are many, and is no longer in one transaction", async () => {
@@ -184,6 +185,18 @@ describe("A user's slice", () => {
     await cover([1000]);
     expect(rig.host.firewall.leadOf("out", slice)).toBe("cover_1000_out");
     expect(rig.host.firewall.setsWith(slice)).toContain("covered_slices");
+  });
+
+  test("that a restoration left out has its rules when they are taken again", async () => {
+    using rig = new Rig();
+    const slice = rig.addSlice();
+    await rig.opened();
+    rig.host.firewall.mistakes.add("cover_1000_judged");
+    await restore();
+    expect(rig.host.firewall.setsWith(slice)).toEqual(["covered_slices"]);
+    rig.host.firewall.mistakes.clear();
+    await cover([1000]);
+    expect(rig.host.firewall.leadOf("out", slice)).toBe("cover_1000_out");
   });
 
   test("that was made anew blocks no login by the objects of its rules", async () => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
+import { cover } from "../../../src/lifecycle/restore.ts";
 import { findLeft, sweep } from "../../../src/lifecycle/sweep.ts";
 import { ALICE, Rig } from "./rig.ts";
 
@@ -32,6 +33,17 @@ describe("Nothing is left", () => {
     rig.host.disk.delete(`/run/authnft/sessions/${unit}.json`);
     expect(await findLeft()).toEqual([]);
   });
+
+  test("of a login session whose record somebody lost: its unit's name does not tell where it is", async () => {
+    using rig = new Rig();
+    rig.addSlice();
+    rig.host.addCgroup("user.slice/user-1000.slice/session-3.scope", ALICE.pid);
+    const known = { id: "3", leader: ALICE.pid, uid: 1000, scope: "session-3.scope" };
+    rig.host.logins.set(ALICE.pid, { ...known, service: "sshd", type: "tty", class: "user" });
+    const { unit } = await rig.opened({ ...ALICE, args: ["scope=session"] });
+    rig.host.disk.delete(`/run/authnft/sessions/${unit}.json`);
+    expect(await findLeft()).toEqual([]);
+  });
 });
 
 describe("What is left", () => {
@@ -47,10 +59,29 @@ describe("What is left", () => {
     expect(await findLeft()).toEqual([]);
   });
 
+  test("of a session whose scope's name another has is found", async () => {
+    using rig = new Rig();
+    const { unit, record } = await rig.opened();
+    rig.host.endCgroup(record.cg_path);
+    rig.host.addCgroup(record.cg_path, 99);
+    expect(await findLeft()).toEqual([{ kind: "session", name: unit }]);
+  });
+
   test("of a session that is over and whose record is damaged is found, too", async () => {
     using rig = new Rig();
     const { unit, record } = await rig.opened();
     rig.host.disk.set(`/run/authnft/sessions/${unit}.json`, "{}");
+    rig.host.endCgroup(record.cg_path);
+    const left = await findLeft();
+    expect(left).toContainEqual({ kind: "session", name: unit });
+    await sweep(left);
+    expect(await findLeft()).toEqual([]);
+  });
+
+  test("of a session that is over and of which there are rules alone is found by those", async () => {
+    using rig = new Rig();
+    const { unit, record } = await rig.opened();
+    rig.host.disk.delete(`/run/authnft/sessions/${unit}.json`);
     rig.host.endCgroup(record.cg_path);
     const left = await findLeft();
     expect(left).toContainEqual({ kind: "session", name: unit });
@@ -96,6 +127,14 @@ describe("What is left", () => {
     expect(rig.kept("lock").join()).toContain("authnft-alice-9.scope");
   });
 
+  test("stays where a session comes to have it while the sweep waits", async () => {
+    using rig = new Rig();
+    rig.host.disk.set("/run/authnft/lock/authnft-alice-9.scope", "");
+    const left = await findLeft();
+    rig.upon(/^lock authnft-alice-9/, () => rig.host.addCgroup("authnft.slice/authnft-alice-9.scope", 9));
+    expect(await sweep(left)).toEqual({ removed: [], stays: left });
+  });
+
   test("and is somebody's again by the time of the sweep is nothing that was left", async () => {
     using rig = new Rig();
     const session = await rig.opened();
@@ -117,6 +156,12 @@ describe("What is left", () => {
     expect(rig.host.firewall.setsWith(slice)).toContain("covered_slices");
     await rig.end(session);
     expect(rig.host.firewall.setsWith(slice)).toEqual([]);
+    const next = rig.addSlice();
+    await cover([1000]);
+    rig.host.endCgroup("user.slice/user-1000.slice");
+    expect(rig.host.firewall.setsWith(next)).toEqual(["covered_slices"]);
+    await sweep([]);
+    expect(rig.host.firewall.setsWith(next)).toEqual([]);
     expect(rig.host.disk.get("/run/authnft/slices")).not.toContain(String(slice));
   });
 });

@@ -59,9 +59,15 @@
 
 #define ALARM_S		12	/* seconds; the shim gives up after 10, pam_exec never does */
 #define KILL_S		1	/* seconds more, for one that is stopped, which no alarm ends, and again for it to be gone */
-#define TURNS		8	/* programs at a time, and how long to wait for a turn: pam_shim.c has the same and says why */
-#define TURN_S		60
-#define TURN_POLL_MS	10
+#define TURNS		8	/* programs at a time: more of them only take the processor from each other */
+#ifndef TURN_S
+#define TURN_S		60	/* for a turn among many logins; half of what sshd gives one */
+#endif
+#define TURN_POLL_MS	10	/* between two looks for a turn: a program takes some 50 */
+#define IN_TURN		"in-turn"	/* the module's word: wait for a turn, and tell by a sign before the reply that it is so */
+#define WAITS		"w"
+#define BEGINS		"."
+#define SINCE		"since="	/* and for the program: when it began, in milliseconds of CLOCK_BOOTTIME */
 #define TRACED_S	60	/* the same for what is traced: if its supervisor is stopped or dies, it waits, and may hold the lock */
 #define ITEM_MAX	4096	/* bytes of one PAM item: more than the program takes, so that it is the one to refuse */
 #define VALUE_MAX	256	/* bytes of a value of the user's; a correlation token has 64, a serial 11 */
@@ -102,8 +108,11 @@
 #define SIG_SETMASK	2
 #define SIGKILL		9
 #define SIGCHLD		17
+#define SIGSYS		31
 #define WNOHANG		1
 #define SEEK_SET	0
+#define STDOUT		1
+#define CLOCK_BOOTTIME	7
 #define AF_UNIX		1
 #define SOCK_STREAM	1
 #define SOCK_DGRAM	2
@@ -463,14 +472,15 @@ mode_of(int argc, char *const *argv, int from_pam_exec)
 		/* The program's own words: for whom the answer is, and what the shim has from its PAM line. */
 		for (int i = 2; i < argc; i++)
 			if (!equal(argv[i], FOR_PAM_EXEC "open") && !equal(argv[i], FOR_PAM_EXEC "close") &&
-			    after(argv[i], ELSEWHERE) == NULL && !equal(argv[i], "AUTHNFT_NO_SANDBOX=1"))
+			    after(argv[i], ELSEWHERE) == NULL && after(argv[i], SINCE) == NULL && !equal(argv[i], IN_TURN) &&
+			    !equal(argv[i], "AUTHNFT_NO_SANDBOX=1"))
 				return from_pam_exec ? MODE_PAM_EXEC : MODE_USAGE;
 		return MODE_REQUEST;
 	}
 	/* The doctor's: what a login would have, and nothing is asked. */
 	if (equal(verb, "try-login") && argc == 2 && !from_pam_exec)
 		return MODE_REQUEST;
-	if (equal(verb, "cover"))
+	if (equal(verb, "cover") || (equal(verb, "sources") && !from_pam_exec))
 		return MODE_NAMES;
 	if (equal(verb, "seal"))
 		return MODE_SEAL;
@@ -992,30 +1002,53 @@ has_ended(int32_t pidfd, long seconds)
 	return call(__NR_ppoll, address(&ends), 1, address(&patience), 0, 0) > 0;
 }
 
-/* Waits for a turn among many logins. Returns a descriptor, whose end is the turn's, or less than 0 where there is none. */
-static long
-take_turn(void)
+/* Takes a free turn. Returns whether there was one. */
+static int
+has_turn(long fd)
 {
-	long	fd, error;
+	for (int turn = 0; turn < TURNS; turn++) {
+		struct flock	lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = turn, .l_len = 1 };
 
-	fd = call(__NR_openat, AT_FDCWD, address(TURNS_FILE), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600, 0);
-	if (fd < 0)
+		if (call(__NR_fcntl, fd, F_OFD_SETLK, address(&lock), 0, 0) == 0)
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * Waits for a turn: where a hundred jobs begin in the same second, the programs' time limits are to be about their own work,
+ * not about each other's. A turn is a byte of a file, locked by this process, which is root's: who logs in could stop their
+ * own for as long as they like. It ends with the last descriptor. Never a reason to refuse: where there is no such file, and
+ * when the wait is over, it goes on without.
+ *
+ * to is a descriptor to tell that it waits and that it has waited, or -1. Returns a descriptor to hold.
+ */
+static long
+take_turn(int to, int flags)
+{
+	long	fd;
+
+	fd = call(__NR_openat, AT_FDCWD, address(TURNS_FILE), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | flags, 0600, 0);
+	if (fd < 0 || has_turn(fd))
 		return fd;
-	for (int looks = 0; looks < TURN_S * 1000 / TURN_POLL_MS; looks++) {
+	call(__NR_write, to, address(WAITS), 1, 0, 0);
+	for (int looks = 0; looks < TURN_S * 1000 / TURN_POLL_MS && !has_turn(fd); looks++) {
 		struct __kernel_timespec	pause = { .tv_nsec = TURN_POLL_MS * 1000000L };	/* the kernel counts it down */
 
-		for (int turn = 0; turn < TURNS; turn++) {
-			struct flock	lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = turn, .l_len = 1 };
-
-			if ((error = call(__NR_fcntl, fd, F_OFD_SETLK, address(&lock), 0, 0)) == 0)
-				return fd;
-			if (error != -EAGAIN && error != -EACCES)
-				looks = TURN_S * 1000;
-		}
 		call(__NR_ppoll, 0, 0, address(&pause), 0, 0);
 	}
-	call(__NR_close, fd, 0, 0, 0, 0);
-	return -EAGAIN;
+	call(__NR_write, to, address(BEGINS), 1, 0, 0);
+	return fd;
+}
+
+/* When it is, for the program: it counts its time from here. */
+static void
+append_now(char *to, size_t size)
+{
+	struct __kernel_timespec	now = { 0, 0 };
+
+	call(__NR_clock_gettime, CLOCK_BOOTTIME, address(&now), 0, 0, 0);
+	append_number(to, size, (unsigned long)now.tv_sec * 1000 + (unsigned long)now.tv_nsec / 1000000);
 }
 
 /*
@@ -1049,8 +1082,14 @@ attend(long child, int32_t pidfd, long parent, int opens, enum place place)
 		leave(status);
 	}
 	why[0] = '\0';
-	append(why, sizeof(why), reaped ? "The helper was killed by signal " : "The helper does not end, not even by signal ");
-	append_number(why, sizeof(why), reaped ? (unsigned long)status & 0x7f : SIGKILL);
+	/* "authnft doctor" counts it: src/system/killed_helpers.ts. */
+	if (reaped && (status & 0x7f) == SIGSYS)
+		append(why, sizeof(why), "The helper was killed by a filter of system calls (SIGSYS), its own or the service's");
+	else {
+		append(why, sizeof(why), reaped ? "The helper was killed by signal " :
+		    "The helper does not end, not even by signal ");
+		append_number(why, sizeof(why), reaped ? (unsigned long)status & 0x7f : SIGKILL);
+	}
 	append(why, sizeof(why), opens ? ": the session is refused; run \"authnft doctor\"." :
 	    ": the session's rules go when its scope ends.");
 	complain(why);
@@ -1066,7 +1105,7 @@ static void
 go_on_attended(int opens, enum place place)
 {
 	int32_t	pidfd = -1;
-	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), turn = take_turn(), child;
+	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), turn = take_turn(-1, O_CLOEXEC), child;
 
 	child = call(__NR_clone, CLONE_PIDFD | SIGCHLD, 0, address(&pidfd), 0, 0);
 	if (child > 0)
@@ -1114,9 +1153,10 @@ execute(const char *const *arguments, const char *const *environment)
 static _Noreturn __attribute__((noinline)) void
 run(int argc, char **argv, char **environment)
 {
-	const char	*arguments[ARGS_MAX + 4];		/* three words of ours, NULL */
+	const char	*arguments[ARGS_MAX + 5];		/* four words of ours, NULL */
 	const char	*variables[5 + ITEMS + 2 + 1];		/* ours, PAM's, the user's, NULL */
 	size_t		 count = 0, own, a = 0, v = 0;
+	char		 since[LINK_MAX] = "";
 	enum place	 place;
 	enum mode	 mode;
 	int		 traced;
@@ -1142,8 +1182,15 @@ run(int argc, char **argv, char **environment)
 	place = clean(mode, traced, is_second_run(argc, argv));
 	if (mode == MODE_PAM_EXEC)
 		go_on_attended(opens_for_another(environment, own, count), place);
+	else if (mode == MODE_REQUEST && argc > 2 && equal(argv[2], IN_TURN)) {
+		set_alarm(0);
+		take_turn(STDOUT, 0);	/* held as long as the program runs */
+		set_alarm(ALARM_S);
+		append(since, sizeof(since), SINCE);
+		append_now(since, sizeof(since));
+	}
 	/* The module has its own way to the same, but may see other cgroups than the host's. */
-	else if (place == PLACE_PROCESSES)
+	if (mode != MODE_PAM_EXEC && place == PLACE_PROCESSES)
 		take_network(call(__NR_getppid, 0, 0, 0, 0, 0), place);
 
 	variables[v++] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
@@ -1168,6 +1215,8 @@ run(int argc, char **argv, char **environment)
 		arguments[a++] = argv[i];
 	if (mode != MODE_PAM_EXEC && place != PLACE_HOST)
 		arguments[a++] = word_of(place);
+	if (since[0] != '\0')
+		arguments[a++] = since;
 	arguments[a] = NULL;
 	need_proc();
 	if (!unconfined(argc, argv))

@@ -47,6 +47,12 @@
 #ifndef HELPER
 #define HELPER		"/usr/libexec/authnft"
 #endif
+#ifndef USER_FRAGMENTS
+#define USER_FRAGMENTS	"/etc/authnft/users"
+#endif
+#ifndef NAMES
+#define NAMES		"/run/authnft/names"	/* a file for each uid that has had a session */
+#endif
 #ifndef GROUP_FRAGMENTS
 #define GROUP_FRAGMENTS	"/etc/authnft/groups"
 #endif
@@ -59,11 +65,8 @@
 #ifndef CGROUP_ROOT
 #define CGROUP_ROOT	"/sys/fs/cgroup"
 #endif
-#ifndef TURNS_FILE
-#define TURNS_FILE	"/run/authnft/lock/turns"
-#endif
 #ifndef TURN_MS
-#define TURN_MS		60000	/* for a turn among many logins; half of what sshd gives one */
+#define TURN_MS		65000	/* for a turn among many logins: entry.c waits 60 s, and then begins all the same */
 #endif
 #ifndef DEADLINE_MS
 #define DEADLINE_MS	10000	/* a session opens in hundredths of a second; after this, a login looks dead */
@@ -96,8 +99,10 @@
 #define SLOW_MS		1000	/* a look-up that takes longer is worth a line in the log */
 #define AGAIN_MS	1000	/* a helper that has taken longer is not asked again: somebody waits for the logout */
 #define REAP_MS		1000	/* for a killed child to end; one that the kernel holds is not waited for longer */
-#define TURNS		8	/* helpers at a time: more of them only take the processor from each other; entry.c has the same */
-#define TURN_POLL_MS	10	/* between two looks for a turn: a helper takes some 50 */
+#define IN_TURN		"in-turn"	/* has the entry wait for a turn, and tell by these signs before its reply */
+#define WAITS		'w'
+#define BEGINS		'.'
+#define POLL_MS		10	/* between two looks for a lock: a helper takes some 50 */
 #define CHILD_MISSING	127	/* the shells' exit status for a program that is not there, and the entry's */
 #define CHILD_FAILED	126	/* and for one that cannot be executed */
 
@@ -143,6 +148,7 @@ struct session {
 };
 
 struct request {
+	const char *verb;	/* what the helper is to do */
 	char	 bytes[REQUEST_MAX];
 	size_t	 length;
 	int	 overrun;
@@ -971,6 +977,7 @@ static void
 make_request(struct request *r, pam_handle_t *pamh, const char *type, const char *name, uid_t uid, gid_t gid,
     const char *unit, int argc, const char **argv)
 {
+	r->verb = "session";
 	r->length = 0;
 	r->overrun = 0;
 	r->unconfined = has_argument(argc, argv, UNCONFINED);
@@ -1111,7 +1118,7 @@ parse_reply(const char *bytes, size_t length, struct reply *reply)
 	return 0;
 }
 
-/* ---- a turn ---- */
+/* ---- one at a time ---- */
 
 static void
 shut(int *fd)
@@ -1122,56 +1129,13 @@ shut(int *fd)
 }
 
 /*
- * Waits for one of the turns: where a hundred jobs begin in the same second, the helpers' time limits are to be about
- * their own work, not about each other's. A turn is a byte of a file, locked; it ends with its holder. Never a reason to
- * refuse: where there is no such file, and when the wait is over, it goes on without. Returns a descriptor or -1.
- */
-static int
-take_turn(void)
-{
-	const struct timespec	pause = { .tv_nsec = TURN_POLL_MS * 1000000L };
-	int64_t			until = now_ms() + TURN_MS;
-	int			fd;
-
-	if ((fd = open(TURNS_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600)) == -1)
-		return -1;
-	do {
-		for (int turn = 0; turn < TURNS; turn++) {
-			struct flock	lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = turn, .l_len = 1 };
-
-			if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-				return fd;
-			if (errno != EAGAIN && errno != EACCES && errno != EINTR) {
-				shut(&fd);
-				return -1;
-			}
-		}
-		nanosleep(&pause, NULL);
-	} while (now_ms() < until);
-	shut(&fd);
-	return -1;
-}
-
-/* Unlocks before it closes: a child that another thread has forked meanwhile would hold the turn as long as it lives. */
-static void
-give_turn(int fd)
-{
-	struct flock	lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
-
-	if (fd == -1)
-		return;
-	fcntl(fd, F_OFD_SETLK, &lock);
-	shut(&fd);
-}
-
-/*
  * Has the threads of a service open and close one after the other: what moves the process for one must not be in the way of
  * another. Only root can open the file that is locked, and it is gone with the process. Returns a descriptor or -1.
  */
 static int
 take_process(void)
 {
-	const struct timespec	pause = { .tv_nsec = TURN_POLL_MS * 1000000L };
+	const struct timespec	pause = { .tv_nsec = POLL_MS * 1000000L };
 	int64_t			until = now_ms() + TURN_MS;
 	int			fd = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
 
@@ -1217,16 +1181,18 @@ open_pipe(int ends[2])
 
 /* The child: between fork and exec, so nothing but system calls. All signals are still blocked. */
 static _Noreturn void
-become_helper(int request, int reply, int null, int unconfined)
+become_helper(const char *verb, int request, int reply, int null, int unconfined)
 {
-	char		*argv[] = { (char []){ "authnft" }, (char []){ "session" }, NULL, NULL };
+	char		 word[sizeof("session")] = "";
+	char		*argv[] = { (char []){ "authnft" }, word, (char []){ IN_TURN }, NULL, NULL };
 	char		 flag[] = UNCONFINED;
 	char		*environment[] = { NULL };	/* the helper makes its own */
 	struct sigaction action = { .sa_handler = SIG_IGN };
 	sigset_t	 none;
 
+	memcpy(word, verb, strnlen(verb, sizeof(word) - 1));
 	if (unconfined)
-		argv[2] = flag;
+		argv[3] = flag;
 
 	/* Away from the terminal, then drop what was typed there until now: Ctrl-C at su is not for us. */
 	setsid();
@@ -1252,7 +1218,7 @@ become_helper(int request, int reply, int null, int unconfined)
  * Returns the pid or -1, and a descriptor for the process.
  */
 static pid_t
-start_helper(int request, int reply, int null, int unconfined, int *pidfd)
+start_helper(const char *verb, int request, int reply, int null, int unconfined, int *pidfd)
 {
 	struct clone_args args = { .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND, .pidfd = (uintptr_t)pidfd };
 	long		 pid = -1;
@@ -1273,7 +1239,7 @@ start_helper(int request, int reply, int null, int unconfined, int *pidfd)
 		pid = fork();
 	}
 	if (pid == 0)
-		become_helper(request, reply, null, unconfined);
+		become_helper(verb, request, reply, null, unconfined);
 	error = errno;
 	shut(&cgroup);
 
@@ -1306,17 +1272,34 @@ wait_until(int fd, int64_t then)
 }
 
 /*
+ * Takes the signs from the front that the entry gives before it becomes the helper: it is not to be one of too many at a time,
+ * and the time limit is the helper's own. Returns the number of bytes that are left.
+ */
+static size_t
+take_signs(char *bytes, size_t length, int64_t *began, int64_t *deadline)
+{
+	size_t	n = 0;
+
+	for (; n < length && (bytes[n] == WAITS || bytes[n] == BEGINS); n++) {
+		*began = now_ms();
+		*deadline = *began + (bytes[n] == WAITS ? TURN_MS : DEADLINE_MS);
+	}
+	memmove(bytes, bytes + n, length - n);
+	return length - n;
+}
+
+/*
  * Reads until the helper has closed its end or is gone. Returns the number of bytes, size if there are too many,
  * or -1 if the time is over first.
  */
 static ssize_t
-collect(int fd, int pidfd, int64_t deadline, char *bytes, size_t size)
+collect(int fd, int pidfd, int64_t *began, int64_t *deadline, char *bytes, size_t size)
 {
 	struct pollfd	p[2] = { { .fd = fd, .events = POLLIN }, { .fd = pidfd, .events = POLLIN } };
 	size_t		length = 0;
 
 	for (;;) {
-		int64_t	left = deadline - now_ms();
+		int64_t	left = *deadline - now_ms();
 		ssize_t	n = -1;
 
 		if (left <= 0)
@@ -1325,6 +1308,7 @@ collect(int fd, int pidfd, int64_t deadline, char *bytes, size_t size)
 			continue;
 		while (length < size && (n = read(fd, bytes + length, size - length)) > 0)
 			length += (size_t)n;
+		length = take_signs(bytes, length, began, deadline);
 		/* The look at pidfd came before the read: what a helper that is gone has written is all here. */
 		if (length == size || n == 0 || p[1].revents != 0)
 			return (ssize_t)length;
@@ -1355,6 +1339,8 @@ explain(char why[static WHY_MAX], const siginfo_t *status, size_t length)
 		snprintf(why, WHY_MAX, "its reply is longer than %d bytes", REPLY_MAX);
 	else if (length > 0)
 		snprintf(why, WHY_MAX, "it wrote %zu bytes that are no reply of this version", length);
+	else if ((status->si_code == CLD_KILLED || status->si_code == CLD_DUMPED) && status->si_status == SIGSYS)
+		snprintf(why, WHY_MAX, "it was killed by a filter of system calls (SIGSYS), its own or the service's");
 	else if (status->si_code == CLD_KILLED || status->si_code == CLD_DUMPED)
 		snprintf(why, WHY_MAX, "it was killed by signal %d", status->si_status);
 	else if (status->si_code == CLD_EXITED && status->si_status == CHILD_MISSING)
@@ -1367,9 +1353,12 @@ explain(char why[static WHY_MAX], const siginfo_t *status, size_t length)
 		snprintf(why, WHY_MAX, "it ended without a word");
 }
 
-/* Starts the helper with the request, and returns whether it replied. If not, why says what happened. */
+/*
+ * Starts the helper with the request, and returns whether it replied. If not, why says what happened. began is when the helper
+ * could begin, which may be long after it was started.
+ */
 static int
-ask(const struct request *request, struct reply *reply, char why[static WHY_MAX])
+ask(const struct request *request, struct reply *reply, int64_t *began, char why[static WHY_MAX])
 {
 	char		 bytes[REPLY_MAX + 1];	/* one more, to see a reply that is too long */
 	int		 in[2] = { -1, -1 }, out[2] = { -1, -1 }, null = -1, pidfd = -1, answered = 0;
@@ -1378,6 +1367,7 @@ ask(const struct request *request, struct reply *reply, char why[static WHY_MAX]
 	siginfo_t	 status = { .si_code = 0 };
 	ssize_t		 length;
 
+	*began = now_ms();
 	if (request->overrun) {
 		snprintf(why, WHY_MAX, "what it must be told is longer than %d bytes", REQUEST_MAX);
 		return 0;
@@ -1391,13 +1381,13 @@ ask(const struct request *request, struct reply *reply, char why[static WHY_MAX]
 	    fcntl(in[1], F_SETFL, O_NONBLOCK) == -1 || fcntl(out[0], F_SETFL, O_NONBLOCK) == -1 ||
 	    write(in[1], request->bytes, request->length) != (ssize_t)request->length)
 		snprintf(why, WHY_MAX, "its pipes cannot be made: %s", strerror(errno));
-	else if (start_helper(in[0], out[1], null, request->unconfined, &pidfd) == -1)
+	else if (start_helper(request->verb, in[0], out[1], null, request->unconfined, &pidfd) == -1)
 		snprintf(why, WHY_MAX, "it cannot be started: %s", strerror(errno));
 	else {
 		shut(&in[0]);
 		shut(&in[1]);
 		shut(&out[1]);
-		length = collect(out[0], pidfd, deadline, bytes, sizeof(bytes));
+		length = collect(out[0], pidfd, began, &deadline, bytes, sizeof(bytes));
 		answered = length >= 0 && parse_reply(bytes, (size_t)length, reply);
 		shut(&out[0]);
 		/* Without a reply there is nothing to wait for, but the status of a child that said nothing at all. */
@@ -1564,9 +1554,10 @@ leave_refused(pam_handle_t *pamh, const struct session *session)
 	was = own_cgroup();
 	if (is_in_slice(was) && session->name != NULL && strcmp(was, OUR_SLICE REFUSED) != 0) {
 		char	why[WHY_MAX];
+		int64_t	began;
 
 		make_request(&request, pamh, "close", session->name, session->uid, session->gid, session->unit, 0, NULL);
-		answered = ask(&request, &reply, why);
+		answered = ask(&request, &reply, &began, why);
 	}
 	put_back(pamh, session, was, answered ? reply.back : origin_of(session, was));
 	give_process(own);
@@ -1660,14 +1651,11 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 	struct reply	reply;
 	char		why[WHY_MAX], *before, *after;
 	int64_t		start;
-	int		answered, stays, turn, own = take_process();
+	int		answered, stays, own = take_process();
 
 	before = own_cgroup();
 	make_request(&request, pamh, "open", who->pw.pw_name, who->pw.pw_uid, who->pw.pw_gid, "", argc, argv);
-	turn = take_turn();
-	start = now_ms();
-	answered = ask(&request, &reply, why);
-	give_turn(turn);
+	answered = ask(&request, &reply, &start, why);
 	if (answered && reply.result == RESULT_OK && (reply.session[0] == '\0' || reply.correlation[0] == '\0')) {
 		answered = 0;
 		snprintf(why, WHY_MAX, "its reply names no session");
@@ -1708,17 +1696,66 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 	    "firewall (authnft). Ask the administrator what its log says.");
 }
 
+/* ---- a "no" that may be none ---- */
+
+/* Whether something says that a user was to be filtered: a fragment of their own, or sessions that they have had. */
+static int
+has_trace(const struct passwd *pw)
+{
+	char		path[PATH_MAX], name[FILE_NAME_MAX + 1];
+	struct stat	st;
+
+	if (pw->pw_name == NULL || pw->pw_uid == 0)
+		return 0;
+	escape_name(name, pw->pw_name);
+	snprintf(path, sizeof(path), USER_FRAGMENTS "/%s", name);
+	if (name[0] != '\0' && lstat(path, &st) == 0)
+		return 1;
+	snprintf(path, sizeof(path), NAMES "/%lu", (unsigned long)pw->pw_uid);
+	return lstat(path, &st) == 0;
+}
+
+/*
+ * The name service passes over a source that is down without a word, and what it would have said of the group is missing from
+ * the answer. Whoever was to be filtered is let go as no member only if all sources answer, which the helper asks each by
+ * itself: here that would change the name service of the whole process. For everybody else it costs two looks at files.
+ */
+static int
+is_doubtful(pam_handle_t *pamh, const struct passwd *pw)
+{
+	struct request	request = { .verb = "sources", .length = 0 };
+	struct reply	reply;
+	char		why[WHY_MAX];
+	int64_t		began;
+
+	if (!has_trace(pw))
+		return 0;
+	if (ask(&request, &reply, &began, why)) {
+		if (reply.result == RESULT_OK)
+			return 0;
+		snprintf(why, sizeof(why), "%.*s", WHY_MAX - 1, reply.say);
+	}
+	pam_syslog(pamh, LOG_ERR, "whether %s is a member cannot be told, for not all sources of users and groups answer: %s; "
+	    "mend it, or if %s is none any more, remove the fragment of that name and run \"authnft reload\"", pw->pw_name, why,
+	    pw->pw_name);
+	return 1;
+}
+
 __attribute__((visibility("default"))) int
 pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
 	const char	*user = item_of(pamh, PAM_USER);
 	struct person	 who;
+	enum answer	 answer;
 	char		*before;
 	int		 result = PAM_SUCCESS;
 
 	if (is_user_manager(pamh))
 		return PAM_SUCCESS;
-	switch (look_up(pamh, user, &who)) {
+	answer = look_up(pamh, user, &who);
+	if ((answer == ANSWER_NO || answer == ANSWER_NO_GROUP) && is_doubtful(pamh, &who.pw))
+		answer = ANSWER_UNKNOWN;
+	switch (answer) {
 	case ANSWER_NO:
 		break;
 	case ANSWER_NO_GROUP:
@@ -1750,15 +1787,15 @@ static int
 close_for_member(pam_handle_t *pamh, const struct request *request, struct reply *reply)
 {
 	char	why[WHY_MAX];
-	int	turn = take_turn(), answered;
-	int64_t	start = now_ms();
+	int	answered;
+	int64_t	start;
 
-	if (!(answered = ask(request, reply, why)) && now_ms() - start < AGAIN_MS)
-		answered = ask(request, reply, why);
+	if (!(answered = ask(request, reply, &start, why)) && now_ms() - start < AGAIN_MS)
+		answered = ask(request, reply, &start, why);
 	if (!answered)
+		/* "authnft doctor" counts both of these sentences: src/system/killed_helpers.ts. */
 		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
 		    "when its scope ends", why);
-	give_turn(turn);
 	return answered;
 }
 

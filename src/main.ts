@@ -18,6 +18,7 @@ async function run(args: readonly string[]): Promise<number> {
         sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1"),
         pamExec: pamExecIn(rest),
         elsewhere: (await import("./session/elsewhere.ts")).elsewhereIn(rest),
+        since: sinceIn(rest),
       });
     case "pam":
       return (await import("./commands/pam.ts")).runPamExec({ args: rest, env: process.env });
@@ -32,6 +33,8 @@ async function run(args: readonly string[]): Promise<number> {
       if (more.length > 0) return usage("cover [user number]");
       return (await import("./commands/cover.ts")).runCover(uid);
     }
+    case "sources":
+      return (await import("./commands/sources.ts")).runSources();
     case "seal":
       if (rest.length > 0) return usage("seal");
       return (await import("./commands/seal.ts")).runSeal();
@@ -77,6 +80,12 @@ async function beTraced(): Promise<void> {
 function pamExecIn(words: readonly string[]): "open" | "close" | undefined {
   if (words.includes("pam_exec=open")) return "open";
   return words.includes("pam_exec=close") ? "close" : undefined;
+}
+
+/** When the entry let this program begin, in milliseconds since the host was started; `undefined` where it did not wait. */
+function sinceIn(words: readonly string[]): number | undefined {
+  const [, since] = /^since=(\d{1,15})$/.exec(words.find((word) => word.startsWith("since=")) ?? "") ?? [];
+  return since === undefined ? undefined : Number(since);
 }
 
 function usage(form: string): number {

@@ -5,6 +5,7 @@ import { Refusal } from "../refusal.ts";
 import { SystemError } from "../system/libc.ts";
 import { membership } from "../system/membership.ts";
 import { findUserById, GROUP } from "../system/users.ts";
+import { doubtAbout } from "./doubt.ts";
 import { goOnConfined } from "./entry.ts";
 
 /**
@@ -71,7 +72,8 @@ function isMemberById(uid: number, isMember: IsMember): boolean {
   if (uid === 0) return false;
   try {
     const user = findUserById(uid);
-    return user !== undefined && isMember(user);
+    // Whom a source may know that does not answer is closed like a member.
+    return user !== undefined && (isMember(user) || doubtAbout(user) !== undefined);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     throw new Refusal(

@@ -8,6 +8,7 @@ import { UNCONFINED } from "../session/arguments.ts";
 import { CORRELATION_VARIABLE } from "../session/correlation.ts";
 import { type Elsewhere, elsewhereIn, elsewhereWord } from "../session/elsewhere.ts";
 import { parseRequest, REQUEST_VERSION, type Request } from "../session/request.ts";
+import { shellWord } from "../shell_word.ts";
 import { isAsker } from "../system/asker.ts";
 import { becomeProgram } from "../system/exec.ts";
 import { Level, log } from "../system/journal.ts";
@@ -15,6 +16,7 @@ import { SystemError } from "../system/libc.ts";
 import { membership } from "../system/membership.ts";
 import { tcpSocketInodes } from "../system/sock_diag.ts";
 import { findUser, GROUP, type User } from "../system/users.ts";
+import { doubtAbout } from "./doubt.ts";
 import { ENTRY } from "./pam_lines.ts";
 import { pamProcess } from "./pam_process.ts";
 import { CUT_OFF, tell, UNREAD } from "./session.ts";
@@ -167,7 +169,13 @@ function resolve(name: string, pid: number | undefined): ReturnType<typeof findU
   }
   try {
     const user = findUser(name);
-    return user === undefined || !membership()(user, pid) ? undefined : user;
+    if (user === undefined || membership()(user, pid)) return user;
+    const doubt = doubtAbout(user);
+    if (doubt === undefined) return undefined;
+    throw new Refusal(
+      "user",
+      `Cannot tell whether ${shellWord(name)} is a member of group ${GROUP}: ${doubt}; mend it, or if ${shellWord(name)} is none any more, remove the fragment of that name and run "authnft reload".`,
+    );
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     if (name === "root") return undefined;

@@ -11,6 +11,7 @@ import { decodeRequest, parseRequest, REQUEST_LIMIT, type Request } from "../ses
 import { askerNumber } from "../system/asker.ts";
 import { Level, log } from "../system/journal.ts";
 import { parentOf } from "../system/parent.ts";
+import { processAge } from "../system/process_age.ts";
 
 /**
  * What the entry is told for pam_exec of a session that is refused, and whose process has no network any more (native/entry.c).
@@ -25,12 +26,14 @@ export const CUT_OFF = 3;
  * @param options.sandbox `false` leaves confinement out: debugging only
  * @param options.pamExec what it is for, if for pam_exec
  * @param options.elsewhere what the entry says of where the PAM process is
+ * @param options.since when the entry let this program begin, in milliseconds since the host was started, if it had it wait
  * @returns the exit code; the shim does not decide by it
  */
 export async function runSession(options: {
   readonly sandbox: boolean;
   readonly pamExec: "open" | "close" | undefined;
   readonly elsewhere: Elsewhere | undefined;
+  readonly since?: number | undefined;
 }): Promise<number> {
   const { pamExec } = options;
   let reply: Reply;
@@ -42,6 +45,7 @@ export async function runSession(options: {
     reply = await answer(request, {
       askers: askers(pamExec !== undefined),
       elsewhere: options.elsewhere,
+      age: processAge(options.since),
     });
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { SystemError } from "../system/libc.ts";
 import { membership } from "../system/membership.ts";
-import { silentSources } from "../system/name_sources.ts";
 import { findGroup, findUserById, GROUP } from "../system/users.ts";
+import { silence } from "./doubt.ts";
 
 /** Whether a user is a member: as a login would find, and "no" only where nothing is left that could say "yes". */
 export type Standing =
@@ -36,8 +36,7 @@ export function standings(): (uid: number, pids?: readonly number[]) => Standing
 
 /** Why a "no" of the name service may be none. @throws {SystemError} */
 function findDoubt(): string | undefined {
-  const silent = silentSources();
-  if (silent.length > 0)
-    return `${silent.join(" and ")}, which /etc/nsswitch.conf names, ${silent.length === 1 ? "does" : "do"} not answer`;
+  const silent = silence();
+  if (silent !== undefined) return silent;
   return findGroup(GROUP) === undefined ? `there is no group ${GROUP}` : undefined;
 }

@@ -22,7 +22,6 @@ import { FRAGMENT_DIRECTORY, type Fragment, readFragment } from "../policy/read.
 import { UnknownObject } from "../policy/refusals.ts";
 import { locate, type Place } from "../policy/tokenise.ts";
 import { oneLine, Refusal } from "../refusal.ts";
-import { TABLE } from "../ruleset/table.ts";
 import { forSession, SESSION_DIALECT, type SessionSubject } from "../session/dialect.ts";
 import { shellWord } from "../shell_word.ts";
 import { checkOwner, isThere, readPlain, readTrusted } from "../system/files.ts";
@@ -733,9 +732,9 @@ async function hostOf({ tries, root }: CheckRequest): Promise<{ host: Host; gap:
   if (root !== "") return unknown(`${root} may be for another one`);
   if (!tries) return unknown("only root can");
   try {
-    const { listOthers } = await import("../system/nftables.ts");
+    const { listRuleset } = await import("../system/nftables.ts");
     const { droppingChains } = await import("../ruleset/host_chains.ts");
-    return { host: { drops: droppingChains(listOthers(TABLE)) }, gap: undefined };
+    return { host: { drops: droppingChains(listRuleset()) }, gap: undefined };
   } catch (error) {
     return unknown(oneLine((error as Error).message));
   }

@@ -164,7 +164,6 @@ export class FakeHost implements Host {
     isAsker: (pid) => this.asker === undefined || this.asker === pid,
     parentOf: () => 2,
     startOf: (pid) => (this.placeOf(pid) === undefined ? undefined : (this.starts.get(pid) ?? 1)),
-    processAge: () => 0,
     uptime: () => 1000,
     tcpPeers: () => [],
     destroySockets: (ids) =>

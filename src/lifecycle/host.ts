@@ -46,10 +46,10 @@ export type Cgroups = Pick<
   | "removeCgroup"
 >;
 
-/** Processes and their sockets; how long they and the system have been there. */
+/** Processes and their sockets; when they were started, and for how long the system has been up. */
 export type Processes = Pick<typeof asker, "isAsker"> &
   Pick<typeof parent, "parentOf"> &
-  Pick<typeof processAges, "startOf" | "processAge" | "uptime"> &
+  Pick<typeof processAges, "startOf" | "uptime"> &
   Pick<typeof sockets, "tcpPeers" | "destroySockets">;
 
 /** Files: what is kept of sessions, fragments, and what /proc says. */
@@ -139,7 +139,7 @@ export let {
   killCgroup,
   removeCgroup,
 } = THIS_HOST.cgroups;
-export let { isAsker, parentOf, startOf, processAge, uptime, tcpPeers, destroySockets } = THIS_HOST.processes;
+export let { isAsker, parentOf, startOf, uptime, tcpPeers, destroySockets } = THIS_HOST.processes;
 export let {
   isThere,
   lock,
@@ -175,7 +175,7 @@ function settle(host: Host): void {
     killCgroup,
     removeCgroup,
   } = host.cgroups);
-  ({ isAsker, parentOf, startOf, processAge, uptime, tcpPeers, destroySockets } = host.processes);
+  ({ isAsker, parentOf, startOf, uptime, tcpPeers, destroySockets } = host.processes);
   ({
     isThere,
     lock,

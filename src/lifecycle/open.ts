@@ -42,7 +42,6 @@ import {
   findSeal,
   isAsker,
   moveProcess,
-  processAge,
   processesIn,
   readKey,
   readText,
@@ -84,6 +83,8 @@ export type Asked = {
   readonly askers: readonly number[];
   /** Where they are, if not in the host's own namespaces. */
   readonly elsewhere: Elsewhere | undefined;
+  /** How long ago the helper could begin, in milliseconds. */
+  readonly age: number;
 };
 
 /** What is known of a session while it is being opened; grows from step to step. */
@@ -137,11 +138,11 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
 
 async function open(
   request: Request,
-  { askers, elsewhere }: Asked,
+  { askers, elsewhere, age }: Asked,
   draft: Draft,
   locks: DisposableStack,
 ): Promise<Reply> {
-  const deadline = performance.now() + Math.max(0, PATIENCE - processAge());
+  const deadline = performance.now() + Math.max(0, PATIENCE - age);
   const correlation = correlationToken(request.env[CORRELATION_VARIABLE], {
     unixSeconds: Math.floor(Date.now() / 1000),
     pid: request.pid,

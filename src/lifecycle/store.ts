@@ -5,10 +5,12 @@
 import { statSync } from "node:fs";
 import { escapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
+import { BASE_SETS, TABLE } from "../ruleset/table.ts";
 import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "../session/record.ts";
 import { parseScopeUnit, type ScopeUnit } from "../session/scope_unit.ts";
 import { isUnfinished, type Lock, writerOf } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
+import { asElements, withoutLookingAtOthers } from "../system/nft_commands.ts";
 import { deniedDirectory } from "./denied.ts";
 import {
   listDirectory,
@@ -157,6 +159,11 @@ export function rememberName({ name, uid }: { readonly name: string; readonly ui
   }
 }
 
+/** Whether a uid has had a session since the boot. */
+export function hasNames(uid: number): boolean {
+  return namesOf(uid).length > 0;
+}
+
 function namesOf(uid: number): string[] {
   return (readText(`${NAMES_DIRECTORY}/${uid}`) ?? "").split("\n").filter((name) => name !== "");
 }
@@ -181,7 +188,7 @@ function recordPath(unit: string): string {
 export function savePolicy(name: string, lines: readonly string[], kind: "nft" | "slice" = "nft"): void {
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
-    replaceFile(`${POLICY_DIRECTORY}/${name}.${kind}`, `${[FORMAT, ...lines].join("\n")}\n`, 0o600);
+    replaceFile(`${POLICY_DIRECTORY}/${name}.${kind}`, `${[FORMAT, ...forNft(lines)].join("\n")}\n`, 0o600);
     if (kind === "nft") removeFile(`${POLICY_DIRECTORY}/${name}.closed`);
   } catch (error) {
     throw notKept(`write the rules of ${name}`, error);
@@ -213,7 +220,7 @@ export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string
     readText(`${POLICY_DIRECTORY}/${name}.${kind}`)
       ?.split("\n")
       .filter((line) => line !== "") ?? [];
-  return format === FORMAT ? lines : undefined;
+  return format === FORMAT ? lines.map((line) => asElements(line, isOfBase)) : undefined;
 }
 
 /** Tells what is kept of a member's commands from all that was and will be kept, be it word for word the same. */
@@ -278,11 +285,26 @@ export function saveRuleset(base: readonly string[]): void {
   const include = (names: string): string => `include "${POLICY_DIRECTORY}/${names}"`;
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
-    replaceFile(RULESET_FILE, `${[...base, include("cover_*.slice")].join("\n")}\n`, 0o600);
+    replaceFile(RULESET_FILE, `${[...forNft(base), include("cover_*.slice")].join("\n")}\n`, 0o600);
     replaceFile(SESSIONS_FILE, `${include("*.nft")}\n`, 0o600);
   } catch (error) {
     throw notKept("write the ruleset", error);
   }
+}
+
+/** The commands as nft runs them without fetching what is in the sets of other tables, of which there may be very many. */
+function forNft(lines: readonly string[]): string[] {
+  const base = BASE_SETS.map(
+    ({ kind, name, definition }) => `add ${kind} ${TABLE} ${name} { ${definition}; }`,
+  );
+  return withoutLookingAtOthers([...base, ...lines], () => undefined)
+    .slice(base.length)
+    .map(({ text }) => text);
+}
+
+/** Whether a set or map is none of a member's own, whose declaration stays one. */
+function isOfBase(name: string): boolean {
+  return BASE_SETS.some((set) => set.name === name);
 }
 
 /** A slice that was closed, and where in the table. */

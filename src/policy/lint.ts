@@ -261,7 +261,7 @@ function unmarked(parts: readonly CompiledPart[], direction: Direction, { drops 
       place: found.place,
       message: `what is accepted here is dropped nevertheless, unless ${chain} of this host lets it pass: that drops by default`,
       advice:
-        'write "meta mark set meta mark or 0x00100000 accept", and a rule for that mark there; see "A host firewall that drops by default" in the README',
+        'write "meta mark set meta mark or 0x00100000 accept", and a rule for that mark there; see "A host firewall that drops by default" in docs/host-firewalls.md',
     },
   ];
 }

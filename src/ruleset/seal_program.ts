@@ -18,6 +18,7 @@ const AND = 0x57;
 const OR = 0x47;
 const JUMP_IF_EQUAL = 0x15;
 const JUMP_IF_NOT = 0x55;
+const JUMP_IF_NOT_WORD = 0x56; // BPF_JMP32 | BPF_JNE: with the others the highest bit of the value is a sign
 const CALL = 0x85;
 const EXIT = 0x95;
 const A_MAP = 1; // BPF_PSEUDO_MAP_FD
@@ -69,7 +70,7 @@ export function packetProgram(direction: "in" | "out", bits: StampBits): Uint8Ar
     { code: JUMP_IF_EQUAL, to: 0, value: 0, jump: "stop" },
     { code: LOAD_WORD, to: 1, from: 0, offset: SOCKET_MARK },
     { code: AND, to: 1, value: elsewhere(bits) },
-    { code: JUMP_IF_NOT, to: 1, value: elsewhere(bits), jump: "stop" },
+    { code: JUMP_IF_NOT_WORD, to: 1, value: elsewhere(bits), jump: "stop" },
     { code: LOAD_WORD, to: 1, from: 6, offset: PACKET_MARK },
     { code: AND, to: 1, value: ~elsewhere(bits), label: "stamped" },
     { code: STORE_WORD, to: 6, from: 1, offset: PACKET_MARK },

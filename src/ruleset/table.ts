@@ -50,6 +50,25 @@ export const BASE_CHAINS = {
 /** The maps that lead what belongs to a slice to chains, and what the names of those chains end in. */
 export const SLICE_MAPS = { slices_sources: "sources", slices_in: "in", slices_out: "out" } as const;
 
+/**
+ * The sets and maps of the base. typeof instead of a type: nftables has no type name for a cgroup. It does not hold the
+ * level: ids of one level and of another are never the same.
+ */
+export const BASE_SETS = [
+  ...Object.keys(SLICE_MAPS).map((name) => ({
+    kind: "map",
+    name,
+    definition: "typeof socket cgroupv2 level 1 : verdict",
+  })),
+  { kind: "set", name: "covered_slices", definition: "typeof socket cgroupv2 level 2" },
+  { kind: "set", name: "refused", definition: "typeof socket cgroupv2 level 2" },
+  { kind: "set", name: "session_map_cg", definition: "typeof socket cgroupv2 level 2" },
+  { kind: "set", name: "session_map_ipv4", definition: "typeof socket cgroupv2 level 2 . ip saddr" },
+  { kind: "set", name: "session_map_ipv6", definition: "typeof socket cgroupv2 level 2 . ip6 saddr" },
+  { kind: "map", name: "session_in", definition: "typeof socket cgroupv2 level 2 : verdict; counter" },
+  { kind: "map", name: "session_out", definition: "typeof socket cgroupv2 level 2 : verdict; counter" },
+] as const;
+
 /** The two slices that the table looks into. Their cgroups must exist, for libnftables resolves the paths. */
 export type Slices = {
   /** The slice whose cgroups are closed by default. */
@@ -82,18 +101,7 @@ export function baseTable(slices: Slices): string[] {
   const stamps = slices.stamps ?? STAMP_BITS;
   return [
     `add table ${TABLE}`,
-    // typeof instead of a type: nftables has no type name for a cgroup. It does not hold the level: ids of one level and
-    // of another are never the same.
-    ...Object.keys(SLICE_MAPS).map(
-      (map) => `add map ${TABLE} ${map} { typeof socket cgroupv2 level 1 : verdict; }`,
-    ),
-    `add set ${TABLE} covered_slices { typeof socket cgroupv2 level 2; }`,
-    `add set ${TABLE} refused { typeof socket cgroupv2 level 2; }`,
-    `add set ${TABLE} session_map_cg { typeof socket cgroupv2 level 2; }`,
-    `add set ${TABLE} session_map_ipv4 { typeof socket cgroupv2 level 2 . ip saddr; }`,
-    `add set ${TABLE} session_map_ipv6 { typeof socket cgroupv2 level 2 . ip6 saddr; }`,
-    `add map ${TABLE} session_in { typeof socket cgroupv2 level 2 : verdict; counter; }`,
-    `add map ${TABLE} session_out { typeof socket cgroupv2 level 2 : verdict; counter; }`,
+    ...BASE_SETS.map(({ kind, name, definition }) => `add ${kind} ${TABLE} ${name} { ${definition}; }`),
     // Before whoever might answer, or translate, or remember what has to be dropped: connection tracking takes fragments
     // together at -400, and the first tables of others are at -300.
     `add chain ${TABLE} sources { type filter hook output priority -450; policy accept; }`,

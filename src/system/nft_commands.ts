@@ -53,6 +53,13 @@ export function withoutLookingAtOthers(
   });
 }
 
+/** Puts what {@link withoutLookingAtOthers} made of a command that adds elements as that command again; others as they are. */
+export function asElements(line: string, isDeclared: (name: string) => boolean): string {
+  const [, table, name, elements] =
+    /^add (?:set|map) inet (\S+) (\S+) \{ .*?; elements = (\{.*\}); \}$/s.exec(line) ?? [];
+  return name !== undefined && isDeclared(name) ? `add element inet ${table} ${name} ${elements}` : line;
+}
+
 /** Takes the elements out of what a set or map is declared by; `undefined` where that is not in braces. */
 function bodyOf(definition: string): string | undefined {
   const [, inner] = /^\{(.*)\}$/s.exec(definition.trim()) ?? [];

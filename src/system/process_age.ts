@@ -7,8 +7,12 @@ const TICKS = 100;
 /**
  * How long ago this process was started, in milliseconds: when it was forked, and not when it became this program. To
  * within 20 ms; 0 where /proc does not tell.
+ *
+ * @param since when it could begin, in milliseconds since the host was started, where that was later
  */
-export function processAge(): number {
+export function processAge(since?: number): number {
+  const now = since === undefined ? undefined : uptime();
+  if (since !== undefined && now !== undefined) return Math.max(0, now * 1000 - since);
   return ageFrom(readText("/proc/self/stat") ?? "", readText("/proc/uptime") ?? "");
 }
 

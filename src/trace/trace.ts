@@ -54,6 +54,11 @@ const SERVICE = "authnft-trace";
 /** Users that there are not. The one has a fragment that nftables refuses, the other none. */
 const UNSOUND = "authnft-trace-unsound";
 const MISSING = "authnft-trace-missing";
+/** One whose fragment is large: for some inputs libraries call what they do not for smaller ones. */
+const LARGE = "authnft-trace-large";
+const LARGE_FRAGMENT = `${FRAGMENT_DIRECTORY}/users/${LARGE}`;
+/** Elements of each of its sets: each is more bytes than a library sorts on its stack, and than a socket takes at once. */
+const ELEMENTS = 4000;
 const UNSOUND_FRAGMENT = `${FRAGMENT_DIRECTORY}/users/${UNSOUND}`;
 const CLAIMS = "AUTHNFT_TRACE_CLAIMS";
 const UNITS = "/run/systemd/system";
@@ -67,6 +72,8 @@ type Way = {
   readonly rhost?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly sockets?: readonly number[];
+  /** Whose fragment it is, if not the user's own. */
+  readonly user?: string;
   readonly forPamExec?: true;
   /** The clean-up is traced, too. */
   readonly ends?: true;
@@ -141,7 +148,18 @@ class Tracer implements Trace {
     );
 
     await this.#session("for pam_exec", { forPamExec: true }, (session) => session.close());
+    await this.#large(undo);
     await this.#loginSession();
+  }
+
+  /** With sets of every kind that are large, put in place of each other while the session lasts. */
+  async #large(undo: AsyncDisposableStack): Promise<void> {
+    undo.defer(() => rmSync(LARGE_FRAGMENT, { force: true }));
+    writeFileSync(LARGE_FRAGMENT, largeFragment(), { mode: 0o644 });
+    await this.#session("a large fragment", { user: LARGE }, async (session) => {
+      await session.verb("restore", ["restore"]);
+      await session.close();
+    });
   }
 
   /** With a key for claims, where the host has a keyring for us. */
@@ -220,7 +238,7 @@ class Tracer implements Trace {
   ): Promise<void> {
     const words = way.forPamExec ? ["session", "pam_exec=open"] : ["session"];
     const input = JSON.stringify(this.#request(standIn, "open", way));
-    const own = scopeUnit(parseUserName(this.#user.name), standIn.pid, 1);
+    const own = scopeUnit(parseUserName(way.user ?? this.#user.name), standIn.pid, 1);
     // The clean-up is ours to run, with a supervisor: systemd is not to be there first.
     using _masked = way.ends ? masked(`authnft-end@${own}.service`) : undefined;
     const done = await this.#run(label("open", name), standIn, words, input, isOk);
@@ -274,12 +292,12 @@ class Tracer implements Trace {
     return done;
   }
 
-  #request(standIn: StandIn, type: Request["type"], { args = [], rhost = "", env = {} }: Way): Request {
+  #request(standIn: StandIn, type: Request["type"], { args = [], rhost = "", env = {}, user }: Way): Request {
     const { name, uid, gid } = this.#user;
     return {
       v: REQUEST_VERSION,
       type,
-      user: name,
+      user: user ?? name,
       uid,
       gid,
       service: SERVICE,
@@ -294,6 +312,33 @@ class Tracer implements Trace {
       ...(args.includes("rhost_policy=kernel") && { sockets: [...socketInodes(standIn.pid)] }),
     };
   }
+}
+
+/** A policy with sets of addresses, of networks, and of networks with ports, and with many rules. */
+function largeFragment(): string {
+  const each = (one: (index: number) => string): string =>
+    Array.from({ length: ELEMENTS }, (_, index) => one((index * 7919) % ELEMENTS)).join(", ");
+  const network = (index: number): string => `20.${index >> 8}.${index & 255}.0/25`;
+  const set = (name: string, type: string, elements: string): string =>
+    `add set inet authnft ${name} { type ${type}; elements = { ${elements} } }\n`;
+  return [
+    set(
+      "addresses",
+      "ipv4_addr",
+      each((index) => `20.0.${index >> 8}.${index & 255}`),
+    ),
+    set("networks", "ipv4_addr; flags interval", each(network)),
+    set(
+      "pairs",
+      "ipv4_addr . inet_service; flags interval",
+      each((index) => `${network(index)} . 1-9`),
+    ),
+    "add rule inet authnft egress ip daddr @addresses accept\n",
+    "add rule inet authnft egress ip daddr @networks accept\n",
+    "add rule inet authnft egress ip daddr . tcp dport @pairs accept\n",
+    "add rule inet authnft egress tcp dport { 7777, 7778 } reject\n".repeat(200),
+    "add rule inet authnft egress reject\nadd rule inet authnft filter drop\n",
+  ].join("");
 }
 
 type Session = {

@@ -64,7 +64,7 @@ onThisRelease("A change", () => {
       const { code, stderr } = await lab.run("authnft reload alice");
       expect(code).toBe(1);
       expect(stderr).toMatch(
-        /keeps the rules that it has: Cannot write the rules of authnft-alice-\d+\.scope .*EROFS/,
+        /keeps the rules that it has: Cannot write the rules of authnft-alice-\d+\.scope .* mounted read-only/,
       );
       expect(await state()).toEqual(before);
       alice.write("\n");

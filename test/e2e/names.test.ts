@@ -277,7 +277,7 @@ onThisRelease("who is a member", () => {
       );
     });
 
-    test("a local user whom that source alone makes a member is free while it is away, which the doctor says before, and then", async () => {
+    test("a local user whom that source alone makes a member is refused while it is away, where something says so, and others are not asked about", async () => {
       const said = async () => {
         const { stdout } = await lab.run("authnft doctor --json");
         const { findings } = JSON.parse(stdout) as { findings: { check: string; what: string }[] };
@@ -286,20 +286,54 @@ onThisRelease("who is a member", () => {
       const alone = "Local users whom another source alone makes members: dave (extrausers).";
       const away = "Sources that /etc/nsswitch.conf names, and that do not answer: extrausers.";
       await lab.fragment("dave", ONLY_FIRST);
+      await lab.output(`useradd --create-home frank && install -d -o frank -m 0700 /home/frank/.ssh &&
+        install -o frank -m 0600 /root/.ssh/id_ed25519.pub /home/frank/.ssh/authorized_keys`);
       await lab.output("sed -i 's/^authnft:.*/&,dave/' /var/lib/extrausers/group");
       try {
         expect(await reach("dave")).toBe(FILTERED);
         expect(await said()).toContain(alone);
         await stopManager(Number(await lab.output("id -u dave")));
         await lab.output("mv /var/lib/extrausers/group /var/lib/extrausers/away");
-        expect(await reach("dave")).toBe(FREE);
+        const since = await lab.cursor();
+        const refused = await lab.ssh("dave", "true");
+        expect(refused).toMatchObject({
+          code: 254,
+          stdout: expect.stringContaining("the user database does not say"),
+        });
+        const told = (await lab.journal({ since, match: {} })).map(({ MESSAGE }) => MESSAGE);
+        expect(told).toContainEqual(
+          expect.stringMatching(
+            /: whether dave is a member cannot be told, .*: extrausers, which .* does not answer; /,
+          ),
+        );
+        // What the user's manager would start is closed like a member's.
+        const uid = await lab.output("id -u dave");
+        await stopManager(Number(uid));
+        await lab.output(`systemctl start user@${uid}.service`);
+        expect(await lab.output("nft list set inet authnft covered_slices")).toContain(`user-${uid}.slice`);
+        await stopManager(Number(uid));
+        // Nobody else depends on a source that is away, nor on the program.
+        await lab.output("mv /usr/libexec/authnft /usr/libexec/authnft-away");
+        try {
+          expect(await reach("frank")).toBe(FREE);
+          expect(await reach("root")).toBe(FREE);
+        } finally {
+          await lab.output("mv /usr/libexec/authnft-away /usr/libexec/authnft");
+        }
         expect(await said()).toContain(away);
         await lab.output("usermod --append --groups authnft dave");
         expect(await reach("dave")).toBe(FILTERED);
         await lab.output("mv /var/lib/extrausers/away /var/lib/extrausers/group");
         expect((await said()).filter((what) => what === alone || what === away)).toEqual([]);
+        // All sources having been heard, a "no" is one, whatever else is there of the user.
+        await lab.output(
+          "gpasswd --delete dave authnft; sed -i 's/,dave$//' /var/lib/extrausers/group; authnft reload dave",
+        );
+        expect(await reach("dave")).toBe(FREE);
       } finally {
-        await lab.output("cd /var/lib/extrausers; [ ! -e away ] || mv away group; sed -i 's/,dave$//' group");
+        await lab.output(
+          "cd /var/lib/extrausers; [ ! -e away ] || mv away group; sed -i 's/,dave$//' group; userdel -r frank; true",
+        );
       }
     });
   });

@@ -338,8 +338,8 @@ onThisRelease("beside the host's own rules", () => {
   });
 });
 
-/** Bits other than the usual ones, as an administrator writes them. */
-const MOVED = "in 0x00400000 # free here\nout 0x00800000\n";
+/** Bits other than the usual ones, as an administrator writes them: the one is the highest, a number's sign elsewhere. */
+const MOVED = "in 0x00400000 # free here\nout 0x80000000\n";
 
 onThisRelease("bits that an administrator has moved", () => {
   test("hold from the next boot on, and what is no pair of bits never", async () => {
@@ -393,13 +393,16 @@ onThisRelease("bits that an administrator has moved", () => {
     expect(await stamps()).toEqual(usual);
 
     await guest.reboot();
-    expect(await stamps()).toEqual(["0x00400000", "0x00800000"]);
-    expect(await guest.output("nft list chain inet authnft stamp_out")).toContain("0x00800000");
+    expect(await stamps()).toEqual(["0x00400000", "0x80000000"]);
+    expect(await guest.output("nft list chain inet authnft stamp_out")).toContain("0x80000000");
     expect(await doctor(guest, "marks")).toEqual([
-      expect.objectContaining({ level: "ok", what: expect.stringContaining("0x00400000 and 0x00800000") }),
+      expect.objectContaining({ level: "ok", what: expect.stringContaining("0x00400000 and 0x80000000") }),
     ]);
     expect(names(await programs(guest, SLICE))).toEqual(KINDS);
     expect(await reach()).toMatch(JUDGED);
+    await guest.output("echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range");
+    const networks = (await guest.ssh("alice", `timeout 20 ${NETWORKS}`)).stdout.trim().split("\n");
+    expect(networks).toEqual(Array(3).fill("ok ok 1"));
     // The programs go by them, too: what has the usual bit is stopped.
     await using session = await stay(guest);
     const asked = () => ask(session);
@@ -407,7 +410,7 @@ onThisRelease("bits that an administrator has moved", () => {
       `nft 'flush chain inet authnft stamp_out; add rule inet authnft stamp_out meta mark set meta mark or ${bit} accept'`;
     await guest.output(stampWith("0x10000000"));
     expect(await asked()).toMatch(HELD);
-    await guest.output(stampWith("0x00800000"));
+    await guest.output(stampWith("0x80000000"));
     expect(await asked()).toMatch(JUDGED);
 
     // A mistake does not leave a host without the seal, not even at boot: as that finds it.

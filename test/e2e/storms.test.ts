@@ -4,7 +4,7 @@
 // nothing of any is left. AUTHNFT_STORM=200 makes it that many at once, by hand, and prints counts.
 
 import { beforeAll, expect, test } from "bun:test";
-import { waitFor } from "../lab/lab.ts";
+import { passwordOf, waitFor } from "../lab/lab.ts";
 import { lab, nothingLeft, ONLY_FIRST, onOneRoad, sweep } from "./rig.ts";
 
 /** An open, a close and the clean-up after it take some 150 ms of a processor. */
@@ -144,4 +144,30 @@ onOneRoad("A storm of logins", (road) => {
     },
     PATIENCE_MS,
   );
+
+  test("of one's own that somebody stops keeps nobody else waiting", async () => {
+    await lab.pam("su", { through: road });
+    // Two dozen times su, stopped as soon as it has somebody work for it: whoever starts it may do so, for it keeps their uid.
+    const stops = `for ((n = 0; n < 24; n++)); do
+        (echo ${passwordOf("m3")} | su m3 -c true >/dev/null 2>&1) &
+      done
+      for ((end = SECONDS + 5; SECONDS < end; )); do
+        for helper in $(pgrep -x authnft-entry; pgrep -x authnft); do
+          kill -STOP $(ps -o ppid= -p $helper)
+        done 2>/dev/null
+      done
+      pgrep -c --runstates T -x su; sleep 60`;
+    await using dave = lab.start(["bash", "-c", stops], { user: "dave" });
+    const [stopped = ""] = await dave.expect(/^\d+$/m, { timeoutMs: 30_000 });
+    expect(Number(stopped)).toBeGreaterThan(0);
+    // What works for them is root's, and was not stopped: it has ended, and its turn is another's.
+    const held = 'grep -c ":$(stat -c %i /run/authnft/lock/turns) " /proc/locks || true';
+    await waitFor(async () => (await lab.output(held)) === "0", { timeoutMs: 20_000 });
+    expect(await storm(["bob"], 1)).toEqual({ whole: 1, refused: 0 });
+    await lab.output("pkill -KILL -x su; true");
+    await dave.kill();
+    await lab.pam("su", null);
+    await sweep();
+    await nothingLeft(SETTLING_MS);
+  }, 120_000);
 });

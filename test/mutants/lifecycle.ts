@@ -161,7 +161,7 @@ export const LIFECYCLE: readonly Mutant[] = [
   ["sweep.ts", "  forgetGoneSlices();\n", ""],
   // Files.
   ["store.ts", "if (overwriteFile(path, formatRecord(record))) return;", ""],
-  ["store.ts", "return format === FORMAT ? lines : undefined;", "return lines;"],
+  ["store.ts", "return format === FORMAT ? lines", "return true ? lines"],
   ["store.ts", "escapeName(user.name), ...namesOf(user.uid)", "escapeName(user.name)"],
   ["store.ts", "(user !== undefined && record.uid !== user.uid)", "false"],
   ["store.ts", "if (record?.scope_unit === unit) return record;", "return record;"],

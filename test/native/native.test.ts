@@ -3,7 +3,7 @@
 // The shim and the entry, run for real: the shim through libpam, the entry under hostile callers. Needs root, gcc,
 // clang, lld, cppcheck, valgrind, libpam0g-dev and libclang-rt-dev; changes nothing outside its own directory.
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import {
   type Build,
@@ -23,7 +23,7 @@ import {
   run,
   type Session,
   type SessionOptions,
-  TURN_MS,
+  TURN_S,
 } from "./rig.ts";
 
 setDefaultTimeout(240_000);
@@ -103,6 +103,50 @@ function expectOpened(session: Session): void {
 
 describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
   const session = (options: SessionOptions = {}) => rig.session({ build, ...options });
+
+  describe("a user outside of whom something says that they were to be filtered", () => {
+    const traces = [
+      ["a fragment", "users/bob"],
+      ["a session since the boot", "names/1001"],
+    ] as const;
+    afterEach(() => {
+      for (const [, path] of traces) rmSync(rig.path(path), { force: true });
+    });
+
+    test.each(traces)(
+      "by %s is let go where all sources of the name service answer, and refused where not",
+      async (_, path) => {
+        writeFileSync(rig.path(path), "");
+        const answered = await session({ user: "bob", reply: "authnft 1\nresult=ok\nend\n" });
+        expect(answered).toMatchObject({ logs: [], said: [], env: [] });
+        expect(codes(answered)).toEqual([PAM_SUCCESS]);
+        expect(rig.seen.get("arg")?.slice(0, 2)).toEqual(["authnft", "sources"]);
+        const doubtful = await session({
+          user: "bob",
+          reply: "authnft 1\nresult=refused\nsay=sss is away\nend\n",
+        });
+        expect(codes(doubtful)).toEqual([PAM_PERM_DENIED]);
+        expect(doubtful.logs[0]?.text).toContain(
+          "not all sources of users and groups answer: sss is away; mend it",
+        );
+        expect(rig.networkTaken).toBe(true);
+        const silent = await session({ user: "bob", plan: null });
+        expect(codes(silent)).toEqual([PAM_PERM_DENIED]);
+        expectNothingLeft(silent);
+      },
+    );
+
+    test("is root, or somebody else: nobody is asked", async () => {
+      for (const name of ["users/root", "users/toor", "users/bobby", "names/0", "names/10010"])
+        writeFileSync(rig.path(name), "");
+      for (const user of ["root", "toor", "bob"]) {
+        expect(codes(await session({ user, plan: null }))).toEqual([PAM_SUCCESS]);
+        expect(rig.started).toBe(false);
+      }
+      for (const name of ["users/root", "users/toor", "users/bobby", "names/0", "names/10010"])
+        rmSync(rig.path(name));
+    });
+  });
 
   describe("reply", () => {
     test("ok opens the session, sets the PAM environment and leaves nothing behind", async () => {
@@ -201,33 +245,10 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     });
   });
 
-  describe("a turn", () => {
-    test("is there while fewer than eight log in", async () => {
-      const opened = await session({ words: [`turns=${rig.path("turns")}:7`, "open", "close"] });
-      expect(codes(opened)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
-      expectNothingLeft(opened);
-      for (const { ms } of opened.calls) expect(ms).toBeLessThan(TURN_MS);
-    });
-
-    test("is waited for while eight do, before the helper's own time begins, and not for ever", async () => {
-      const late = await session({ words: [`turns=${rig.path("turns")}:8`, "open", "close"] });
-      expect(codes(late)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
-      expectNothingLeft(late);
-      for (const { ms } of late.calls) expect(ms).toBeGreaterThanOrEqual(TURN_MS);
-      // And when the time is over, it is over for the helper alone.
-      const hung = await session({ words: [`turns=${rig.path("turns")}:8`, "open"], plan: "sleep 30000\n" });
-      expect(hung.calls[0]?.ms).toBeGreaterThanOrEqual(TURN_MS + DEADLINE_MS);
-      expectNoAnswer(hung, `did not answer within ${DEADLINE_MS} ms`);
-    });
-
-    test.each([
-      ["where its file cannot be made", "mkdir"],
-      ["where somebody has put a link there", "ln -s elsewhere"],
-    ])("is done without %s", async (_, command) => {
-      await run([...command.split(" "), rig.path("turns")]);
-      expectOpened(await session());
-      rmSync(rig.path("turns"), { recursive: true });
-    });
+  test("the signs of an entry that waits are no part of the reply, and nothing without one", async () => {
+    for (const signs of ["w", "w.", "."]) expectOpened(await session({ reply: `${signs}${OK_REPLY}` }));
+    expectNoAnswer(await session({ reply: "w." }), "it ended with status 0");
+    expectNoAnswer(await session({ reply: `${OK_REPLY}.` }), "no reply of this version");
   });
 
   describe("helper", () => {
@@ -237,6 +258,10 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     test("crashing: the session is refused and the signal is named", async () => {
       expectNoAnswer(await session({ plan: "kill 11\n" }), "killed by signal 11");
+      expectNoAnswer(
+        await session({ plan: "kill 31\n" }),
+        "killed by a filter of system calls (SIGSYS), its own",
+      );
     });
 
     test("crashing after its reply: the reply counts", async () => {
@@ -1009,6 +1034,44 @@ describe("shim, thousands of times in one process", () => {
     for (const outcome of outcomes) {
       expectNothingLeft(await rig.session({ build: "patient", words, under: VALGRIND, ...outcome }));
     }
+  });
+});
+
+describe("a turn", () => {
+  const turns = () => rig.path("lock/turns");
+  const held = (count: number): string => `turns=${turns()}:${count}`;
+
+  test("is there while fewer than eight log in, and goes with the helper", async () => {
+    const opened = await rig.session({ build: "chain", words: [held(7), "open", "close", "open", "close"] });
+    expect(codes(opened)).toEqual(Array(4).fill(PAM_SUCCESS));
+    for (const { ms } of opened.calls) expect(ms).toBeLessThan(TURN_S * 1000);
+    expectNothingLeft(opened);
+    expect(rig.seen.get("arg")).toEqual([
+      "authnft",
+      "session",
+      "in-turn",
+      expect.stringMatching(/^since=\d+$/),
+    ]);
+  });
+
+  test("is waited for while eight do, before the helper's own time begins, and not for ever", async () => {
+    const late = await rig.session({ build: "chain", words: [held(8), "open", "close"] });
+    expect(codes(late)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
+    for (const { ms } of late.calls) expect(ms).toBeGreaterThanOrEqual(TURN_S * 1000);
+    expectNothingLeft(late);
+    const hung = await rig.session({ build: "chain", words: [held(8), "open"], plan: "sleep 30000\n" });
+    expect(hung.calls[0]?.ms).toBeGreaterThanOrEqual(TURN_S * 1000 + DEADLINE_MS);
+    expect(hung.logs[0]?.text).toContain("did not answer within");
+  });
+
+  test.each([
+    ["where its file cannot be made", "mkdir"],
+    ["where somebody has put a link there", "ln -s elsewhere"],
+  ])("is done without %s", async (_, command) => {
+    rmSync(turns(), { recursive: true, force: true });
+    await run([...command.split(" "), turns()]);
+    expect(codes(await rig.session({ build: "chain" }))).toEqual([PAM_SUCCESS]);
+    rmSync(turns(), { recursive: true });
   });
 });
 

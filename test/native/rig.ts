@@ -11,8 +11,9 @@ const native = join(here, "..", "..", "native");
 /** The shim's deadline in these builds, in milliseconds: long for a loaded machine, short for a test. */
 export const DEADLINE_MS = 1000;
 
-/** How long the shim under test waits for its turn, in milliseconds. */
-export const TURN_MS = 2500;
+/** How long the entry under test waits for its turn, in seconds, and the shim under test for that, in milliseconds. */
+export const TURN_S = 2;
+const TURN_MS = 5000;
 
 /** What PAM answers (security/_pam_types.h). */
 export const PAM_SUCCESS = 0;
@@ -164,8 +165,9 @@ export class Rig implements Disposable {
       define("PASSWD_FILE", at("passwd")),
       define("GROUP_FILE", at("group")),
       define("GROUP_FRAGMENTS", at("groups")),
+      define("USER_FRAGMENTS", at("users")),
+      define("NAMES", at("names")),
       define("CGROUP_ROOT", this.cgroups),
-      define("TURNS_FILE", at("turns")),
       `-DTURN_MS=${TURN_MS}`,
     ];
     const deadline = `-DDEADLINE_MS=${DEADLINE_MS}`;
@@ -173,6 +175,7 @@ export class Rig implements Disposable {
       define("PROGRAM", at("witness")),
       define("LOG_SOCKET", this.logSocket),
       define("INIT_PROCS", join(this.cgroups, "init.scope/cgroup.procs")),
+      `-DTURN_S=${TURN_S}`,
       // What Landlock lets the program write to.
       define("STATE", this.directory),
       define("SLICE", join(this.cgroups, "authnft.slice")),
@@ -181,7 +184,8 @@ export class Rig implements Disposable {
     const build = join(native, "build.sh");
     const sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"];
     const host = ["-Wall", "-Wextra", "-Werror", "-rdynamic", "-g", source("host.c"), "-lpam"];
-    for (const name of ["gcc", "clang", "sanitized", "patient", "chain", "pam.d"]) mkdirSync(at(name));
+    for (const name of ["gcc", "clang", "sanitized", "patient", "chain", "pam.d", "lock", "users", "names"])
+      mkdirSync(at(name));
     // libpam logs an error if there is no such file.
     writeFileSync(at("pam.d/other"), "session required pam_deny.so\n");
     for (const cc of ["gcc", "clang"]) {

@@ -9,6 +9,7 @@ import { dirname, join, relative } from "node:path";
 const root = join(import.meta.dir, "../..");
 const documents = [
   join(root, "README.md"),
+  join(root, "SECURITY.md"),
   ...readdirSync(join(root, "docs"))
     .filter((name) => name.endsWith(".md"))
     .map((name) => join(root, "docs", name)),
@@ -44,6 +45,26 @@ describe("docs/integrations.md", () => {
       Array.from({ length: last + 1 }, (_, number) => `${prefix}${number}`);
     expect(numbers).toEqual([...upTo(10), ...upTo(10, "10.").slice(1), "valgrind"]);
   });
+});
+
+test("the README stays short, and leads to every other page", () => {
+  const readme = readFileSync(join(root, "README.md"), "utf8");
+  expect(readme.split("\n").length).toBeLessThanOrEqual(200);
+  const pages = documents
+    .map((document) => relative(root, document))
+    .filter((page) => page.startsWith("docs/"));
+  expect(pages.filter((page) => !prose(readme).includes(`](${page})`))).toEqual([]);
+});
+
+test("commands of npm in the documents are scripts of package.json", () => {
+  const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { scripts: object };
+  const named = documents.flatMap((document) =>
+    [...readFileSync(document, "utf8").matchAll(/\bnpm run (?:--silent )?([\w-]+)/g)].map(
+      ([, name = ""]) => name,
+    ),
+  );
+  expect(named.length).toBeGreaterThan(5);
+  expect(named.filter((name) => !Object.hasOwn(scripts, name))).toEqual([]);
 });
 
 test("relative links lead to files and headings that exist", () => {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The manual pages: well-formed, and the fragments in them are what they say.
+// The manual pages: well-formed, and the fragments in them, and in the pages beside them, are what they say.
 
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
@@ -64,6 +66,21 @@ test("the fragments in pam_authnft(8) are taken", () => {
     .filter((text) => /^add |^include /m.test(text));
   expect(texts.length).toBeGreaterThan(0);
   for (const text of texts) expect(refusals(text)).toEqual([undefined, undefined]);
+});
+
+/** The last cell of each row that holds commands, a line each. */
+const byExample = readFileSync(join(import.meta.dir, "../../docs/fragments.md"), "utf8")
+  .split("\n")
+  .filter((line) => /^\|.*`/.test(line))
+  .map((line) => [...line.matchAll(/`([^`]+)`/g)].map(([, command]) => command).join("\n"));
+
+test("docs/fragments.md has examples", () => {
+  expect(byExample.length).toBeGreaterThan(10);
+});
+
+test.each(byExample)("docs/fragments.md: %s is taken", (text) => {
+  // Not each is a whole fragment, and one without a rule is refused.
+  expect(refusals(`${text}\nadd rule inet authnft egress accept\n`)).toEqual([undefined, undefined]);
 });
 
 test.each(pages)("%s is formatted without a warning", (page) => {

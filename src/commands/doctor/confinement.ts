@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { type Killed, killedHelpers } from "../../system/killed_helpers.ts";
 import { mountOf, parseMountinfo } from "../../system/mounts.ts";
 import { readText } from "../../system/text_file.ts";
-import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
+import { type Check, type Finding, fail, listed, ok, warn } from "./finding.ts";
 
 /** What the helper is confined with, as far as the kernel has it. */
 export const CONFINEMENT_CHECKS: readonly Check[] = [
   { name: "seccomp", run: () => [judgeSeccomp(readText("/proc/sys/kernel/seccomp/actions_avail"))] },
+  { name: "killed", run: () => judgeKilled(killedHelpers()) },
 ];
 
 /** Judges what seccomp(2) can do: /proc/sys/kernel/seccomp/actions_avail. */
@@ -17,6 +19,27 @@ export function judgeSeccomp(actions: string | undefined): Finding {
     why: "The helper refuses to work unconfined, so every member's login is refused.",
     mend: "boot a kernel with CONFIG_SECCOMP_FILTER",
   });
+}
+
+/** Judges what filters of system calls did since the host started. */
+export function judgeKilled(killed: Killed | undefined): Finding[] {
+  // Who has no journal is told so elsewhere.
+  if (killed === undefined) return [];
+  const { count, calls } = killed;
+  if (count === 0 && calls.length === 0)
+    return [ok("No filter of system calls has killed the helper since the host started.")];
+  const times = count > 1 ? ` ${count} times` : "";
+  const where =
+    calls.length > 0
+      ? `, at ${listed(calls)}`
+      : '; at which call, the kernel says where its log is read, in a container the host: "dmesg | grep type=1326"';
+  return [
+    warn({
+      what: `A filter of system calls has killed the helper${times} since the host started${where}.`,
+      why: "A login to which that happens is refused. The helper's own filter lacks a call that this host needs, which is a bug, or the service has one, by SystemCallFilter=.",
+      mend: "report the calls, or let them through in the service's unit; until that is mended, AUTHNFT_NO_SANDBOX=1 on the PAM line leaves the helper's own filter away, see pam_authnft(8)",
+    }),
+  ];
 }
 
 const LANDLOCK_CALLS = "landlock_create_ruleset landlock_add_rule landlock_restrict_self";

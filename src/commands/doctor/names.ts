@@ -119,7 +119,7 @@ function membersElsewhere({ users, groups }: LocalFiles, entries: readonly Group
   return [
     warn({
       what: `Local users whom another source alone makes members: ${listedNames(told)}.`,
-      why: "While it does not answer, the name service says that they are none, not that it cannot tell: they log in unfiltered.",
+      why: "While it does not answer, the name service says that they are none, not that it cannot tell: whoever has a fragment, or had a session since the boot, is refused meanwhile, and the others log in unfiltered.",
       mend: `usermod --append --groups ${GROUP} <name>`,
     }),
   ];
@@ -132,7 +132,7 @@ function silent(): Finding[] {
   return [
     warn({
       what: `Sources that /etc/nsswitch.conf names, and that do not answer: ${sources.join(", ")}.`,
-      why: "The name service passes over them without a word, so whoever is known and is a member by one of them alone logs in unfiltered.",
+      why: "The name service passes over them without a word. Whoever is a member by one of them alone is refused where there is a fragment of that name, or was a session since the boot, and logs in unfiltered otherwise.",
       mend: "see that they answer, or take them out of /etc/nsswitch.conf",
     }),
   ];

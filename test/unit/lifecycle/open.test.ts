@@ -392,7 +392,7 @@ describe("A session that cannot be opened", () => {
   test("by another process than the one that asks leaves that process alone", async () => {
     using rig = new Rig();
     rig.host.place(4711, DAEMON);
-    const reply = await openSession(requestOf("open", ALICE), { askers: [1], elsewhere: undefined });
+    const reply = await openSession(requestOf("open", ALICE), { askers: [1], elsewhere: undefined, age: 0 });
     expect(reply).toMatchObject({ result: "refused", isCutOff: false });
     expect(rig.host.entries.find(({ fields }) => fields)?.fields?.["AUTHNFT_REASON"]).toBe("request");
     expect(rig.host.placeOf(4711)).toBe(DAEMON);

@@ -52,7 +52,7 @@ export class Rig implements Disposable {
   /** Opens a session for a process, which is a daemon's before if it is nowhere. */
   async open(login: Login = ALICE): Promise<Reply> {
     if (this.host.placeOf(login.pid) === undefined) this.host.place(login.pid, DAEMON);
-    return await openSession(requestOf("open", login), { askers: [login.pid], elsewhere: undefined });
+    return await openSession(requestOf("open", login), { askers: [login.pid], elsewhere: undefined, age: 0 });
   }
 
   /** Opens a session. @returns its record, and the number of its cgroup */
@@ -68,7 +68,11 @@ export class Rig implements Disposable {
 
   /** Closes a session as its process does that has its name from PAM. */
   async close(login: Login = ALICE): Promise<Reply> {
-    return await closeSession(requestOf("close", login), { askers: [login.pid], elsewhere: undefined });
+    return await closeSession(requestOf("close", login), {
+      askers: [login.pid],
+      elsewhere: undefined,
+      age: 0,
+    });
   }
 
   /** Has a session's scope end, and systemd clean up after it. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { expect, test } from "bun:test";
-import { formatStampBits, parseStampBits, STAMP_BITS } from "../../../src/ruleset/seal.ts";
+import { formatStampBits, parseStampBits, STAMP_BITS, type StampBits } from "../../../src/ruleset/seal.ts";
 import { packetProgram, socketProgram } from "../../../src/ruleset/seal_program.ts";
 
 test("bits are read as they are written, in either order, with remarks", () => {
@@ -56,11 +56,15 @@ function run(program: Uint8Array, mark: number, socket: { mark: number } | undef
       case 0x63:
         packet.mark = Number(registers[from]);
         break;
+      // Of 64 bits, the value with its sign: a register that has a word is never a negative one.
       case 0x15:
-        if (registers[to] === value >>> 0) at += offset;
+        if (registers[to] === value) at += offset;
         break;
       case 0x55:
-        if (registers[to] !== value >>> 0) at += offset;
+        if (registers[to] !== value) at += offset;
+        break;
+      case 0x56: // of 32
+        if (Number(registers[to]) >>> 0 !== value >>> 0) at += offset;
         break;
       case 0x85: // the whole socket
         registers[0] = registers[1];
@@ -74,24 +78,31 @@ function run(program: Uint8Array, mark: number, socket: { mark: number } | undef
   throw new Error("it does not end");
 }
 
-const BOTH = STAMP_BITS.in | STAMP_BITS.out;
+/** A pair as it is, one that has the highest bit of a mark, and one that has the lowest. */
+const PAIRS: readonly StampBits[] = [
+  STAMP_BITS,
+  { in: 0x8000_0000, out: 0x4000_0000 },
+  { in: 0x4000_0000, out: 0x8000_0000 },
+  { in: 1, out: 2 },
+];
 
-test.each(["in", "out"] as const)(
-  "what is stamped for %s passes and loses both bits, and nothing else",
-  (direction) => {
-    const program = packetProgram(direction, STAMP_BITS);
-    const other = direction === "in" ? STAMP_BITS.out : STAMP_BITS.in;
+test.each(PAIRS.flatMap((bits) => (["in", "out"] as const).map((direction) => ({ direction, ...bits }))))(
+  "what is stamped for %p passes and loses both bits, and nothing else",
+  ({ direction, ...bits }) => {
+    const program = packetProgram(direction, bits);
+    const other = direction === "in" ? bits.out : bits.in;
+    const both = (bits.in | bits.out) >>> 0;
     expect(run(program, 0, { mark: 0 })).toEqual({ passes: false, mark: 0 });
-    expect(run(program, 0xffff, undefined)).toEqual({ passes: false, mark: 0xffff });
+    expect(run(program, 0x0f00, undefined)).toEqual({ passes: false, mark: 0x0f00 });
     expect(run(program, other, { mark: 0 })).toEqual({ passes: false, mark: other });
-    expect(run(program, STAMP_BITS[direction] | 0x8000_0001, { mark: 0 })).toEqual({
+    expect(run(program, (bits[direction] | 0x0800_0010) >>> 0, { mark: 0 })).toEqual({
       passes: true,
-      mark: 0x8000_0001,
+      mark: 0x0800_0010,
     });
-    expect(run(program, BOTH, undefined)).toEqual({ passes: true, mark: 0 });
+    expect(run(program, both, undefined)).toEqual({ passes: true, mark: 0 });
     // A socket of another network has both bits for its own.
-    expect(run(program, 7, { mark: BOTH | 4 })).toEqual({ passes: true, mark: 7 });
-    expect(run(program, 7, { mark: STAMP_BITS[direction] })).toEqual({ passes: false, mark: 7 });
+    expect(run(program, 4, { mark: (both | 8) >>> 0 })).toEqual({ passes: true, mark: 4 });
+    expect(run(program, 4, { mark: bits[direction] })).toEqual({ passes: false, mark: 4 });
   },
 );
 
@@ -106,7 +117,7 @@ test("the program for sockets names the map by its descriptor, and no jump leads
     for (let at = 0; at < program.length / 8; at++) {
       const code = new DataView(program.buffer).getUint8(8 * at);
       const offset = new DataView(program.buffer).getInt16(8 * at + 2, true);
-      if (code === 0x15 || code === 0x55) {
+      if ([0x15, 0x55, 0x56].includes(code)) {
         expect(offset).toBeGreaterThan(0);
         expect(at + 1 + offset).toBeLessThan(program.length / 8);
       }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { type Declaration, withoutLookingAtOthers } from "../../../src/system/nft_commands.ts";
+import { asElements, type Declaration, withoutLookingAtOthers } from "../../../src/system/nft_commands.ts";
 
 /** What the kernel has, where it is asked. */
 const BASE: Declaration = { kind: "map", body: "typeof socket cgroupv2 level 2 : verdict; counter" };
@@ -71,5 +71,21 @@ describe("withoutLookingAtOthers", () => {
       "add element inet authnft s { 1 }",
     ];
     expect(put(lines, () => BASE)).toEqual(lines);
+  });
+});
+
+describe("asElements", () => {
+  const line = 'add element inet authnft session_in { "a.scope" comment "x; elements = { }; }" : jump b_in }';
+
+  test("gives back the command that a declaration was made of", () => {
+    const [declared = ""] = put([line], () => BASE);
+    expect(declared).not.toBe(line);
+    expect(asElements(declared, (name) => name === "session_in")).toBe(line);
+  });
+
+  test("leaves the declaration of another set, and every other command, as they are", () => {
+    const own = "add set inet authnft b_peers { type ipv4_addr; elements = { 192.0.2.1 }; }";
+    const rule = "add rule inet authnft b_in accept";
+    for (const one of [own, rule, line]) expect(asElements(one, (name) => name === "session_in")).toBe(one);
   });
 });

@@ -15,23 +15,23 @@ import {
   type ScopeUnit,
   userSlice,
 } from "../session/scope_unit.ts";
-import { isAsker } from "../system/asker.ts";
+import { Level, log } from "../system/journal.ts";
+import { SystemError } from "../system/libc.ts";
+import { change } from "./change.ts";
 import {
   cgroupId,
   cgroupIdsBelow,
   cgroupOfProcess,
+  destroySockets,
+  isAsker,
   isPopulated,
   killCgroup,
   moveProcess,
   processesIn,
   removeCgroup,
-} from "../system/cgroup.ts";
-import { removeFile } from "../system/files.ts";
-import { Level, log } from "../system/journal.ts";
-import { SystemError } from "../system/libc.ts";
-import { uptime } from "../system/process_age.ts";
-import { destroySockets } from "../system/sock_diag.ts";
-import { change } from "./change.ts";
+  removeFile,
+  uptime,
+} from "./host.ts";
 import type { Asked } from "./open.ts";
 import { isOpener, isOpenerGone, sessionAround, settle } from "./opener.ts";
 import { complain } from "./report.ts";

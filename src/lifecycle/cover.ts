@@ -7,10 +7,8 @@ import { coverSlice, TABLE_NAME } from "../ruleset/table.ts";
 import type { SessionRecord } from "../session/record.ts";
 import { chainOf } from "../session/removal.ts";
 import { coverName, userSlice } from "../session/scope_unit.ts";
-import { cgroupId } from "../system/cgroup.ts";
-import * as nftables from "../system/nftables.ts";
+import { cgroupId, firewall, seal } from "./host.ts";
 import type { Person } from "./policy.ts";
-import { seal } from "./seal.ts";
 import { readPolicy, savePolicy, swapPolicy } from "./store.ts";
 import { coverMember, kept, remember, run } from "./table.ts";
 
@@ -41,14 +39,14 @@ export function openCover(
   if (unjudged === undefined) return { lines: [], save: () => () => undefined, seal: () => undefined };
   const { name: chains, cgroupPath: slice, cgroupId: id } = unjudged;
   const before = readPolicy(chains) ?? [];
-  const inForce = chainOf(id, nftables) === memberChain(chains, "out");
+  const inForce = chainOf(id, firewall) === memberChain(chains, "out");
   // What was closed in between counts on.
   const known = generationIn(inForce ? before : [...(readPolicy(chains, "closed") ?? []), ...before]);
   const generation = known + (isReload ? 1 : 0);
   const member: Member = { ...unjudged, generation };
   const whole = [coverSlice(slice), `# generation ${generation}`, ...replaceMember(member, []).lines];
   // Chains of its name may be there though nothing leads to them: the slice was made anew, and nft alone has closed it.
-  const isThere = nftables.hasChain(TABLE_NAME, memberChain(chains, "out"));
+  const isThere = firewall.hasChain(TABLE_NAME, memberChain(chains, "out"));
   const previous = isThere ? ownObjectsIn(before, member.name) : [];
   return {
     // To delete rules makes the kernel wait for their readers: only where they differ.
@@ -98,7 +96,7 @@ export function coverUser(uid: number): void {
   const lines = readPolicy(name);
   if (lines !== undefined) {
     // Where the rules are in force already, the new slice is led to them.
-    const there = nftables.hasChain(TABLE_NAME, memberChain(name, "in"));
+    const there = firewall.hasChain(TABLE_NAME, memberChain(name, "in"));
     run(there ? lines.filter((line) => OUR_ELEMENT.test(line)) : lines);
   }
   seal(slice);

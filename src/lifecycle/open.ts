@@ -28,23 +28,31 @@ import {
 } from "../session/scope_unit.ts";
 import { parseUserName } from "../session/user_name.ts";
 import { shellWord } from "../shell_word.ts";
-import { isAsker } from "../system/asker.ts";
-import { auditUserError, auditValue } from "../system/audit.ts";
-import { cgroupId, cgroupOfProcess, moveProcess, processesIn } from "../system/cgroup.ts";
+import { auditValue } from "../system/audit.ts";
 import { Level, log } from "../system/journal.ts";
-import { describeKey, readKey } from "../system/keyring.ts";
 import { SystemError } from "../system/libc.ts";
-import { startOf, uptime } from "../system/process_age.ts";
-import { tcpPeers } from "../system/sock_diag.ts";
-import { readText } from "../system/text_file.ts";
 import { change } from "./change.ts";
 import { coverUser, openCover } from "./cover.ts";
 import { denied } from "./denied.ts";
+import {
+  auditUserError,
+  cgroupId,
+  cgroupOfProcess,
+  describeKey,
+  findSeal,
+  isAsker,
+  moveProcess,
+  processesIn,
+  readKey,
+  readText,
+  startOf,
+  tcpPeers,
+  uptime,
+} from "./host.ts";
 import { keepPending, sessionAround, unended } from "./opener.ts";
 import { compileFor, fragmentOf, lockOf, readWhole } from "./policy.ts";
 import { complain, NO_CGROUP, report } from "./report.ts";
 import { adoptScope, attendUnit, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
-import { findSeal } from "./seal.ts";
 import {
   lockRuleset,
   readRecords,

@@ -6,8 +6,7 @@
 import type { SessionRecord } from "../session/record.ts";
 import { placeOfProcess, type ScopeUnit, scopeUnit } from "../session/scope_unit.ts";
 import type { UserName } from "../session/user_name.ts";
-import { cgroupOfProcess } from "../system/cgroup.ts";
-import { startOf } from "../system/process_age.ts";
+import { cgroupOfProcess, startOf } from "./host.ts";
 import { lockRuleset, readRecord, writeRecord } from "./store.ts";
 
 /** Whether a living process is the one that opened a session. A number alone may have been given again. */

@@ -6,8 +6,7 @@ import { type Found, findFragment, type Seeker } from "../policy/find.ts";
 import { FRAGMENT_DIRECTORY, type Fragment, readFragment } from "../policy/read.ts";
 import { type Address, addressElement } from "../session/address.ts";
 import { forSession } from "../session/dialect.ts";
-import { isThere, readTrusted } from "../system/files.ts";
-import { translatesOutput } from "../system/nftables.ts";
+import { firewall, isThere, readTrusted } from "./host.ts";
 
 /**
  * The addresses that a session may be locked to besides its rules.
@@ -17,7 +16,7 @@ import { translatesOutput } from "../system/nftables.ts";
  */
 export function lockOf(policy: Policy, address: Address | undefined): AddressList | undefined {
   const lock = addressList(policy, address && addressElement(address));
-  return lock === undefined || translatesOutput() ? undefined : lock;
+  return lock === undefined || firewall.translatesOutput() ? undefined : lock;
 }
 
 /** A member of the group. */

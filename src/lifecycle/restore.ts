@@ -5,12 +5,11 @@ import { ownObjectsIn } from "../ruleset/members.ts";
 import { TABLE_NAME } from "../ruleset/table.ts";
 import { closing, departure, isCovered, leading } from "../session/removal.ts";
 import { type ScopeUnit, sessionName, USERS_SLICE, userSlice } from "../session/scope_unit.ts";
-import { CGROUP_ROOT, cgroupId } from "../system/cgroup.ts";
-import * as nftables from "../system/nftables.ts";
+import { CGROUP_ROOT } from "../system/cgroup.ts";
 import { change } from "./change.ts";
 import { coverUser } from "./cover.ts";
+import { cgroupId, findSeal, firewall } from "./host.ts";
 import { setAddresses } from "./scope.ts";
-import { findSeal } from "./seal.ts";
 import { lockRuleset, lockSession, readPolicy, readRecord, swapPolicy, writeRecord } from "./store.ts";
 import { compiledAnew, mendTable, restoreTable, run, sessionComment } from "./table.ts";
 import { uncoverUser } from "./take_out.ts";
@@ -61,7 +60,7 @@ export async function uncover(uids: readonly number[]): Promise<ReadonlyMap<numb
 export function coveredUsers(uids: readonly number[]): number[] {
   return uids.filter((uid) => {
     const id = cgroupId(userSlice(uid));
-    return id !== undefined && isCovered(id, nftables);
+    return id !== undefined && isCovered(id, firewall);
   });
 }
 
@@ -114,11 +113,11 @@ export async function release(unit: ScopeUnit): Promise<void> {
     // Its chains first, which nothing leads to; then what leads to them in the place of what closes it, at once.
     const name = sessionName(record);
     undo(() => {
-      const { changes } = departure(name, record, nftables, ownObjectsIn(lines, name));
-      nftables.change(TABLE_NAME, [...changes, ...closing(record.cg_id)]);
+      const { changes } = departure(name, record, firewall, ownObjectsIn(lines, name));
+      firewall.change(TABLE_NAME, [...changes, ...closing(record.cg_id)]);
     });
     run(lines.filter((line) => !LEADING.test(line)));
-    nftables.change(TABLE_NAME, leading(record.cg_id, { name, comment: sessionComment(record) }, nftables));
+    firewall.change(TABLE_NAME, leading(record.cg_id, { name, comment: sessionComment(record) }, firewall));
   });
   await setAddresses(unit, undefined, performance.now() + LOCK_PATIENCE);
 }

@@ -16,11 +16,17 @@ import {
 } from "../session/scope_unit.ts";
 import type { UserName } from "../session/user_name.ts";
 import { shellWord } from "../shell_word.ts";
-import { isAsker } from "../system/asker.ts";
-import { cgroupId, cgroupOfProcess, isPopulated } from "../system/cgroup.ts";
-import { removeFile } from "../system/files.ts";
-import { parentOf } from "../system/parent.ts";
-import type { AddressLock, Systemd } from "../system/systemd.ts";
+import type { AddressLock } from "../system/systemd.ts";
+import {
+  cgroupId,
+  cgroupOfProcess,
+  isAsker,
+  isPopulated,
+  type Manager,
+  openManager,
+  parentOf,
+  removeFile,
+} from "./host.ts";
 import type { Person } from "./policy.ts";
 import { complain } from "./report.ts";
 import { lockSession, readRecord } from "./store.ts";
@@ -53,8 +59,6 @@ export type Entered<T> = { readonly unit: ScopeUnit; readonly made: T };
  * @throws {Refusal} `systemd`, `timeout`, `record`, or what `prepare` throws
  */
 export async function enterScope<T>(user: UserName, pid: number, options: Entering<T>): Promise<Entered<T>> {
-  // Loading D-Bus takes milliseconds that a close need not wait for.
-  const { Systemd } = await import("../system/systemd.ts");
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const unit = scopeUnit(user, pid, attempt);
     if (cgroupId(`${SLICE}/${unit}`) !== undefined) continue;
@@ -65,7 +69,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
     const made = options.prepare(unit);
     const held = options.locks.use(await lockSession(unit, options.deadline));
     try {
-      using systemd = new Systemd(options.deadline);
+      using systemd = await openManager(options.deadline);
       const addresses = await lockBeside(systemd, [SLICE], options.addresses(made));
       await systemd.startScope({
         isStill: () => isAsker(pid),
@@ -97,10 +101,6 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
  * @throws {Refusal} `cgroup` when it is not, `systemd`, `timeout`, or what `prepare` throws
  */
 export async function adoptScope<T>(person: Person, pid: number, options: Entering<T>): Promise<Entered<T>> {
-  const [{ Systemd }, { sessionOfProcess }] = await Promise.all([
-    import("../system/systemd.ts"),
-    import("../system/logind.ts"),
-  ]);
   const place = placeOfProcess(cgroupOfProcess(pid));
   const instead =
     "put the line directly after pam_systemd.so, or write scope=own, as in the files of su and sudo";
@@ -112,8 +112,8 @@ export async function adoptScope<T>(person: Person, pid: number, options: Enteri
   }
   const { unit } = place;
   try {
-    using systemd = new Systemd(options.deadline);
-    const session = await sessionOfProcess(systemd.bus, pid);
+    using systemd = await openManager(options.deadline);
+    const session = await systemd.loginSessionOf(pid);
     if (
       session?.scope !== unit ||
       session.leader !== pid ||
@@ -152,9 +152,8 @@ export async function adoptScope<T>(person: Person, pid: number, options: Enteri
  */
 export async function attendUnit(pid: number, deadline: number): Promise<string | undefined> {
   if (parentOf(pid) !== 1) return undefined;
-  const { Systemd } = await import("../system/systemd.ts");
   try {
-    using systemd = new Systemd(deadline);
+    using systemd = await openManager(deadline);
     const unit = await systemd.pamUnitOf(pid);
     // Its start may wait for us, and must not be begun anew where it has just ended.
     if (unit !== undefined) await systemd.startUnit(`authnft-close@${unit}.service`, "ignore-dependencies");
@@ -170,7 +169,7 @@ export async function attendUnit(pid: number, deadline: number): Promise<string 
  * them allows no other can deny. A lock that allows nothing takes nothing away from others'.
  */
 async function lockBeside(
-  systemd: Systemd,
+  systemd: Manager,
   slices: readonly string[],
   addresses: AddressLock | undefined,
 ): Promise<AddressLock | undefined> {
@@ -196,9 +195,8 @@ function refusalOf(error: unknown, act: string): Refusal | "taken" {
 /** Ends a scope whose only process died before it came there: nothing would ever tell systemd that it is empty. */
 export async function stopEmptyScope(unit: ScopeUnit, deadline: number): Promise<void> {
   if (isLoginScope(unit) || isPopulated(cgroupPath(unit, 0))) return;
-  const { Systemd } = await import("../system/systemd.ts");
   try {
-    using systemd = new Systemd(deadline);
+    using systemd = await openManager(deadline);
     await systemd.stop(unit);
   } catch (error) {
     refusalOf(error, `stop ${unit}`);
@@ -252,7 +250,7 @@ export async function widenLock(
       if (lock === undefined || allow.length > WIDEST_LOCK) await systemd.unlockAddresses(unit);
       else if (lock.allow.length > 0) await systemd.setAddressLists(unit, { ...before, allow });
     }
-    const change = (act: (systemd: Systemd) => Promise<void>) => async (): Promise<void> =>
+    const change = (act: (systemd: Manager) => Promise<void>) => async (): Promise<void> =>
       await changeLock(unit, soon(), act);
     return {
       narrow: lock === undefined ? done : change((systemd) => systemd.lockAddresses(unit, lock)),
@@ -269,11 +267,10 @@ const WIDEST_LOCK = 2000;
 async function changeLock<T>(
   unit: ScopeUnit,
   deadline: number,
-  act: (systemd: Systemd) => Promise<T>,
+  act: (systemd: Manager) => Promise<T>,
 ): Promise<T | undefined> {
-  const { Systemd } = await import("../system/systemd.ts");
   try {
-    using systemd = new Systemd(deadline);
+    using systemd = await openManager(deadline);
     return await act(systemd);
   } catch (error) {
     complain(`The second lock of ${unit} could not be changed`, refusalOf(error, `reach ${unit}`));

@@ -2,26 +2,26 @@
 
 // What is kept below /run/authnft: locks, records, and the rules of live sessions as they were loaded.
 
-import { readdirSync, renameSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { escapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
 import { BASE_SETS, TABLE } from "../ruleset/table.ts";
 import { formatRecord, parseRecord, RECORD_DIRECTORY, type SessionRecord } from "../session/record.ts";
 import { parseScopeUnit, type ScopeUnit } from "../session/scope_unit.ts";
+import { isUnfinished, type Lock, writerOf } from "../system/files.ts";
+import { Level, log } from "../system/journal.ts";
+import { asElements, withoutLookingAtOthers } from "../system/nft_commands.ts";
+import { deniedDirectory } from "./denied.ts";
 import {
-  isUnfinished,
-  type Lock,
+  listDirectory,
   lock,
   makeDirectory,
   overwriteFile,
+  readText,
   removeFile,
+  renameFile,
   replaceFile,
-  writerOf,
-} from "../system/files.ts";
-import { Level, log } from "../system/journal.ts";
-import { asElements, withoutLookingAtOthers } from "../system/nft_commands.ts";
-import { readText } from "../system/text_file.ts";
-import { deniedDirectory } from "./denied.ts";
+} from "./host.ts";
 
 /** Where everything is that is only there while the system runs. */
 const STATE = "/run/authnft";
@@ -237,7 +237,7 @@ export function policyVersion(name: string): string {
 export function closePolicy(name: string): void {
   const path = `${POLICY_DIRECTORY}/${name}.nft`;
   try {
-    renameSync(path, `${POLICY_DIRECTORY}/${name}.closed`);
+    renameFile(path, `${POLICY_DIRECTORY}/${name}.closed`);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
     try {
@@ -351,7 +351,7 @@ export function isAnybodyIn(): boolean {
 
 function namesIn(directory: string): string[] {
   try {
-    return readdirSync(directory);
+    return listDirectory(directory);
   } catch {
     return []; // there was no session yet
   }

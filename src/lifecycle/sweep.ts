@@ -8,11 +8,9 @@ import { findStrays } from "../ruleset/strays.ts";
 import { KEYED_SETS, SLICE_MAPS, TABLE_NAME } from "../ruleset/table.ts";
 import type { SessionRecord } from "../session/record.ts";
 import { cgroupPath, coveredUser, isLoginScope, type ScopeUnit, sessionName } from "../session/scope_unit.ts";
-import { cgroupId, cgroupIdsBelow } from "../system/cgroup.ts";
-import { lock, removeFile } from "../system/files.ts";
 import { Level, log } from "../system/journal.ts";
-import * as nftables from "../system/nftables.ts";
 import { endSession } from "./close.ts";
+import { cgroupId, cgroupIdsBelow, firewall, lock, removeFile } from "./host.ts";
 import { complain } from "./report.ts";
 import {
   lockFile,
@@ -144,9 +142,9 @@ function straysOfTable(): ReturnType<typeof findStrays> {
   const sets = [...KEYED_SETS, ...Object.keys(SLICE_MAPS), "covered_slices"];
   return findStrays(
     {
-      named: nftables.named(TABLE_NAME),
+      named: firewall.named(TABLE_NAME),
       elements: sets.flatMap((set) =>
-        nftables.elements(TABLE_NAME, set).map(({ key, chain }) => ({ set, key, chain })),
+        firewall.elements(TABLE_NAME, set).map(({ key, chain }) => ({ set, key, chain })),
       ),
     },
     {
@@ -169,7 +167,7 @@ function straysOfTable(): ReturnType<typeof findStrays> {
 function takeStraysOut(): void {
   const { named, elements } = straysOfTable();
   const of = (...kinds: readonly string[]) => named.filter(({ kind }) => kinds.includes(kind));
-  nftables.change(TABLE_NAME, [
+  firewall.change(TABLE_NAME, [
     ...elements.map(({ set, key }) => ({ set, key })),
     // All rules before what they name: sets, which may lead to chains, then those, then counters and the like.
     ...of("chain").map(({ name }) => ({ flush: name })),

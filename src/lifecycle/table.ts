@@ -3,7 +3,6 @@
 // The table as a whole: what is loaded where nobody has a session, and what brings everybody back. All of it under the lock
 // of the ruleset.
 
-import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { escapeName } from "../escaped_name.ts";
 import { Refusal } from "../refusal.ts";
@@ -31,12 +30,11 @@ import {
   USERS_SLICE,
   userSlice,
 } from "../session/scope_unit.ts";
-import { CGROUP_ROOT, cgroupId, mayBeHeldBelow } from "../system/cgroup.ts";
 import { SystemError } from "../system/libc.ts";
-import * as nftables from "../system/nftables.ts";
+import { TransactionError } from "../system/nftables.ts";
+import { cgroupId, firewall, mayBeHeldBelow, seal, stampBits } from "./host.ts";
 import { compileFor, type Person, readWhole } from "./policy.ts";
 import { complain } from "./report.ts";
-import { seal, stampBits } from "./seal.ts";
 import {
   type ClosedSlice,
   isAnybodyIn,
@@ -62,9 +60,9 @@ export function run(
   place: (line: number) => string | undefined = () => undefined,
 ): void {
   try {
-    nftables.runTransaction(lines);
+    firewall.runTransaction(lines);
   } catch (error) {
-    if (!(error instanceof nftables.TransactionError)) throw error;
+    if (!(error instanceof TransactionError)) throw error;
     const where = error.line === undefined ? undefined : place(error.line);
     if (where !== undefined)
       throw new Refusal(
@@ -85,7 +83,7 @@ const OTHERS = ["init.scope", "system.slice"];
 export function slices(): Slices {
   return {
     closed: SLICE,
-    users: existsSync(`${CGROUP_ROOT}/${USERS_SLICE}`) ? USERS_SLICE : undefined,
+    users: cgroupId(USERS_SLICE) !== undefined ? USERS_SLICE : undefined,
     others: OTHERS.filter((cgroup) => cgroupId(cgroup) !== undefined),
     stamps: stampBits(),
   };
@@ -129,7 +127,7 @@ export function mendTable(): void {
 
 function baseIsWhole(): boolean {
   return Object.entries(BASE_CHAINS).every(
-    ([chain, rules]) => nftables.countRules(TABLE_NAME, chain) === rules,
+    ([chain, rules]) => firewall.countRules(TABLE_NAME, chain) === rules,
   );
 }
 
@@ -158,12 +156,12 @@ export function restoreTable(): number {
   while (all.length - wanted.length < CULPRITS) {
     const lines = [...fresh, ...closing, ...wanted.flatMap((member) => member.lines)];
     try {
-      nftables.runTransaction(lines);
+      firewall.runTransaction(lines);
       closeGoneSlices();
       sealAll();
       return countSessions(wanted);
     } catch (error) {
-      if (!(error instanceof nftables.TransactionError)) throw error;
+      if (!(error instanceof TransactionError)) throw error;
       const culprit = memberAt(wanted, (error.line ?? -1) - fresh.length - closing.length);
       if (culprit === undefined)
         run(lines); // says what is wrong with the base
@@ -176,10 +174,10 @@ export function restoreTable(): number {
   closeGoneSlices();
   const restored = wanted.filter((member) => {
     try {
-      nftables.runTransaction(member.lines);
+      firewall.runTransaction(member.lines);
       return true;
     } catch (error) {
-      if (!(error instanceof nftables.TransactionError)) throw error;
+      if (!(error instanceof TransactionError)) throw error;
       giveUp(member, error);
       return false;
     }
@@ -232,7 +230,7 @@ function memberAt(wanted: readonly Wanted[], line: number): Wanted | undefined {
 function closeGoneSlices(): void {
   const gone = rememberedSlices().filter(({ name, id }) => cgroupId(name) !== id);
   try {
-    nftables.change(TABLE_NAME, gone.flatMap(closingSlice));
+    firewall.change(TABLE_NAME, gone.flatMap(closingSlice));
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     complain("Slices that are gone cannot be closed again", error);
@@ -243,9 +241,9 @@ function closeGoneSlices(): void {
 export function forgetGoneSlices(): void {
   const gone = forgettableSlices();
   if (gone.length === 0) return;
-  nftables.change(
+  firewall.change(
     TABLE_NAME,
-    gone.flatMap((slice) => sliceDeparture(slice, nftables)),
+    gone.flatMap((slice) => sliceDeparture(slice, firewall)),
   );
   keepSlices(
     rememberedSlices().filter((slice) => !gone.some(({ id, set }) => id === slice.id && set === slice.set)),

@@ -27,10 +27,8 @@ import {
   USERS_SLICE,
   userSlice,
 } from "../session/scope_unit.ts";
-import { cgroupId, cgroupIdsBelow } from "../system/cgroup.ts";
 import { SystemError } from "../system/libc.ts";
-import * as nftables from "../system/nftables.ts";
-import { unseal } from "./seal.ts";
+import { cgroupId, cgroupIdsBelow, firewall, unseal } from "./host.ts";
 import {
   closePolicy,
   keepSlices,
@@ -75,22 +73,22 @@ function attempt(
   const cover = record === undefined ? coversWithoutSession() : coverWithout(record);
   if (record?.state === "refused") {
     // It never had chains; those of its name are somebody else's.
-    nftables.change(TABLE_NAME, [...opening(record.cg_id, nftables), ...cover.changes]);
+    firewall.change(TABLE_NAME, [...opening(record.cg_id, firewall), ...cover.changes]);
     return settle(cover, undefined);
   }
   const name = record === undefined ? nameOf(unit) : sessionName(record);
   const saved = readPolicy(unit) ?? readPolicy(unit, "closed") ?? [];
-  const { changes, traffic } = departure(name, record, nftables, ownObjectsIn(saved, name));
+  const { changes, traffic } = departure(name, record, firewall, ownObjectsIn(saved, name));
   const closed = record !== undefined && options.close ? closing(record.cg_id) : [];
-  const stale = record === undefined ? staleClosings(liveCgroups(), nftables) : [];
-  nftables.change(TABLE_NAME, [...changes, ...cover.changes, ...closed, ...stale]);
+  const stale = record === undefined ? staleClosings(liveCgroups(), firewall) : [];
+  firewall.change(TABLE_NAME, [...changes, ...cover.changes, ...closed, ...stale]);
   return settle(cover, traffic);
 }
 
 /** Takes out what of the cover was a session's, whose own rules stay. @throws {SystemError} when the kernel refuses */
 export function leaveCover(record: SessionRecord): Left {
   const cover = coverWithout(record);
-  nftables.change(TABLE_NAME, cover.changes);
+  firewall.change(TABLE_NAME, cover.changes);
   return settle(cover, undefined);
 }
 
@@ -118,10 +116,10 @@ export function uncoverUser(uid: number): ScopeUnit[] {
   keepSlices(rememberedSlices().filter((one) => one.name !== slice || one.id !== id));
   removePolicy(coverName(uid));
   if (id === undefined) {
-    nftables.change(TABLE_NAME, changes);
+    firewall.change(TABLE_NAME, changes);
     return [];
   }
-  nftables.change(TABLE_NAME, [...changes, ...sliceDeparture({ set: "covered_slices", id }, nftables)]);
+  firewall.change(TABLE_NAME, [...changes, ...sliceDeparture({ set: "covered_slices", id }, firewall)]);
   unseal(slice);
   return [];
 }
@@ -137,7 +135,7 @@ function settle({ fallen, kept: files }: Fall, traffic: Traffic | undefined): Le
 
 function isClosed(uid: number): boolean {
   const id = cgroupId(userSlice(uid));
-  return id !== undefined && isCovered(id, nftables);
+  return id !== undefined && isCovered(id, firewall);
 }
 
 /** The cgroups that a session may be in. */
@@ -176,7 +174,7 @@ function coverWithout(record: SessionRecord): Fall {
   const lines = readPolicy(name)?.filter((line) => !line.includes(said));
   return {
     fallen: [],
-    changes: addressDeparture(id, address, nftables),
+    changes: addressDeparture(id, address, firewall),
     kept: lines === undefined ? [] : [{ name, lines }],
   };
 }
@@ -192,12 +190,12 @@ function coversWithoutSession(): Fall {
 }
 
 function fall(uids: readonly number[]): Fall {
-  const open = uids.filter((uid) => nftables.hasChain(TABLE_NAME, memberChain(coverName(uid), "in")));
+  const open = uids.filter((uid) => firewall.hasChain(TABLE_NAME, memberChain(coverName(uid), "in")));
   return {
     fallen: uids,
     changes: open.flatMap((uid) => {
       const name = coverName(uid);
-      return departure(name, undefined, nftables, ownObjectsIn(readPolicy(name) ?? [], name)).changes;
+      return departure(name, undefined, firewall, ownObjectsIn(readPolicy(name) ?? [], name)).changes;
     }),
     kept: [],
   };

@@ -33,7 +33,17 @@ let patience = 200;
  */
 export function log({ message, ...rest }: Entry): void {
   // What others chose, a user's name say, must not make a second line.
-  const entry = { ...rest, message: oneLine(message) };
+  write({ ...rest, message: oneLine(message) });
+}
+
+let write = writeToHost;
+
+/** Has entries written elsewhere, or to the host's journal again when left out. */
+export function writeEntriesTo(elsewhere: (entry: Entry) => void = writeToHost): void {
+  write = elsewhere;
+}
+
+function writeToHost(entry: Entry): void {
   if (!send(JOURNAL, journalEntry(entry))) send(SYSLOG, Buffer.from(syslogLine(entry)));
 }
 

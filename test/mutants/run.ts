@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 // Puts one mistake after another into a copy of the sources, and says which no unit test notices.
+//
+//   npm run mutants                        all of them
+//   npm run mutants -- lifecycle/open.ts   those in files whose path has this in it
 
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { LIFECYCLE } from "./lifecycle.ts";
 import { POLICY } from "./policy.ts";
 
 /** A mistake in the sources, and the tests that have to notice it. */
@@ -20,7 +24,10 @@ export type Mutant = {
 const ENOUGH = 0.9;
 
 /** Those of each room. */
-const MUTANTS: readonly Mutant[] = [...POLICY];
+const ALL: readonly Mutant[] = [...POLICY, ...LIFECYCLE];
+
+const rooms = process.argv.slice(2);
+const MUTANTS = ALL.filter(({ file }) => rooms.length === 0 || rooms.some((room) => file.includes(room)));
 
 const ROOT = join(import.meta.dir, "../..");
 

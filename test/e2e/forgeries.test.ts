@@ -273,7 +273,9 @@ onThisRelease("Forgeries that a mount makes possible", () => {
       const { findings } = JSON.parse((await lab.run("authnft doctor --json")).stdout) as {
         findings: { check: string; level: string; what: string }[];
       };
-      return findings.filter(({ what }) => what.startsWith("/proc is mounted with")).map(({ level }) => level);
+      return findings
+        .filter(({ what }) => what.startsWith("/proc is mounted with"))
+        .map(({ level }) => level);
     };
     try {
       await lab.output("mount -o remount,hidepid=invisible,gid=12345 /proc");

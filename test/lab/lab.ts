@@ -259,7 +259,12 @@ export class Lab {
    * cursor of journald's will not do: now and then journalctl begins later than it should, and nothing tells.)
    */
   async cursor(): Promise<string> {
-    const script = `mark="$(date +%s) ${crypto.randomUUID()}"; logger -t lab-mark "$mark" && echo "$mark"`;
+    // Until it is there: journald drops what comes while its socket is full.
+    const script = `mark="$(date +%s) ${crypto.randomUUID()}"
+      for try in 1 2 3 4 5 6 7 8 9 10; do
+        logger -t lab-mark "$mark" && journalctl --sync
+        journalctl --quiet --identifier=lab-mark --since=-1min --output=cat | grep -qxF "$mark" && break
+      done; echo "$mark"`;
     return (await this.output(script)).trim();
   }
 

@@ -132,6 +132,20 @@ onOneRoad("Beside a table with a set of intervals", (road) => {
         if (performance.now() - began > FLAT_MS) slow.push(command);
       }
       expect(slow).toEqual([]);
+      const medianOf = async (command: string): Promise<number> => {
+        const times: number[] = [];
+        for (let turn = 0; turn < 7; turn++) {
+          const began = performance.now();
+          await lab.output(command);
+          times.push(performance.now() - began);
+        }
+        return Math.round(times.sort((a, b) => a - b)[3] ?? 0);
+      };
+      const login = await medianOf("pamtester lab alice open_session close_session");
+      const restore = await medianOf("authnft restore");
+      console.log(
+        `${lab.release}, beside ${count} intervals, medians of 7: open and close ${login} ms, restore ${restore} ms`,
+      );
       alice.write("\n");
       await alice.expect(/^ok\nrefused\n/);
       alice.end();

@@ -312,7 +312,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         words: ["env:PAM_USER=root", "open"],
       });
       const { seen } = rig;
-      expect(seen.get("arg")).toEqual(["authnft", "session"]);
+      expect(seen.get("arg")).toEqual(["authnft", "session", "in-turn"]);
       expect(seen.get("env")).toBeUndefined();
       expect([...seen.keys()].filter((key) => key.startsWith("fd-"))).toEqual(["fd-0", "fd-1", "fd-2"]);
       expect(seen.get("fd-0")?.[0]).toStartWith("pipe:");
@@ -1535,7 +1535,12 @@ describe("both roads", () => {
     });
     expectOpened(opened);
     expect(rig.request).toMatchObject({ type: "open", user: "alice", rhost: "192.0.2.7" });
-    expect(rig.seen.get("arg")).toEqual(["authnft", "session"]);
+    expect(rig.seen.get("arg")).toEqual([
+      "authnft",
+      "session",
+      "in-turn",
+      expect.stringMatching(/^since=\d+$/),
+    ]);
     expect(rig.seen.get("NoNewPrivs")).toEqual(["1"]);
     expect(rig.seen.get("umask")).toEqual(["077"]);
     expect(rig.seen.get("env")).toContain("TMPDIR=/run/authnft");

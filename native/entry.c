@@ -1021,16 +1021,18 @@ has_turn(long fd)
  * own for as long as they like. It ends with the last descriptor. Never a reason to refuse: where there is no such file, and
  * when the wait is over, it goes on without.
  *
- * to is a descriptor to tell that it waits and that it has waited, or -1. Returns a descriptor to hold.
+ * to is a descriptor to tell that it waits and that it has waited, or -1; waited whether it had to. Returns a descriptor to hold.
  */
 static long
-take_turn(int to, int flags)
+take_turn(int to, int flags, int *waited)
 {
 	long	fd;
 
+	*waited = 0;
 	fd = call(__NR_openat, AT_FDCWD, address(TURNS_FILE), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | flags, 0600, 0);
 	if (fd < 0 || has_turn(fd))
 		return fd;
+	*waited = 1;
 	call(__NR_write, to, address(WAITS), 1, 0, 0);
 	for (int looks = 0; looks < TURN_S * 1000 / TURN_POLL_MS && !has_turn(fd); looks++) {
 		struct __kernel_timespec	pause = { .tv_nsec = TURN_POLL_MS * 1000000L };	/* the kernel counts it down */
@@ -1105,7 +1107,8 @@ static void
 go_on_attended(int opens, enum place place)
 {
 	int32_t	pidfd = -1;
-	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), turn = take_turn(-1, O_CLOEXEC), child;
+	int	waited;
+	long	parent = call(__NR_getppid, 0, 0, 0, 0, 0), turn = take_turn(-1, O_CLOEXEC, &waited), child;
 
 	child = call(__NR_clone, CLONE_PIDFD | SIGCHLD, 0, address(&pidfd), 0, 0);
 	if (child > 0)
@@ -1159,7 +1162,7 @@ run(int argc, char **argv, char **environment)
 	char		 since[LINK_MAX] = "";
 	enum place	 place;
 	enum mode	 mode;
-	int		 traced;
+	int		 traced, waited;
 
 	open_standard_descriptors();
 	while (environment[count] != NULL)
@@ -1184,10 +1187,13 @@ run(int argc, char **argv, char **environment)
 		go_on_attended(opens_for_another(environment, own, count), place);
 	else if (mode == MODE_REQUEST && argc > 2 && equal(argv[2], IN_TURN)) {
 		set_alarm(0);
-		take_turn(STDOUT, 0);	/* held as long as the program runs */
+		take_turn(STDOUT, 0, &waited);	/* held as long as the program runs */
 		set_alarm(ALARM_S);
-		append(since, sizeof(since), SINCE);
-		append_now(since, sizeof(since));
+		/* Whoever did not wait counts from when it was started, as the module does. */
+		if (waited) {
+			append(since, sizeof(since), SINCE);
+			append_now(since, sizeof(since));
+		}
 	}
 	/* The module has its own way to the same, but may see other cgroups than the host's. */
 	if (mode != MODE_PAM_EXEC && place == PLACE_PROCESSES)

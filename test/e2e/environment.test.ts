@@ -473,7 +473,7 @@ os.execv("/usr/bin/su", ["su", "alice", "-c", "${FILTERED}"])
             await lab.run([
               "pgrep",
               "-xf",
-              road === "shim" ? "authnft session" : "authnft session pam_exec=open",
+              road === "shim" ? "authnft session in-turn" : "authnft session pam_exec=open",
             ])
           ).stdout.trim() || undefined,
       );

@@ -7,7 +7,7 @@ import { chmodSync, existsSync, mkdirSync, renameSync, statSync } from "node:fs"
 import { join } from "node:path";
 import type { BunPlugin } from "bun";
 import manifest from "./package.json" with { type: "json" };
-import { piecePath } from "./src/system/shipped.ts";
+import { piecePath } from "./src/system/host/shipped.ts";
 
 const root = import.meta.dir;
 const dist = join(root, "dist");

@@ -84,12 +84,12 @@
  */
 #define TRACED		"traced"
 
-/* What the program is told of a PAM process that is elsewhere, after its verb: src/session/elsewhere.ts. */
+/* What the program is told of a PAM process that is elsewhere, after its verb: src/subjects/session/elsewhere.ts. */
 #define ELSEWHERE	"elsewhere="
 
 /*
  * The descriptor on which the program has the process that asks. What it does to that process takes seconds at worst, and a
- * number may be somebody else's by then: src/system/asker.ts.
+ * number may be somebody else's by then: src/system/kernel/asker.ts.
  */
 #define ASKER		3
 
@@ -1084,7 +1084,7 @@ attend(long child, int32_t pidfd, long parent, int opens, enum place place)
 		leave(status);
 	}
 	why[0] = '\0';
-	/* "authnft doctor" counts it: src/system/killed_helpers.ts. */
+	/* "authnft doctor" counts it: src/system/host/killed_helpers.ts. */
 	if (reaped && (status & 0x7f) == SIGSYS)
 		append(why, sizeof(why), "The helper was killed by a filter of system calls (SIGSYS), its own or the service's");
 	else {

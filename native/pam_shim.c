@@ -94,7 +94,7 @@
 #define LIST_MAX	65536	/* and at most: the kernel's NGROUPS_MAX */
 #define SPARE_FILES	16	/* descriptors that must be free for a look-up: sockets and files of a few sources */
 #define SPARE_MEMORY	(8 * 1024 * 1024)	/* and bytes: a source is a library to load, and a buffer to fill */
-#define OTHERS_MAX	64	/* members of no local file whose uids are asked for; src/system/membership.ts has the same */
+#define OTHERS_MAX	64	/* members of no local file whose uids are asked for; src/system/host/membership.ts has the same */
 #define OTHERS_MS	250	/* a look-up that has taken so long asks for nothing that concerns others */
 #define SLOW_MS		1000	/* a look-up that takes longer is worth a line in the log */
 #define AGAIN_MS	1000	/* a helper that has taken longer is not asked again: somebody waits for the logout */
@@ -1793,7 +1793,7 @@ close_for_member(pam_handle_t *pamh, const struct request *request, struct reply
 	if (!(answered = ask(request, reply, &start, why)) && now_ms() - start < AGAIN_MS)
 		answered = ask(request, reply, &start, why);
 	if (!answered)
-		/* "authnft doctor" counts both of these sentences: src/system/killed_helpers.ts. */
+		/* "authnft doctor" counts both of these sentences: src/system/host/killed_helpers.ts. */
 		pam_syslog(pamh, LOG_WARNING, "end of session: no answer from " HELPER ": %s; the session's rules go "
 		    "when its scope ends", why);
 	return answered;

@@ -14,47 +14,47 @@ async function run(args: readonly string[]): Promise<number> {
       await beTraced();
       return await run(rest);
     case "session":
-      return (await import("./commands/session.ts")).runSession({
+      return (await import("./cli/session.ts")).runSession({
         sandbox: !rest.includes("AUTHNFT_NO_SANDBOX=1"),
         pamExec: pamExecIn(rest),
-        elsewhere: (await import("./session/elsewhere.ts")).elsewhereIn(rest),
+        elsewhere: (await import("./subjects/session/elsewhere.ts")).elsewhereIn(rest),
         since: sinceIn(rest),
       });
     case "pam":
-      return (await import("./commands/pam.ts")).runPamExec({ args: rest, env: process.env });
+      return (await import("./cli/pam.ts")).runPamExec({ args: rest, env: process.env });
     case "end": {
       const [unit, ...more] = rest;
       if (unit === undefined || more.length > 0) return usage("end <scope unit>");
-      return (await import("./commands/end.ts")).runEnd(unit);
+      return (await import("./cli/end.ts")).runEnd(unit);
     }
     case "cover": {
       await noteWayIn();
       const [uid, ...more] = rest;
       if (more.length > 0) return usage("cover [user number]");
-      return (await import("./commands/cover.ts")).runCover(uid);
+      return (await import("./cli/close_slice.ts")).runCover(uid);
     }
     case "sources":
-      return (await import("./commands/sources.ts")).runSources();
+      return (await import("./cli/sources.ts")).runSources();
     case "seal":
       if (rest.length > 0) return usage("seal");
-      return (await import("./commands/seal.ts")).runSeal();
+      return (await import("./cli/seal.ts")).runSeal();
     case "try":
     case "try-login":
-      return await (await import("./commands/try.ts")).runTry();
+      return await (await import("./cli/try.ts")).runTry();
     case "cover-users":
-      return (await import("./commands/cover.ts")).runCoverUsers(rest.map(Number));
+      return (await import("./cli/close_slice.ts")).runCoverUsers(rest.map(Number));
     case "reload-sessions":
       await noteWayIn();
-      return (await import("./commands/reload.ts")).runReloadSessions();
+      return (await import("./cli/reload.ts")).runReloadSessions();
     case "trace-stand-in":
-      return await (await import("./trace/stand_in.ts")).runStandIn();
+      return await (await import("./trace/fake_pam_client.ts")).runStandIn();
     case "try-rules":
-      return (await import("./lifecycle/apart.ts")).runTryRules();
+      return (await import("./engine/apart.ts")).runTryRules();
     case "verify-probe":
       return (await import("./verify/probe.ts")).runProbe();
     default: {
       await noteWayIn();
-      const { runProgram } = await import("./commands/program.ts");
+      const { runProgram } = await import("./cli/program.ts");
       return runProgram(args, {
         colour: process.stdout.isTTY && !process.env["NO_COLOR"],
         width: process.stdout.columns ?? 100,
@@ -65,13 +65,13 @@ async function run(args: readonly string[]): Promise<number> {
 
 /** The entry alone sets this variable: whoever else does is root. */
 async function noteWayIn(): Promise<void> {
-  if (process.env["AUTHNFT_CONFINED"] === "1") (await import("./commands/way_in.ts")).noteConfined();
+  if (process.env["AUTHNFT_CONFINED"] === "1") (await import("./cli/way_in.ts")).noteConfined();
 }
 
 async function beTraced(): Promise<void> {
   const [{ confineBy }, { awaitSupervision }] = await Promise.all([
     import("./confine/seccomp.ts"),
-    import("./system/seccomp_notify.ts"),
+    import("./system/ffi/seccomp_notify.ts"),
   ]);
   confineBy(awaitSupervision);
 }
@@ -104,7 +104,11 @@ async function complain([first, second]: readonly string[], error: unknown): Pro
   const complaint = oneLine(`authnft: ${error instanceof Error ? error.message : error}`);
   // Nobody sees what these write to standard error.
   if (verb === "session" || verb === "pam")
-    await (await import("./system/journal_stream.ts")).writeToJournal("pam_authnft", AUTHPRIV_ERR, complaint);
+    await (await import("./system/systemd/journal_stream.ts")).writeToJournal(
+      "pam_authnft",
+      AUTHPRIV_ERR,
+      complaint,
+    );
   // Last, for what the runtime does to write there may be more than a confined process may.
   console.error(complaint);
 }

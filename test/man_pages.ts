@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { readData } from "../src/system/shipped.ts";
+import { readData } from "../src/system/host/shipped.ts";
 
 /** A block of a manual page that stands there as it is typed. */
 export type Literal = { readonly section: string; readonly title: string; readonly text: string };

@@ -3,7 +3,7 @@
 // What `authnft --trace` sees the helper do, and what is known to occur though it need not be seen. Whatever else it calls
 // kills it. "authnft --trace --diff" compares.
 
-import type { Condition, Rule } from "./rule.ts";
+import type { Condition, Rule } from "../system/kernel/seccomp_rule.ts";
 
 // asm-generic/errno.h
 const EACCES = 13;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { Refusal } from "../refusal.ts";
-import { SystemError, setNotDumpable } from "../system/libc.ts";
-import { loadFilter } from "../system/libseccomp.ts";
+import { SystemError, setNotDumpable } from "../system/ffi/libc.ts";
+import { loadFilter } from "../system/ffi/libseccomp.ts";
 import { RULES } from "./allowlist.ts";
 
 let load = (): void => loadFilter(RULES);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+
 import { posix } from "node:path";
+import { FRAGMENT_DIRECTORY } from "../paths.ts";
 import { attempt, Refusal, type Refused } from "../refusal.ts";
 import {
   COMMAND_LIMIT,
@@ -12,9 +14,6 @@ import {
 } from "./limits.ts";
 import { refuse } from "./refusals.ts";
 import { locate, type Place, type Token, type Tokens, tokenise } from "./tokenise.ts";
-
-/** Where fragments and what they include must be. */
-export const FRAGMENT_DIRECTORY = "/etc/authnft";
 
 /**
  * Reads one file of a policy, and vouches for it: that nobody but root can have written it.

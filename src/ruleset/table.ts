@@ -69,13 +69,24 @@ export const BASE_SETS = [
   { kind: "map", name: "session_out", definition: "typeof socket cgroupv2 level 2 : verdict; counter" },
 ] as const;
 
-/** The two slices that the table looks into. Their cgroups must exist, for libnftables resolves the paths. */
-export type Slices = {
-  /** The slice whose cgroups are closed by default. */
-  readonly closed: string;
-  /** The slice of everybody's slices, of which the covered ones are closed by default; `undefined` where it does not exist. */
-  readonly users: string | undefined;
-  /** Cgroups beside them that are always there and are no member's: what is in them need not be looked at any further. */
+/** A cgroup whose subjects the table knows: it leads what is below it to `<chains>_sources`, `<chains>_in` and `<chains>_out`. */
+export type Root = {
+  /** The path of its cgroup, which must exist: libnftables resolves it. */
+  readonly cgroup: string;
+  /** `members` closes all that is below it, `users` only the slices that are in `covered_slices`. */
+  readonly chains: "members" | "users";
+};
+
+/**
+ * How deep subjects may lie, from 1, in the order in which they are looked for: the deeper first, for a login session's scope lies
+ * in its user's slice.
+ */
+export const LEVELS: readonly number[] = [3, 2];
+
+/** What the table looks into. */
+export type Base = {
+  readonly roots: readonly Root[];
+  /** Cgroups beside them that are always there and hold no subject: what is in them need not be looked at any further. */
   readonly others?: readonly string[];
   /** The bits of marks that stand for a packet that may pass; those of {@link STAMP_BITS} when left out. */
   readonly stamps?: StampBits;
@@ -91,14 +102,19 @@ const SYN_ALONE = "tcp flags & (fin | syn | rst | ack) == syn";
  * The part of the table that does not depend on sessions, as nftables commands.
  *
  * Loading it again changes nothing, and mends what somebody else changed: the rules of its chains are written anew in
- * one transaction. That costs some 14 ms, for the kernel waits for readers of the old rules; see `closeSlices` for less.
+ * one transaction. That costs some 14 ms, for the kernel waits for readers of the old rules; see `leadRoots` for less.
  *
- * A packet of a process outside the two slices meets two look-ups on its way out and one on its way in, and the rules for
+ * A packet of a process outside the roots meets two look-ups on its way out and one on its way in, and the rules for
  * packets of which the kernel does not say whose they are. One from inside goes to the chain of its cgroup by verdict map;
  * where the map has no element for it, the last rules of `members_in` and `members_out` hold.
  */
-export function baseTable(slices: Slices): string[] {
-  const stamps = slices.stamps ?? STAMP_BITS;
+export function baseTable(base: Base): string[] {
+  const stamps = base.stamps ?? STAMP_BITS;
+  const dispatch = (direction: "in" | "out"): string[] =>
+    LEVELS.map(
+      (level) =>
+        `add rule ${TABLE} members_${direction} socket cgroupv2 level ${level} vmap @session_${direction}`,
+    );
   return [
     `add table ${TABLE}`,
     ...BASE_SETS.map(({ kind, name, definition }) => `add ${kind} ${TABLE} ${name} { ${definition}; }`),
@@ -112,8 +128,8 @@ export function baseTable(slices: Slices): string[] {
     `add chain ${TABLE} egress { type filter hook output priority filter - 1; policy accept; }`,
     ...chains.map((chain) => `add chain ${TABLE} ${chain}`),
     ...Object.keys(BASE_CHAINS).map((chain) => `flush chain ${TABLE} ${chain}`),
-    ...closeSlices(slices),
-    ...(slices.others ?? []).flatMap((cgroup) =>
+    ...leadRoots(base),
+    ...(base.others ?? []).flatMap((cgroup) =>
       ["in", "out"].map((direction) => `add element ${TABLE} slices_${direction} { "${cgroup}" : accept }`),
     ),
     // Over IPv4 the kernel lets nobody but root do this.
@@ -147,9 +163,7 @@ export function baseTable(slices: Slices): string[] {
     `add rule ${TABLE} members_in fib daddr type { broadcast, multicast } accept`,
     // Who opens a connection is judged, whatever went the other way between the two ports before.
     `add rule ${TABLE} members_in ct direction reply ${SYN_ALONE} drop`,
-    // The deeper cgroup first: a login session's scope lies in its user's slice.
-    `add rule ${TABLE} members_in socket cgroupv2 level 3 vmap @session_in`,
-    `add rule ${TABLE} members_in socket cgroupv2 level 2 vmap @session_in`,
+    ...dispatch("in"),
     `add rule ${TABLE} members_in drop`,
     // What this host complains of has been sent here; a reject speaks of what has no flow yet.
     `add rule ${TABLE} errors_in iif lo ct state related,untracked goto ${STAMP.in}`,
@@ -160,8 +174,7 @@ export function baseTable(slices: Slices): string[] {
     // Where the host tracks nothing, the rules judge all there is.
     `add rule ${TABLE} errors_in ct state != untracked drop`,
     `add rule ${TABLE} members_out ct direction reply ${SYN_ALONE} drop`,
-    `add rule ${TABLE} members_out socket cgroupv2 level 3 vmap @session_out`,
-    `add rule ${TABLE} members_out socket cgroupv2 level 2 vmap @session_out`,
+    ...dispatch("out"),
     `add rule ${TABLE} members_out socket cgroupv2 level 2 @refused goto ${CLOSED.out}`,
     `add rule ${TABLE} members_out meta l4proto tcp reject with tcp reset`,
     `add rule ${TABLE} members_out reject with icmpx admin-prohibited`,
@@ -188,16 +201,16 @@ const HOOKED: readonly string[] = ["sources", "filter", "translated", "egress"];
 const chains = Object.keys(BASE_CHAINS).filter((chain) => !HOOKED.includes(chain));
 
 /**
- * The commands that make the table look into the slices. Where the table is whole they are all that is needed before a
+ * Makes the commands by which the table looks into the roots. Where the table is whole they are all that is needed before a
  * session's own commands: a slice may have been stopped and started, and then has a new id. The old one stays, for
  * sockets outlive slices.
  */
-export function closeSlices({ closed, users }: Slices): string[] {
-  const leads = (slice: string, chains: string): string[] =>
+export function leadRoots({ roots }: Pick<Base, "roots">): string[] {
+  return roots.flatMap(({ cgroup, chains }) =>
     Object.entries(SLICE_MAPS).map(
-      ([map, end]) => `add element ${TABLE} ${map} { "${slice}" : jump ${chains}_${end} }`,
-    );
-  return [...leads(closed, "members"), ...(users === undefined ? [] : leads(users, "users"))];
+      ([map, end]) => `add element ${TABLE} ${map} { "${cgroup}" : jump ${chains}_${end} }`,
+    ),
+  );
 }
 
 /**
@@ -209,6 +222,6 @@ export function tellRefused(cgroup: string): string {
 }
 
 /** The command that closes a user's slice by default. Elements of slices that are gone stay: sockets outlive slices. */
-export function coverSlice(slice: string): string {
+export function closeUserSlice(slice: string): string {
   return `add element ${TABLE} covered_slices { "${slice}" }`;
 }

@@ -2,7 +2,7 @@
 
 // What was seen of a helper's system calls, and what that says of a list. Pure.
 
-import { type Rule, ruleName, ruleOf } from "../confine/rule.ts";
+import { type Rule, ruleName, ruleOf } from "../system/kernel/seccomp_rule.ts";
 
 /** A system call as it was made. */
 export type Seen = {

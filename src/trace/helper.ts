@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import type { FileSink, Subprocess } from "bun";
-import { moveProcess } from "../system/cgroup.ts";
-import { startOf } from "../system/process_age.ts";
-import { type Call, type Decision, Supervisor } from "../system/seccomp_notify.ts";
-import type { Order, Report } from "./stand_in.ts";
+import { type Call, type Decision, Supervisor } from "../system/ffi/seccomp_notify.ts";
+import { moveProcess } from "../system/kernel/cgroup.ts";
+import { startOf } from "../system/kernel/process_age.ts";
+import type { Order, Report } from "./fake_pam_client.ts";
 
 /** How long a stand-in may take to do something, in milliseconds: longer than the entry's alarm. */
 const PATIENCE = 20_000;

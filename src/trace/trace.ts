@@ -3,26 +3,25 @@
 // Runs the helper for real, with a supervisor in its filter's place, in everything that it does and that its arguments lead to.
 
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { ENTRY } from "../commands/pam_lines.ts";
-import type { Order as ReloadOrder } from "../commands/reload.ts";
+import { groupFiles, groupFragments } from "../check/groups.ts";
 import { RULES } from "../confine/allowlist.ts";
-import { groupFiles, groupFragments } from "../lifecycle/groups.ts";
-import { readRecords } from "../lifecycle/store.ts";
-import { FRAGMENT_DIRECTORY } from "../policy/read.ts";
-import { REQUEST_VERSION, type Request } from "../session/request.ts";
-import { cgroupPath, parseScopeUnit, type ScopeUnit, scopeUnit } from "../session/scope_unit.ts";
-import { parseUserName } from "../session/user_name.ts";
-import { cgroupId } from "../system/cgroup.ts";
-import { hostCommand } from "../system/host_command.ts";
-import { forgetKey, makeKey } from "../system/keyring.ts";
-import { SystemError } from "../system/libc.ts";
-import { callName } from "../system/libseccomp.ts";
-import { parentOf } from "../system/parent.ts";
-import { linkTarget } from "../system/placement.ts";
-import type { Call, Decision } from "../system/seccomp_notify.ts";
-import { socketInodes } from "../system/sock_diag.ts";
-import { readText } from "../system/text_file.ts";
-import type { User } from "../system/users.ts";
+import type { ReloadOrder } from "../engine/reload_order.ts";
+import { readRecords } from "../engine/store.ts";
+import { ENTRY, FRAGMENT_DIRECTORY } from "../paths.ts";
+import { REQUEST_VERSION, type Request } from "../subjects/session/request.ts";
+import { cgroupPath, parseScopeUnit, type ScopeUnit, scopeUnit } from "../subjects/session/scope_unit.ts";
+import { parseUserName } from "../subjects/session/user_name.ts";
+import { forgetKey, makeKey } from "../system/ffi/keyring.ts";
+import { SystemError } from "../system/ffi/libc.ts";
+import { callName } from "../system/ffi/libseccomp.ts";
+import type { Call, Decision } from "../system/ffi/seccomp_notify.ts";
+import type { User } from "../system/ffi/users.ts";
+import { hostCommand } from "../system/host/host_command.ts";
+import { linkTarget } from "../system/host/placement.ts";
+import { readText } from "../system/host/text_file.ts";
+import { cgroupId } from "../system/kernel/cgroup.ts";
+import { parentOf } from "../system/kernel/parent.ts";
+import { socketInodes } from "../system/kernel/sock_diag.ts";
 import { Evidence } from "./evidence.ts";
 import { type Done, StandIn } from "./helper.ts";
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import type { Hand } from "./hand.ts";
+import type { Hand } from "./agent.ts";
 
 /** What came of an attempt: whether it got through, and a word on how. */
 export type Outcome = {

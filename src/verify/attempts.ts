@@ -2,9 +2,9 @@
 
 // What is tried on a session, as data. Each attempt makes its own sockets, and leaves none.
 
+import { Failure, type Hand } from "./agent.ts";
 import type { Attempt, Outcome, Stage } from "./attempt.ts";
 import { bytesOf } from "./destinations.ts";
-import { Failure, type Hand } from "./hand.ts";
 import type { Answer, Option, Target } from "./operation.ts";
 
 const AF_UNIX = 1;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { memberChain } from "../ruleset/members.ts";
+import { subjectChain } from "../ruleset/subject.ts";
 import { CLOSED, SLICE_MAPS, TABLE_NAME } from "../ruleset/table.ts";
-import { isLoginScope, parseScopeUnit, SLICE, USERS_SLICE } from "../session/scope_unit.ts";
-import { cgroupId } from "../system/cgroup.ts";
-import { type Element, element } from "../system/nftables.ts";
+import { isLoginScope, parseScopeUnit, SLICE, USERS_SLICE } from "../subjects/session/scope_unit.ts";
+import { type Element, element } from "../system/ffi/nftables.ts";
+import { cgroupId } from "../system/kernel/cgroup.ts";
 import type { Subject } from "./targets.ts";
 import type { Row } from "./verdict.ts";
 
@@ -27,7 +27,7 @@ export function compareDispatch(subject: Subject): Row {
 /** A subject's element in `session_in` or `session_out`, if it leads to the subject's chain. */
 export function ownElement({ cgroup, name }: Subject, direction: "in" | "out"): Element | undefined {
   const found = find(`session_${direction}`, cgroup);
-  return name !== undefined && found?.chain === memberChain(name, direction) ? found : undefined;
+  return name !== undefined && found?.chain === subjectChain(name, direction) ? found : undefined;
 }
 
 function expectedLeads({ cgroup, name }: Subject): Lead[] {
@@ -41,7 +41,7 @@ function expectedLeads({ cgroup, name }: Subject): Lead[] {
   const unit = parseScopeUnit(cgroup.replace(/.*\//, ""));
   const own = directions.map((direction) => {
     if (name !== undefined)
-      return { set: `session_${direction}`, cgroup, to: [memberChain(name, direction)] };
+      return { set: `session_${direction}`, cgroup, to: [subjectChain(name, direction)] };
     // A scope in something open has to be closed by an element of its own; others may be.
     const needed = unit !== undefined && isLoginScope(unit);
     return {

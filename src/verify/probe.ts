@@ -4,11 +4,11 @@
 // told, a line at a time, and ends when nobody tells it anything any more.
 
 import { readFileSync, readSync, writeFileSync, writeSync } from "node:fs";
-import { CGROUP_ROOT } from "../system/cgroup.ts";
-import { becomeUser } from "../system/identity.ts";
-import * as sockets from "../system/inet_socket.ts";
-import { errnoName, SystemError } from "../system/libc.ts";
-import { joinNetwork, leaveNetwork, networkCookie } from "../system/namespace.ts";
+import { becomeUser } from "../system/ffi/identity.ts";
+import * as sockets from "../system/ffi/inet_socket.ts";
+import { errnoName, SystemError } from "../system/ffi/libc.ts";
+import { joinNetwork, leaveNetwork, networkCookie } from "../system/ffi/namespace.ts";
+import { CGROUP_ROOT } from "../system/kernel/cgroup.ts";
 import type { Answer, Operation, Operations, Request, Station } from "./operation.ts";
 
 /** How long a program that is run may take, in milliseconds. */
@@ -77,7 +77,7 @@ const OPERATIONS: { [Name in Operation]: (ask: Operations[Name]["ask"]) => Opera
 };
 
 /** Only root's probes load rules; a user's need not have the library opened. */
-let nftables: typeof import("../system/nftables.ts");
+let nftables: typeof import("../system/ffi/nftables.ts");
 
 /** Goes to its station, and does what it is told on standard input until that ends. @returns the exit code */
 export async function runProbe(): Promise<number> {
@@ -85,7 +85,7 @@ export async function runProbe(): Promise<number> {
   const first = lines.next();
   if (first.done) return 0;
   const station = JSON.parse(first.value) as Station;
-  if (station.user === undefined) nftables = await import("../system/nftables.ts");
+  if (station.user === undefined) nftables = await import("../system/ffi/nftables.ts");
   say(outcomeOf(() => takeStation(station)));
   for (const line of lines) say(obey(JSON.parse(line) as Request));
   return 0;

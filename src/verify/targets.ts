@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync } from "node:fs";
-import { usersWithSlice } from "../lifecycle/restore.ts";
-import { policyVersion, readPolicy, readRecords } from "../lifecycle/store.ts";
-import { closeMember, memberChains } from "../ruleset/members.ts";
-import { coverSlice } from "../ruleset/table.ts";
-import { hasRules, type SessionRecord } from "../session/record.ts";
-import {
-  coverName,
-  isLoginScope,
-  parseScopeUnit,
-  SLICE,
-  sessionName,
-  userSlice,
-} from "../session/scope_unit.ts";
-import { cgroupId, isPopulated } from "../system/cgroup.ts";
-import { membership } from "../system/membership.ts";
-import { findUser, findUserById, GROUP, type User } from "../system/users.ts";
+import { usersWithSlice } from "../engine/restore.ts";
+import { policyVersion, readPolicy, readRecords } from "../engine/store.ts";
+import { closeCgroup, subjectChains } from "../ruleset/subject.ts";
+import { closeUserSlice } from "../ruleset/table.ts";
+import { hasRules, type SessionRecord } from "../subjects/session/record.ts";
+import { isLoginScope, parseScopeUnit, SLICE, sessionId, userSlice } from "../subjects/session/scope_unit.ts";
+import { sliceId } from "../subjects/slice/slice.ts";
+import { findUser, findUserById, GROUP, type User } from "../system/ffi/users.ts";
+import { membership } from "../system/host/membership.ts";
+import { cgroupId, isPopulated } from "../system/kernel/cgroup.ts";
 
 /** What is verified: a session, what a user runs outside of sessions, or a process of no session at all. */
 export type Subject = {
@@ -103,8 +97,11 @@ function sessionOf(record: SessionRecord): Subject {
     user: findUserById(uid) ?? { name: user, uid, gid: NOBODY.gid },
     cgroup,
     below: false,
-    name: lines === undefined ? undefined : sessionName(record),
-    lines: [...(isLoginScope(unit) ? [coverSlice(userSlice(uid))] : []), ...(lines ?? closeMember(cgroup))],
+    name: lines === undefined ? undefined : sessionId(record),
+    lines: [
+      ...(isLoginScope(unit) ? [closeUserSlice(userSlice(uid))] : []),
+      ...(lines ?? closeCgroup(cgroup)),
+    ],
     version,
     managed: false,
   };
@@ -112,7 +109,7 @@ function sessionOf(record: SessionRecord): Subject {
 
 function coverOf(user: User): Subject {
   const cgroup = userSlice(user.uid);
-  const name = coverName(user.uid);
+  const name = sliceId(user.uid);
   const version = policyVersion(name);
   const lines = readPolicy(name);
   return {
@@ -121,7 +118,7 @@ function coverOf(user: User): Subject {
     cgroup,
     below: true,
     name: lines === undefined ? undefined : name,
-    lines: lines ?? [coverSlice(cgroup)],
+    lines: lines ?? [closeUserSlice(cgroup)],
     version,
     managed: existsSync(`/run/user/${user.uid}/systemd/private`),
   };
@@ -155,5 +152,5 @@ export function cgroupOfTwin({ user, cgroup }: Subject): { cgroup: string; below
 
 /** The chains of a subject's own. */
 export function chainsOfSubject({ name }: Subject): string[] {
-  return name === undefined ? [] : memberChains(name);
+  return name === undefined ? [] : subjectChains(name);
 }

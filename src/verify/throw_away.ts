@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
-import { CGROUP_ROOT, killCgroup } from "../system/cgroup.ts";
+import { CGROUP_ROOT, killCgroup } from "../system/kernel/cgroup.ts";
 
 const NAME = /^authnft-verify-([0-9]+)(-[a-z]+)?$/;
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { isSealed, SealedNetwork, sealState } from "../lifecycle/seal.ts";
-import { slices } from "../lifecycle/table.ts";
-import type { Direction } from "../ruleset/members.ts";
+import { isSealed, SealedNetwork, sealState } from "../engine/seal.ts";
+import { base } from "../engine/table.ts";
+import type { Direction } from "../ruleset/subject.ts";
 import { BASE_CHAINS, baseTable, TABLE } from "../ruleset/table.ts";
-import { SLICE, USERS_SLICE } from "../session/scope_unit.ts";
-import type { User } from "../system/users.ts";
+import { SLICE, USERS_SLICE } from "../subjects/session/scope_unit.ts";
+import type { User } from "../system/ffi/users.ts";
+import { Hand } from "./agent.ts";
 import type { Attempt, Outcome, Stage } from "./attempt.ts";
 import { ATTEMPTS, attempt, elsewhere, fromElsewhere, leftOut, orphaned, sharedPort } from "./attempts.ts";
 import { addresses6, destinations } from "./destinations.ts";
 import { BY_MANAGER, BY_PROCESS, NO_MANAGER } from "./detours.ts";
 import { compareDispatch, ownElement } from "./dispatch.ts";
-import { Hand } from "./hand.ts";
 import { cgroupOfTwin, chainsOfSubject, isDeserted, NOBODY, refresh, type Subject } from "./targets.ts";
 import { ThrowAwayCgroup } from "./throw_away.ts";
 import { chainsOf, compareChains, isBad, judge, type Row, remembers, type Trial } from "./verdict.ts";
@@ -330,7 +330,7 @@ function placeOfTwin(subject: Subject, held: AsyncDisposableStack): string | und
 /** Loads a subject's rules into the private network, as if for the first time. */
 async function loadModel(subject: Subject, { model }: Networks): Promise<void> {
   await model.outside.do("load", {
-    lines: [`add table ${TABLE}`, `delete table ${TABLE}`, ...baseTable(slices()), ...subject.lines],
+    lines: [`add table ${TABLE}`, `delete table ${TABLE}`, ...baseTable(base()), ...subject.lines],
   });
 }
 

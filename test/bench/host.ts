@@ -6,14 +6,16 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Address } from "../../src/address.ts";
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
-import { addMember } from "../../src/ruleset/members.ts";
-import { closeSlices } from "../../src/ruleset/table.ts";
-import { forSession } from "../../src/session/dialect.ts";
-import { cgroupPath, SLICE, scopeUnit } from "../../src/session/scope_unit.ts";
-import { parseUserName } from "../../src/session/user_name.ts";
-import { piecePath } from "../../src/system/shipped.ts";
+import { addSubject } from "../../src/ruleset/subject.ts";
+import { leadRoots } from "../../src/ruleset/table.ts";
+import { forSession } from "../../src/subjects/session/dialect.ts";
+import { cgroupPath, SLICE, scopeUnit } from "../../src/subjects/session/scope_unit.ts";
+import { parseUserName } from "../../src/subjects/session/user_name.ts";
+import type { SubjectId } from "../../src/subjects/subject.ts";
+import { piecePath } from "../../src/system/host/shipped.ts";
 import type { Lab } from "../lab/lab.ts";
 import { withHook } from "../lab/pam.ts";
 import { progress } from "../lab/progress.ts";
@@ -171,13 +173,15 @@ function sessionText(name: string, path: string, cgroupId: bigint): string {
       ...forSession({ id: 1000, name: MEMBER, address }),
     },
   );
-  const { lines } = addMember({
-    name,
-    cgroupPath: path,
-    cgroupId,
-    addresses: [address],
-    comment: `${MEMBER} (PID:1000)`,
-    parts: policy.parts,
-  });
-  return `${[...closeSlices({ closed: SLICE, users: undefined }), ...lines].join("\n")}\n`;
+  const { lines } = addSubject(
+    {
+      id: name as SubjectId,
+      cgroup: { path, id: cgroupId },
+      addresses: [ADDRESS as Address],
+      comment: `${MEMBER} (PID:1000)`,
+      policy: { generation: 0 },
+    },
+    policy.parts,
+  );
+  return `${[...leadRoots({ roots: [{ cgroup: SLICE, chains: "members" }] }), ...lines].join("\n")}\n`;
 }

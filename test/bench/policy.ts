@@ -5,14 +5,16 @@
 //
 //   policy USER UID ADDRESS     prints microseconds: PARTS in their order
 
-import { compileFor, lockOf, readWhole } from "../../src/lifecycle/policy.ts";
-import { FRAGMENT_DIRECTORY } from "../../src/policy/read.ts";
-import { addMember } from "../../src/ruleset/members.ts";
+import { addressElement, parseAddress } from "../../src/address.ts";
+import { compileFor, lockOf, readWhole } from "../../src/engine/compile.ts";
+import { FRAGMENT_DIRECTORY } from "../../src/paths.ts";
+import { addSubject } from "../../src/ruleset/subject.ts";
 import { baseTable } from "../../src/ruleset/table.ts";
-import { addressElement, parseAddress } from "../../src/session/address.ts";
-import { coverName, SLICE } from "../../src/session/scope_unit.ts";
-import { inPrivateNetwork } from "../../src/system/namespace.ts";
-import { runTransaction } from "../../src/system/nftables.ts";
+import { SLICE } from "../../src/subjects/session/scope_unit.ts";
+import { sliceId } from "../../src/subjects/slice/slice.ts";
+import type { Subject, SubjectId } from "../../src/subjects/subject.ts";
+import { inPrivateNetwork } from "../../src/system/ffi/namespace.ts";
+import { runTransaction } from "../../src/system/ffi/nftables.ts";
 
 const [name = "", uid = "", said = ""] = process.argv.slice(2);
 const person = { name, uid: Number(uid) };
@@ -30,17 +32,23 @@ function timed<T>(act: () => T): T {
 const fragment = timed(() => readWhole(path));
 const members = timed(() =>
   // For the session, and for what the user runs outside of it.
-  [`session_${name}_1`, coverName(person.uid)].map((chains) => {
-    const policy = compileFor(person, fragment, { path, chains, level: 2, address });
-    const member = {
-      name: chains,
-      cgroupPath: SLICE,
-      cgroupId: 1n,
-      addresses: address === undefined ? [] : [addressElement(address)],
+  [`session_${name}_1` as SubjectId, sliceId(person.uid)].map((id) => {
+    const subject: Subject = {
+      id,
+      kind: "session",
+      cgroup: { path: SLICE, level: 2, id: 1n },
+      variables: {
+        user_ip: address && addressElement(address),
+        user_id: person.uid,
+        user_name: name,
+      },
+      addresses: address === undefined ? [] : [address],
+      policy: { fragment: path, generation: 0 },
+      state: "open",
       comment: name,
-      parts: policy.parts,
     };
-    return { policy, member, lines: addMember(member).lines };
+    const policy = compileFor(subject, fragment);
+    return { policy, subject, lines: addSubject(subject, policy.parts).lines };
   }),
 );
 const [session] = members;
@@ -49,7 +57,7 @@ timed(() => session && lockOf(session.policy, address));
 /** Loads commands behind the base table. @returns microseconds */
 function load(lines: readonly string[]): number {
   return inPrivateNetwork(() => {
-    runTransaction(baseTable({ closed: SLICE, users: undefined }));
+    runTransaction(baseTable({ roots: [{ cgroup: SLICE, chains: "members" }] }));
     const start = performance.now();
     runTransaction(lines);
     return (performance.now() - start) * 1000;
@@ -59,6 +67,6 @@ function load(lines: readonly string[]): number {
 // What nftables takes for the rules is what a session's transaction takes more with them than without. Those who have no
 // slice of their own, as in the sessions that this is compared with, have no more.
 load([]); // the first time costs more
-const without = load(session === undefined ? [] : addMember({ ...session.member, parts: [] }).lines);
+const without = load(session === undefined ? [] : addSubject(session.subject, []).lines);
 times.push(load(session?.lines ?? []) - without);
 console.log(times.map((time) => time.toFixed(0)).join(" "));

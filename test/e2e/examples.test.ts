@@ -3,7 +3,7 @@
 // The fragments that are shipped to begin with: each is loaded, and what it says is shown with packets.
 
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { examples } from "../../src/commands/example.ts";
+import { examples } from "../../src/cli/example.ts";
 import { type Running, waitFor } from "../lab/lab.ts";
 import { literals } from "../man_pages.ts";
 import { type Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";

@@ -4,8 +4,11 @@
 
 import { beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import { addMember } from "../../src/ruleset/members.ts";
-import { baseTable, coverSlice } from "../../src/ruleset/table.ts";
+import type { Address } from "../../src/address.ts";
+import { addSubject } from "../../src/ruleset/subject.ts";
+import { baseTable, closeUserSlice } from "../../src/ruleset/table.ts";
+import { ROOTS } from "../../src/subjects/roots.ts";
+import type { SubjectId } from "../../src/subjects/subject.ts";
 import { acceptedFragments, type Life, lifeOf, type Session } from "../fuzz/fragments.ts";
 import { lab, onThisRelease } from "./rig.ts";
 
@@ -27,10 +30,7 @@ onThisRelease("what the validator accepts", () => {
     name: "session_alice_4711",
     path: "authnft.slice/fuzz",
     id: await id("authnft.slice/fuzz"),
-    addresses: [
-      { family: "ip", text: "192.0.2.7" },
-      { family: "ip6", text: "2001:db8::7" },
-    ],
+    addresses: ["192.0.2.7" as Address, "2001:db8::7" as Address],
     comment: "alice (PID:4711)",
   });
 
@@ -38,32 +38,30 @@ onThisRelease("what the validator accepts", () => {
     { name, path, addresses, comment }: Session,
     sessions: readonly Life[],
   ): Promise<{ loaded: number; refused: number; reached: [number, string][] }> {
-    const other = addMember({
-      name: "session_bob_77",
-      cgroupPath: "authnft.slice/other",
-      cgroupId: await id("authnft.slice/other"),
-      addresses: [{ family: "ip", text: "192.0.2.8" }],
-      comment: "bob",
-      parts: [
+    const other = addSubject(
+      {
+        id: "session_bob_77" as SubjectId,
+        cgroup: { path: "authnft.slice/other", id: await id("authnft.slice/other") },
+        addresses: ["192.0.2.8" as Address],
+        comment: "bob",
+        policy: { generation: 0 },
+      },
+      [
         { kind: "set", name: "own", definition: "{ type ipv4_addr; }" },
         { kind: "counter", name: "hits", definition: "" },
         { kind: "rule", chain: "out", body: "ip daddr @session_bob_77_own goto session_bob_77_judged" },
       ],
-    });
+    );
     const around = [
-      ...baseTable({ closed: "authnft.slice", users: "user.slice" }),
+      ...baseTable({ roots: ROOTS }),
       ...other.lines,
-      coverSlice("user.slice"),
+      closeUserSlice("user.slice"),
       "add table inet other",
       "add chain inet other input { type filter hook input priority 0; policy accept; }",
       "add rule inet other input tcp dport 22 accept",
       "add table ip authnft",
     ];
-    const texts = addresses.map(({ text }) => text);
-    await lab.write(
-      "/root/plan.json",
-      JSON.stringify({ name, path, addresses: texts, comment, around, sessions }),
-    );
+    await lab.write("/root/plan.json", JSON.stringify({ name, path, addresses, comment, around, sessions }));
     return JSON.parse(
       await lab.output(`unshare -n python3 ${KERNEL} /root/plan.json`, { timeoutMs: 110_000 }),
     );

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { callsThatKilled } from "../../src/system/killed_helpers.ts";
+import { callsThatKilled } from "../../src/system/host/killed_helpers.ts";
 import type { Result } from "../lab/lab.ts";
 import { lab, nothingLeft, ONLY_FIRST, onThisRelease, sweep } from "./rig.ts";
 

@@ -5,9 +5,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { RULES } from "../../src/confine/allowlist.ts";
-import { ruleOf } from "../../src/confine/rule.ts";
-import { callName } from "../../src/system/libseccomp.ts";
-import { type Call, type Decision, Supervisor } from "../../src/system/seccomp_notify.ts";
+import { callName } from "../../src/system/ffi/libseccomp.ts";
+import { type Call, type Decision, Supervisor } from "../../src/system/ffi/seccomp_notify.ts";
+import { ruleOf } from "../../src/system/kernel/seccomp_rule.ts";
 import { type Lab, type Running, waitFor } from "../lab/lab.ts";
 
 const DRIVER = "/usr/local/lib/faults-driver.py";

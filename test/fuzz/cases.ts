@@ -5,7 +5,7 @@
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
-import { forSession } from "../../src/session/dialect.ts";
+import { forSession } from "../../src/subjects/session/dialect.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { REFUSED } from "../unit/policy/refused.ts";
 

@@ -2,22 +2,23 @@
 
 // Fragments by chance that are mostly accepted, for the kernel to load: what administrators write, mixed and a little broken.
 
+import { type Address, addressElement } from "../../src/address.ts";
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
+import { departure } from "../../src/ruleset/removal.ts";
 import {
-  type Address,
-  addMember,
-  type Member,
-  memberElements,
+  addSubject,
   type OwnObject,
   ownObjectsIn,
   type Part,
-  replaceMember,
-} from "../../src/ruleset/members.ts";
+  type Ruled,
+  replaceSubject,
+  subjectElements,
+} from "../../src/ruleset/subject.ts";
 import { TABLE } from "../../src/ruleset/table.ts";
-import { forSession } from "../../src/session/dialect.ts";
-import { departure } from "../../src/session/removal.ts";
+import { forSession } from "../../src/subjects/session/dialect.ts";
+import type { SubjectId } from "../../src/subjects/subject.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { Chance, mutated } from "./chance.ts";
 
@@ -103,17 +104,23 @@ export type Session = {
 
 /** The commands for a session with these parts. */
 export function lifeOf({ name, path, id, addresses, comment }: Session, parts: readonly Part[]): Life {
-  const member = { name, cgroupPath: path, cgroupId: id, addresses, comment, parts };
-  const add = addMember(member).lines;
+  const subject = {
+    id: name as SubjectId,
+    cgroup: { path, id },
+    addresses,
+    comment,
+    policy: { generation: 0 },
+  };
+  const add = addSubject(subject, parts).lines;
   const own = ownObjectsIn(add, name);
-  return { add, replace: replaceMember(member, own).lines, remove: removal(member, own) };
+  return { add, replace: replaceSubject(subject, parts, own).lines, remove: removal(subject, own) };
 }
 
 /** What a session's end does by keys, in commands. */
-function removal(member: Member, own: readonly OwnObject[]): string[] {
-  const elements = memberElements(member).map((line) => line.replace(/^add /, "delete "));
+function removal(subject: Ruled, own: readonly OwnObject[]): string[] {
+  const elements = subjectElements(subject).map((line) => line.replace(/^add /, "delete "));
   const nothing = { element: () => undefined, elements: () => [], hasChain: () => true };
-  const { changes } = departure(member.name, undefined, nothing, own);
+  const { changes } = departure(subject.id, undefined, nothing, own);
   return [
     // An element goes by its key.
     ...elements.map((line) => line.replace(/ comment "[^"]*"( : jump \S+)?/, "")),
@@ -137,7 +144,12 @@ export function acceptedFragments(seed: number, count: number, session: Session)
     try {
       const { parts } = compileFragment(
         readFragment(path, (file) => Buffer.from(file === path ? input : included)),
-        { path, prefix: session.name, level: 2, ...forSession({ id: 1000, name: "alice", address }) },
+        {
+          path,
+          prefix: session.name,
+          level: 2,
+          ...forSession({ id: 1000, name: "alice", address: address && addressElement(address) }),
+        },
       );
       const life = lifeOf({ ...session, addresses: address === undefined ? [] : [address] }, parts);
       accepted.push({ input, included, ...life });

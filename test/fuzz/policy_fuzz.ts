@@ -7,6 +7,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { FRAGMENT_DIRECTORY } from "../../src/paths.ts";
 import { addressList } from "../../src/policy/address_list.ts";
 import {
   type CompiledPart,
@@ -16,10 +17,10 @@ import {
 } from "../../src/policy/compile.ts";
 import { formatDiagnosis, parseComplaint } from "../../src/policy/diagnosis.ts";
 import { lint } from "../../src/policy/lint.ts";
-import { FRAGMENT_DIRECTORY, type ReadTrusted, readFragment } from "../../src/policy/read.ts";
+import { type ReadTrusted, readFragment } from "../../src/policy/read.ts";
 import { tokenAt } from "../../src/policy/render.ts";
 import { Refusal } from "../../src/refusal.ts";
-import { forSession, SESSION_DIALECT, type SessionSubject } from "../../src/session/dialect.ts";
+import { forSession, SESSION_DIALECT, type SessionSubject } from "../../src/subjects/session/dialect.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { REFUSED } from "../unit/policy/refused.ts";
 import { type Chance, mutated } from "./chance.ts";

@@ -26,26 +26,31 @@ const KINDS: Readonly<Record<string, { readonly module: string; readonly sources
   requests: {
     module: "./session_fuzz.ts",
     sources: [
-      ...["request", "arguments", "peer", "user_name", "correlation"].map((name) => `session/${name}`),
-      "policy/find",
+      ...["request", "arguments", "peer", "user_name", "correlation"].map(
+        (name) => `subjects/session/${name}`,
+      ),
+      "subjects/session/find",
       "escaped_name",
     ],
   },
   records: {
     module: "./session_fuzz.ts",
     sources: [
-      "session/record",
-      "session/scope_unit#parseScopeUnit,cgroupPath,sessionName,coveredUser,placeOfProcess",
+      "subjects/session/record",
+      "subjects/session/scope_unit#parseScopeUnit,cgroupPath,sessionId,placeOfProcess",
     ],
   },
-  claims: { module: "./session_fuzz.ts", sources: ["session/claims"] },
-  addresses: { module: "./session_fuzz.ts", sources: ["session/address", "address_bytes"] },
-  answers: { module: "./session_fuzz.ts", sources: ["session/reply"] },
-  attributes: { module: "./system_fuzz.ts", sources: ["system/netlink#eachAttribute"] },
-  messages: { module: "./system_fuzz.ts", sources: ["system/netlink#readAnswer,split"] },
-  sockets: { module: "./system_fuzz.ts", sources: ["system/sock_diag#parseSocket,groups"] },
-  elements: { module: "./system_fuzz.ts", sources: ["system/nft_answers"] },
-  bus: { module: "./system_fuzz.ts", sources: ["system/bus_replies", "system/logind#parseSession,isNumber"] },
+  claims: { module: "./session_fuzz.ts", sources: ["subjects/session/claims"] },
+  addresses: { module: "./session_fuzz.ts", sources: ["address", "address_bytes"] },
+  answers: { module: "./session_fuzz.ts", sources: ["subjects/session/reply"] },
+  attributes: { module: "./system_fuzz.ts", sources: ["system/kernel/netlink#eachAttribute"] },
+  messages: { module: "./system_fuzz.ts", sources: ["system/kernel/netlink#readAnswer,split"] },
+  sockets: { module: "./system_fuzz.ts", sources: ["system/kernel/sock_diag#parseSocket,groups"] },
+  elements: { module: "./system_fuzz.ts", sources: ["system/kernel/nft_answers"] },
+  bus: {
+    module: "./system_fuzz.ts",
+    sources: ["system/systemd/bus_replies", "system/systemd/logind#parseSession,isNumber"],
+  },
 };
 
 /** The shim's parser in C: libFuzzer does the same for it. */

@@ -4,27 +4,26 @@
 // what is read is within its bounds, and comes out the same when it is written and read again.
 
 import { isDeepStrictEqual } from "node:util";
+import { addressBytes, familyOf, parseAddress } from "../../src/address.ts";
 import { escapeName, isEscapedName, unescapeName } from "../../src/escaped_name.ts";
-import { findFragment } from "../../src/policy/find.ts";
 import { Refusal } from "../../src/refusal.ts";
-import { addressBytes, familyOf, parseAddress } from "../../src/session/address.ts";
-import { parseArguments } from "../../src/session/arguments.ts";
-import { claimsTag, parseKeySerial } from "../../src/session/claims.ts";
-import { correlationToken } from "../../src/session/correlation.ts";
-import { choosePeer } from "../../src/session/peer.ts";
-import { formatRecord, hasRules, parseRecord } from "../../src/session/record.ts";
-import { formatReply, type Reply } from "../../src/session/reply.ts";
-import { decodeRequest, parseRequest, REQUEST_LIMIT } from "../../src/session/request.ts";
+import { parseArguments } from "../../src/subjects/session/arguments.ts";
+import { claimsTag, parseKeySerial } from "../../src/subjects/session/claims.ts";
+import { correlationToken } from "../../src/subjects/session/correlation.ts";
+import { findFragment } from "../../src/subjects/session/find.ts";
+import { choosePeer } from "../../src/subjects/session/peer.ts";
+import { formatRecord, hasRules, parseRecord } from "../../src/subjects/session/record.ts";
+import { formatReply, type Reply } from "../../src/subjects/session/reply.ts";
+import { decodeRequest, parseRequest, REQUEST_LIMIT } from "../../src/subjects/session/request.ts";
 import {
   cgroupPath,
-  coveredUser,
-  coverName,
   parseScopeUnit,
   placeOfProcess,
   scopeUnit,
-  sessionName,
-} from "../../src/session/scope_unit.ts";
-import { parseUserName, type UserName } from "../../src/session/user_name.ts";
+  sessionId,
+} from "../../src/subjects/session/scope_unit.ts";
+import { parseUserName, type UserName } from "../../src/subjects/session/user_name.ts";
+import { sliceId, uidOfSlice } from "../../src/subjects/slice/slice.ts";
 import { sketch, type Target, type Verdict } from "./engine.ts";
 import { bytesOf, mutateBytes, mutateJson, mutateText } from "./mutate.ts";
 
@@ -69,7 +68,7 @@ function complaintOfName(name: UserName): string | undefined {
   if (/^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$/.test(name) && name !== (escaped as string))
     return `${name} is not what it was`;
   const unit = scopeUnit(name, 4_194_304, 99);
-  const chain = sessionName({ scope_unit: unit, user: "", pid: 1 });
+  const chain = sessionId({ scope_unit: unit, user: "", pid: 1 });
   if (!/^[A-Za-z0-9_.\\-]{1,210}$/.test(unit) || parseScopeUnit(unit) === undefined)
     return `the unit ${unit}`;
   if (!/^session_[A-Za-z0-9/_.-]{1,180}$/.test(chain)) return `the chain ${chain}`;
@@ -202,13 +201,13 @@ export const records: Target = {
     if (!sound) return { complaint: "a record that cannot be was read" };
     if (!isDeepStrictEqual(parseRecord(formatRecord(record)), record))
       return { complaint: "it is not the same record when it is written and read again" };
-    if (coveredUser(coverName(uid)) !== uid && uid < 1e10)
+    if (uidOfSlice(sliceId(uid)) !== uid && uid < 1e10)
       return { complaint: "its cover's name is not read back" };
     const place = placeOfProcess(`0::/${cg_path}\n`);
     if (place?.unit !== scope_unit || (place.uid ?? uid) !== uid)
       return { complaint: `a process in its cgroup is in ${JSON.stringify(place)}` };
     // A login scope tells nothing of the user; the name is checked where it is used.
-    const name = sessionName(record);
+    const name = sessionId(record);
     if (!/^session_[A-Za-z0-9/_.-]{1,180}$/.test(name)) return { complaint: `the chain ${name}` };
     return { ended: `${record.state} ${hasRules(record)} ${name.split("_").length}` };
   },

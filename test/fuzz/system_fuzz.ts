@@ -3,6 +3,22 @@
 // What the kernel and the services on the bus answer. Whatever the bytes or values, nothing is made up: what is read stands in
 // the answer, bytes beside it have no say, and every loop ends.
 
+import { SystemError } from "../../src/system/ffi/libc.ts";
+import {
+  attribute,
+  eachAttribute,
+  message,
+  nested,
+  readAnswer,
+  textAttribute,
+} from "../../src/system/kernel/netlink.ts";
+import {
+  isOutputNat,
+  parseDeclaration,
+  parseElements,
+  parseNamed,
+} from "../../src/system/kernel/nft_answers.ts";
+import { parseSocket } from "../../src/system/kernel/sock_diag.ts";
 import {
   addressEntries,
   BusError,
@@ -11,19 +27,8 @@ import {
   listedUnits,
   objectPath,
   propertyValue,
-} from "../../src/system/bus_replies.ts";
-import { SystemError } from "../../src/system/libc.ts";
-import { parseSession } from "../../src/system/logind.ts";
-import {
-  attribute,
-  eachAttribute,
-  message,
-  nested,
-  readAnswer,
-  textAttribute,
-} from "../../src/system/netlink.ts";
-import { isOutputNat, parseDeclaration, parseElements, parseNamed } from "../../src/system/nft_answers.ts";
-import { parseSocket } from "../../src/system/sock_diag.ts";
+} from "../../src/system/systemd/bus_replies.ts";
+import { parseSession } from "../../src/system/systemd/logind.ts";
 import type { Target, Verdict } from "./engine.ts";
 import { mutateBytes, mutateJson } from "./mutate.ts";
 

@@ -94,7 +94,7 @@ async function ask(
   signature: string,
   body: readonly unknown[],
 ): Promise<void> {
-  const { Bus } = await import("../../src/system/bus.ts");
+  const { Bus } = await import("../../src/system/systemd/bus.ts");
   using bus = new Bus(performance.now() + 5000);
   await bus.call(what, { signature, body });
 }
@@ -276,7 +276,7 @@ export const ATTEMPTS: Readonly<Record<string, (at: Targets) => void | Promise<v
 
   // ---- the network's set-up
   "change another nftables table": async ({ unique }) => {
-    const { runTransaction } = await import("../../src/system/nftables.ts");
+    const { runTransaction } = await import("../../src/system/ffi/nftables.ts");
     runTransaction([`add chain inet hostile ${unique}`]);
   },
   "change addresses and routes": () => {
@@ -332,7 +332,7 @@ export const ATTEMPTS: Readonly<Record<string, (at: Targets) => void | Promise<v
       [loginSession, "all", 18],
     ),
   "write to the journal": async ({ unique }) => {
-    const { sendDatagram } = await import("../../src/system/datagram.ts");
+    const { sendDatagram } = await import("../../src/system/kernel/datagram.ts");
     sendDatagram("/run/systemd/journal/socket", Buffer.from(`MESSAGE=${unique}\n`), 1000);
   },
 

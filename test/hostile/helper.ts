@@ -6,7 +6,7 @@
 import { readFileSync, writeSync } from "node:fs";
 import { confine } from "../../src/confine/seccomp.ts";
 // What the program has loaded when it is confined, an attacker has.
-import "../../src/lifecycle/open.ts";
+import "../../src/engine/session/open.ts";
 import { ATTEMPTS, Denied, type Targets } from "./attempts.ts";
 import { foreignCall, keepCapabilities } from "./kernel.ts";
 

@@ -3,8 +3,8 @@
 // System calls as they are, without a library that would be kinder.
 
 import { ptr } from "bun:ffi";
-import { koffi, loadLibrary } from "../../src/system/koffi.ts";
-import { errnoName } from "../../src/system/libc.ts";
+import { koffi, loadLibrary } from "../../src/system/ffi/koffi.ts";
+import { errnoName } from "../../src/system/ffi/libc.ts";
 
 const libc = loadLibrary("libc.so.6");
 const raw = libc.func("long syscall(long number, long a, long b, long c, long d, long e, long f)");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { EXEC_LINES, SHIM_LINE } from "../../src/commands/pam_lines.ts";
+import { EXEC_LINES, SHIM_LINE } from "../../src/cli/pam_lines.ts";
 
 export interface PamHook {
   /** The shim pam_authnft.so, or pam_exec with the two guards before it. */

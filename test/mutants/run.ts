@@ -3,12 +3,12 @@
 // Puts one mistake after another into a copy of the sources, and says which no unit test notices.
 //
 //   npm run mutants                        all of them
-//   npm run mutants -- lifecycle/open.ts   those in files whose path has this in it
+//   npm run mutants -- engine/open.ts   those in files whose path has this in it
 
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { LIFECYCLE } from "./lifecycle.ts";
+import { ENGINE } from "./engine.ts";
 import { POLICY } from "./policy.ts";
 
 /** A mistake in the sources, and the tests that have to notice it. */
@@ -24,7 +24,7 @@ export type Mutant = {
 const ENOUGH = 0.9;
 
 /** Those of each room. */
-const ALL: readonly Mutant[] = [...POLICY, ...LIFECYCLE];
+const ALL: readonly Mutant[] = [...POLICY, ...ENGINE];
 
 const rooms = process.argv.slice(2);
 const MUTANTS = ALL.filter(({ file }) => rooms.length === 0 || rooms.some((room) => file.includes(room)));

@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
-import { forSession } from "../../src/session/dialect.ts";
-import { dataFiles, readData } from "../../src/system/shipped.ts";
+import { forSession } from "../../src/subjects/session/dialect.ts";
+import { dataFiles, readData } from "../../src/system/host/shipped.ts";
 import { literals } from "../man_pages.ts";
 
 const pages = dataFiles().filter((name) => name.startsWith("man/"));

@@ -8,7 +8,7 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { confine } from "../../../src/confine/seccomp.ts";
-import { koffi, loadLibrary } from "../../../src/system/koffi.ts";
+import { koffi, loadLibrary } from "../../../src/system/ffi/koffi.ts";
 import {
   AF_UNIX,
   errnoName,
@@ -16,7 +16,7 @@ import {
   Socket,
   type SystemError,
   unixAddress,
-} from "../../../src/system/libc.ts";
+} from "../../../src/system/ffi/libc.ts";
 
 const library = loadLibrary("libc.so.6");
 const libc = {

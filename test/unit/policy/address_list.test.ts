@@ -4,7 +4,7 @@ import { addressList, type Prefix } from "../../../src/policy/address_list.ts";
 import { compileFragment } from "../../../src/policy/compile.ts";
 import { readFragment } from "../../../src/policy/read.ts";
 import { Refusal } from "../../../src/refusal.ts";
-import { forSession, type SessionSubject } from "../../../src/session/dialect.ts";
+import { forSession, type SessionSubject } from "../../../src/subjects/session/dialect.ts";
 import { REALISTIC } from "./realistic.ts";
 
 const V4: SessionSubject["address"] = { family: "ip", text: "192.0.2.7" };

@@ -7,7 +7,7 @@ import { compileFragment } from "../../../src/policy/compile.ts";
 import { readFragment } from "../../../src/policy/read.ts";
 import { tokenAt } from "../../../src/policy/render.ts";
 import { Refusal, type Refused } from "../../../src/refusal.ts";
-import { forSession } from "../../../src/session/dialect.ts";
+import { forSession } from "../../../src/subjects/session/dialect.ts";
 
 const OPTIONS = {
   path: "f",

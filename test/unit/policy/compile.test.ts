@@ -12,7 +12,7 @@ import {
 import { parseComplaint } from "../../../src/policy/diagnosis.ts";
 import { readFragment } from "../../../src/policy/read.ts";
 import { Refusal } from "../../../src/refusal.ts";
-import { forSession, type SessionSubject } from "../../../src/session/dialect.ts";
+import { forSession, type SessionSubject } from "../../../src/subjects/session/dialect.ts";
 import { nftTokens } from "../../fuzz/nft_scanner.ts";
 import { reach } from "../../fuzz/policy_fuzz.ts";
 import { REALISTIC } from "./realistic.ts";

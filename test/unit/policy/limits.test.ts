@@ -19,7 +19,7 @@ import {
 import { lint } from "../../../src/policy/lint.ts";
 import { readFragment } from "../../../src/policy/read.ts";
 import { Refusal, type Refused } from "../../../src/refusal.ts";
-import { forSession, SESSION_DIALECT } from "../../../src/session/dialect.ts";
+import { forSession, SESSION_DIALECT } from "../../../src/subjects/session/dialect.ts";
 
 const ALICE = "/etc/authnft/users/alice";
 const RULE = "add rule inet authnft egress";

@@ -5,7 +5,7 @@ import { type Host, lint } from "../../../src/policy/lint.ts";
 import { parseFragment } from "../../../src/policy/parse.ts";
 import { readFragment } from "../../../src/policy/read.ts";
 import { unconditional } from "../../../src/policy/statement.ts";
-import { forSession, SESSION_DIALECT } from "../../../src/session/dialect.ts";
+import { forSession, SESSION_DIALECT } from "../../../src/subjects/session/dialect.ts";
 
 const QUIET: Host = { drops: { in: undefined, out: undefined } };
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { parseStatements } from "../../../src/policy/parse_rule.ts";
 import type { Statement } from "../../../src/policy/statement.ts";
 import { tokenise } from "../../../src/policy/tokenise.ts";
-import { SESSION_DIALECT } from "../../../src/session/dialect.ts";
+import { SESSION_DIALECT } from "../../../src/subjects/session/dialect.ts";
 
 // What is refused, and how, is in refused.ts.
 

@@ -2,17 +2,19 @@
 import { expect, test } from "bun:test";
 import {
   BASE_CHAINS,
+  type Base,
   baseTable,
   CLOSED,
-  closeSlices,
-  coverSlice,
+  closeUserSlice,
   KEYED_SETS,
+  leadRoots,
   STAMP,
   TABLE,
   tellRefused,
 } from "../../../src/ruleset/table.ts";
+import { ROOTS } from "../../../src/subjects/roots.ts";
 
-const SLICES = { closed: "authnft.slice", users: "user.slice" };
+const SLICES: Base = { roots: ROOTS };
 const lines = baseTable(SLICES);
 
 /** The rules of a chain, in order. */
@@ -164,7 +166,7 @@ test("who was refused is told so where there is a cgroup for them, and without o
 });
 
 test("a map is made before an element goes in, and the slices are closed before a rule looks for them", () => {
-  expect(closeSlices(SLICES)).toEqual([
+  expect(leadRoots(SLICES)).toEqual([
     `add element ${TABLE} slices_sources { "authnft.slice" : jump members_sources }`,
     `add element ${TABLE} slices_in { "authnft.slice" : jump members_in }`,
     `add element ${TABLE} slices_out { "authnft.slice" : jump members_out }`,
@@ -172,7 +174,7 @@ test("a map is made before an element goes in, and the slices are closed before 
     `add element ${TABLE} slices_in { "user.slice" : jump users_in }`,
     `add element ${TABLE} slices_out { "user.slice" : jump users_out }`,
   ]);
-  for (const line of closeSlices(SLICES)) {
+  for (const line of leadRoots(SLICES)) {
     const at = lines.indexOf(line);
     expect(at).toBeGreaterThan(lines.findIndex((made) => made.includes("add map inet authnft slices_out ")));
     expect(at).toBeLessThan(lines.findIndex((made) => made.startsWith("add rule")));
@@ -180,11 +182,11 @@ test("a map is made before an element goes in, and the slices are closed before 
 });
 
 test("a host without user.slice has a table all the same", () => {
-  expect(baseTable({ closed: "authnft.slice", users: undefined }).join()).not.toContain("user.slice");
+  expect(baseTable({ roots: ROOTS.slice(0, 1) }).join()).not.toContain("user.slice");
 });
 
 test("a covered slice is one of the set", () => {
-  expect(coverSlice("user.slice/user-1000.slice")).toBe(
+  expect(closeUserSlice("user.slice/user-1000.slice")).toBe(
     `add element ${TABLE} covered_slices { "user.slice/user-1000.slice" }`,
   );
 });

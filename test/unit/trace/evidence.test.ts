@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { RULES } from "../../../src/confine/allowlist.ts";
-import { type Rule, ruleName, ruleOf } from "../../../src/confine/rule.ts";
+import { type Rule, ruleName, ruleOf } from "../../../src/system/kernel/seccomp_rule.ts";
 import { compare, describe as describeCall, Evidence, isTelling } from "../../../src/trace/evidence.ts";
 
 const SELF = 4711;

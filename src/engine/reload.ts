@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import type { Policy } from "../policy/compile.ts";
+import { ownObjectsIn, replaceSubject } from "../ruleset/subject.ts";
+import { hasRules, newestOf, type SessionRecord } from "../subjects/session/record.ts";
+import { sessionSubject } from "../subjects/session/session.ts";
+import { SLICE_KIND } from "../subjects/slice/slice.ts";
+import { Level, log } from "../system/systemd/journal.ts";
+import { type Change, change } from "./change.ts";
+import { compileFor, fragmentOf, lockOf, readWhole } from "./compile.ts";
+import { removeFile } from "./host.ts";
+import { widenLock } from "./session/scope.ts";
+import { liveRecords } from "./session/standing.ts";
+import { slicePolicy } from "./slice/policy.ts";
+import { lockSession, readPolicy, readRecord, readRecords, swapPolicy, writeRecord } from "./store.ts";
+import { mendTable } from "./table.ts";
+import { commit, type Piece, placesIn } from "./transaction.ts";
+
+/** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
+const PATIENCE = 15_000;
+
+/** How long systemd may take for each change of the second lock, in milliseconds. */
+const LOCK_PATIENCE = 3000;
+
+/** The sessions that have rules now, all or a user's. */
+export function liveSessions(user?: string): SessionRecord[] {
+  return liveRecords().filter((record) => hasRules(record) && (user === undefined || record.user === user));
+}
+
+/**
+ * Gives a live session the policy as it now stands, in one transaction; the user's slice as well, if this is the session
+ * that was opened last. Where that fails, what was in force stays.
+ *
+ * While rules are replaced the second lock is as wide as the old ones and the new ones need it together.
+ *
+ * @param groups those of the user that there are fragments for; `undefined` where they cannot be told
+ * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
+ * @throws {Refusal} as a login would
+ */
+export async function reloadSession(
+  session: SessionRecord,
+  groups: readonly string[] | undefined,
+): Promise<string | undefined> {
+  const deadline = performance.now() + PATIENCE;
+  const person = { name: session.user, uid: session.uid };
+  const { path } = fragmentOf({ name: person.name, groups });
+  const fragment = readWhole(path);
+  const subject = sessionSubject({ ...session, fragment: path });
+  const policy = compileFor(subject, fragment);
+  // Compiled here, whether it will be needed or not: logins wait while the ruleset is locked.
+  const { parts } = compileFor(
+    SLICE_KIND.plan({ ...person, open: [{ ...session, fragment: path }] }),
+    fragment,
+  );
+  const unit = session.scope_unit;
+  const replaceRules = (record: SessionRecord, step: Change): void => {
+    mendTable();
+    const renewed = { ...record, generation: record.generation + 1, fragment: path };
+    const open = readRecords(person).filter(({ state }) => state === "open");
+    const slice =
+      newestOf(open)?.scope_unit === unit
+        ? slicePolicy(
+            person,
+            parts,
+            open.map((one) => (one.scope_unit === unit ? renewed : one)),
+            true,
+          )
+        : undefined;
+    const pieces = [renewal(record, renewed, policy), slice];
+    commit(
+      pieces.filter((piece) => piece !== undefined),
+      step,
+    );
+  };
+  {
+    using held = await lockSession(unit, deadline);
+    const record = readRecord(unit);
+    if (record === undefined) removeFile(held.path); // ours: whoever cleaned up has removed the session's
+    if (record?.cg_id !== session.cg_id || !hasRules(record)) return undefined;
+    const lock = await widenLock(record, lockOf(policy, subject.addresses[0]), { patience: LOCK_PATIENCE });
+    try {
+      await change(deadline, (step) => replaceRules(record, step));
+    } catch (error) {
+      await lock.putBack();
+      throw error;
+    }
+    await lock.narrow();
+  }
+  for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
+  return path;
+}
+
+/** What replaces a session's rules, and what is kept of it. */
+function renewal(record: SessionRecord, renewed: SessionRecord, policy: Policy): Piece {
+  const { scope_unit: unit } = record;
+  const subject = sessionSubject(renewed);
+  const commands = replaceSubject(subject, policy.parts, ownObjectsIn(readPolicy(unit) ?? [], subject.id));
+  return {
+    lines: commands.lines,
+    place: placesIn(commands, policy.parts),
+    save: () => {
+      using undo = new DisposableStack();
+      undo.defer(swapPolicy(unit, replaceSubject(subject, policy.parts, []).lines));
+      writeRecord(renewed);
+      undo.defer(() => writeRecord(record));
+      const all = undo.move();
+      return () => all.dispose();
+    },
+  };
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { oneLine, Refusal } from "../refusal.ts";
+import { describeEvent, type Event, type Told } from "../subjects/session/events.ts";
+import { SystemError } from "../system/ffi/libc.ts";
+import { Level, log } from "../system/systemd/journal.ts";
+
+/** The cgroup of a session that has none yet. */
+export const NO_CGROUP = 0;
+
+/** Writes an event in the life of a session to the journal. */
+export function report(event: Event, told: Told & { readonly cg_id: number }): void {
+  const { message, messageId, fields } = describeEvent(event, {
+    ...told,
+    cg_id: told.cg_id === NO_CGROUP ? undefined : told.cg_id,
+  });
+  log({ level: event.kind === "refuse" ? Level.warning : Level.info, message, messageId, fields });
+}
+
+/** Logs a refusal of which nothing is known but the reason. */
+export function reportUnread(refusal: Refusal): void {
+  report(
+    { kind: "refuse", reason: refusal.reason, why: refusal.message },
+    {
+      user: "",
+      cg_path: "",
+      cg_id: NO_CGROUP,
+      remote_ip: "",
+      fragment: "",
+      claims_tag: "",
+      scope_unit: "",
+      correlation: "",
+    },
+  );
+}
+
+/** Logs what went wrong where nothing is to be refused for it. */
+export function complain(what: string, error: unknown): void {
+  // The bus's errors go by name: importing their class would load D-Bus.
+  const isTold =
+    error instanceof Refusal || error instanceof SystemError || (error as Error).name === "BusError";
+  const cause = isTold ? (error as Error).message : String((error as Error).stack ?? error);
+  log({ level: Level.warning, message: oneLine(`${what}: ${cause}`) });
+}

@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+import { randomBytes } from "node:crypto";
+import { escapeName } from "../../escaped_name.ts";
+import { FRAGMENT_DIRECTORY } from "../../paths.ts";
+import type { Policy } from "../../policy/compile.ts";
+import { oneLine, Refusal } from "../../refusal.ts";
+import { addSubject, closeCgroup } from "../../ruleset/subject.ts";
+import { shellWord } from "../../shell_word.ts";
+import { type Arguments, parseArguments } from "../../subjects/session/arguments.ts";
+import { type ClaimsTag, claimsTag, parseKeySerial } from "../../subjects/session/claims.ts";
+import { CORRELATION_VARIABLE, correlationToken } from "../../subjects/session/correlation.ts";
+import { type Elsewhere, refusalFor } from "../../subjects/session/elsewhere.ts";
+import { choosePeer } from "../../subjects/session/peer.ts";
+import { hasRules, type SessionRecord } from "../../subjects/session/record.ts";
+import type { Reply } from "../../subjects/session/reply.ts";
+import type { Request } from "../../subjects/session/request.ts";
+import {
+  cgroupIn,
+  cgroupPath,
+  isLoginScope,
+  placeOfProcess,
+  REFUSED_CGROUP,
+  type ScopeUnit,
+} from "../../subjects/session/scope_unit.ts";
+import { SESSION_KIND, sessionSubject } from "../../subjects/session/session.ts";
+import { parseUserName } from "../../subjects/session/user_name.ts";
+import { SLICE_KIND } from "../../subjects/slice/slice.ts";
+import { SystemError } from "../../system/ffi/libc.ts";
+import { auditValue } from "../../system/kernel/audit.ts";
+import { Level, log } from "../../system/systemd/journal.ts";
+import { change } from "../change.ts";
+import { compileFor, fragmentOf, lockOf, type Person, readWhole } from "../compile.ts";
+import { denied } from "../denied.ts";
+import {
+  auditUserError,
+  cgroupId,
+  cgroupOfProcess,
+  describeKey,
+  findSeal,
+  isAsker,
+  moveProcess,
+  processesIn,
+  readKey,
+  readText,
+  startOf,
+  tcpPeers,
+  uptime,
+} from "../host.ts";
+import { complain, NO_CGROUP, report } from "../report.ts";
+import { applySlicePolicy, slicePolicy } from "../slice/policy.ts";
+import {
+  lockRuleset,
+  readRecords,
+  rememberName,
+  removePolicy,
+  removeRecord,
+  savePolicy,
+  writeRecord,
+} from "../store.ts";
+import { closeBase, mendTable } from "../table.ts";
+import { commit, type Piece, placesIn, run } from "../transaction.ts";
+import { keepPending, sessionAround, unended } from "./opener.ts";
+import { removeSession } from "./remove.ts";
+import { adoptScope, attendUnit, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
+
+/**
+ * How long an open may take, in milliseconds from when the helper was started: on a host that is very busy, the runtime alone
+ * takes seconds. The shim waits 10 s, and the entry's alarm comes after 12; what is left is for undoing.
+ */
+const PATIENCE = 8000;
+
+/** How long a refused process may take on its way into a scope, in milliseconds, on top of that. */
+const REFUSAL_PATIENCE = 1000;
+
+/** The scope of a session that has none yet. */
+const NO_UNIT = "" as ScopeUnit;
+
+/** What is known of a request without believing it. */
+export type Asked = {
+  /** The processes of which one must be the one that the request is for. */
+  readonly askers: readonly number[];
+  /** Where they are, if not in the host's own namespaces. */
+  readonly elsewhere: Elsewhere | undefined;
+  /** How long ago the helper could begin, in milliseconds. */
+  readonly age: number;
+};
+
+/** What is known of a session while it is being opened; grows from step to step. */
+type Draft = { -readonly [Key in keyof SessionRecord]: SessionRecord[Key] };
+
+/**
+ * Opens a session: everything that the request asks for, or nothing of it and a process without network.
+ *
+ * @returns what to tell the PAM process. A refusal is logged here and becomes a reply.
+ */
+export async function openSession(request: Request, asked: Asked): Promise<Reply> {
+  if (request.service === "systemd-user") return { result: "ok" };
+  const { user, uid, service, tty, pid } = request;
+  const draft: Draft = {
+    v: 2,
+    user,
+    uid,
+    scope_unit: NO_UNIT,
+    cg_path: "",
+    cg_id: NO_CGROUP,
+    remote_ip: "",
+    fragment: "",
+    claims_tag: "",
+    correlation: "",
+    service,
+    tty,
+    pid,
+    opened_at: new Date().toISOString(),
+    opened_uptime: uptime(),
+    state: "open",
+    lingering: "quarantine",
+    generation: 0,
+    sequence: 0,
+    taken_from: "",
+    pending: [],
+    opened_in: "",
+  };
+  // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
+  using locks = new DisposableStack();
+  try {
+    return await open(request, asked, draft, locks);
+  } catch (error) {
+    const refusal =
+      error instanceof Refusal
+        ? error
+        : (denied(error) ??
+          new Refusal("bug", `The helper failed: ${error instanceof Error ? error.stack : error}`));
+    return await refuse(refusal, asked, draft, locks);
+  }
+}
+
+async function open(
+  request: Request,
+  { askers, elsewhere, age }: Asked,
+  draft: Draft,
+  locks: DisposableStack,
+): Promise<Reply> {
+  const deadline = performance.now() + Math.max(0, PATIENCE - age);
+  const correlation = correlationToken(request.env[CORRELATION_VARIABLE], {
+    unixSeconds: Math.floor(Date.now() / 1000),
+    pid: request.pid,
+    random: randomBytes(4),
+  });
+  draft.correlation = correlation;
+  if (elsewhere !== undefined) throw refusalFor(elsewhere);
+  if (!askers.includes(request.pid)) {
+    throw new Refusal(
+      "request",
+      `Cannot open a session for process ${request.pid}: ${askers.length === 0 ? "it has ended; log in again" : `it is process ${askers[0]} that asks`}.`,
+    );
+  }
+  const started = startOf(request.pid);
+  if (started !== undefined) draft.pid_started = started;
+  const around = sessionAround(request.pid);
+  draft.taken_from = around?.taken_from ?? cgroupIn(cgroupOfProcess(request.pid));
+  draft.pending = [...unended(around)];
+  if (around !== undefined && around.state !== "lingering" && around.uid !== request.uid) {
+    throw new Refusal(
+      "occupied",
+      `Cannot open a session for process ${request.pid}: it has one of ${around.user}'s, ${around.scope_unit}, and a process is under one policy only; have the service open each session in a process of its own, or take the line out of its PAM file.`,
+    );
+  }
+  const args = parseArguments(request.args);
+  const step = (what: string): void => {
+    if (args.debug)
+      log({ level: Level.debug, message: `Session of ${request.user}, process ${request.pid}: ${what}.` });
+  };
+
+  const user = parseUserName(request.user);
+  const peer = choosePeer(args.rhostPolicy, request.rhost, () => connectionsOf(request));
+  if (peer.note !== undefined)
+    log({ level: Level.warning, message: `The address of ${user}'s session: ${peer.note}.` });
+  draft.remote_ip = peer.address ?? "";
+  draft.claims_tag = readClaims(args, request.env) ?? "";
+  step(`address ${draft.remote_ip || "unknown"}, claims ${draft.claims_tag || "none"}`);
+
+  draft.lingering = args.lingering;
+
+  draft.fragment = `${FRAGMENT_DIRECTORY}/users/${escapeName(user)}`;
+  const person = { name: user, uid: request.uid };
+  const found = fragmentOf({ name: user, groups: request.groups });
+  draft.fragment = found.path;
+  const fragment = readWhole(found.path);
+  step(`fragment ${found.path}, for ${found.why}, read, ${fragment.commands.length} commands`);
+
+  draft.opened_in = (await attendUnit(request.pid, deadline)) ?? "";
+  const entering: Entering<Policy> = {
+    deadline,
+    locks,
+    prepare: (unit) => compileFor(SESSION_KIND.plan(inScope(draft, unit)), fragment),
+    addresses: (policy) => lockOf(policy, peer.address),
+  };
+  const { unit, made: policy } =
+    args.scope === "own"
+      ? await enterScope(user, request.pid, entering)
+      : await adoptScope(person, request.pid, entering);
+  step(`in ${unit}`);
+  const path = cgroupPath(unit, request.uid);
+  const id = cgroupId(path);
+  if (
+    id === undefined ||
+    placeOfProcess(cgroupOfProcess(request.pid))?.unit !== unit ||
+    !isAsker(request.pid)
+  ) {
+    await stopEmptyScope(unit, deadline);
+    throw new Refusal(
+      "cgroup",
+      `Cannot find process ${request.pid} in ${unit}: it ended or was moved while its session was opened; log in again.`,
+    );
+  }
+  Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(id) });
+  for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
+  // What takes long and changes nothing comes before the lock, for which others wait.
+  const { parts } = compileFor(SLICE_KIND.plan({ ...person, open: [draft] }), fragment);
+
+  await findSeal(deadline);
+  // From here on a session is in the table, in its record and among the saved rules, or in none of them.
+  const earlier = await change(deadline, ({ undo, tell }) => {
+    const others = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
+    draft.sequence = 1 + Math.max(0, ...others.map(({ sequence }) => sequence));
+    const open = [draft, ...others.filter(({ state }) => state === "open")];
+    const opened = beginning(draft, person, policy);
+    const place = (): void => {
+      // Before it could find this session among those that it brings back.
+      mendTable();
+      const before = closeBase();
+      using tried = new DisposableStack();
+      const slice = slicePolicy(person, parts, open);
+      commit(slice === undefined ? [opened] : [opened, slice], { undo: (act) => tried.defer(act) }, before);
+      tried.move();
+    };
+    const forget = (): void => {
+      removeRecord(unit);
+      removePolicy(unit);
+    };
+    undo(forget);
+    undo(() => takeBack(unit, draft));
+    try {
+      place();
+    } catch (error) {
+      if (!(error instanceof Refusal && error.reason === "ruleset")) throw error;
+      // Chains of this name may have been left by a session that was never cleaned up, or the user's slice or the table went
+      // this very moment. With all that mended, the rules are either loaded or really refused.
+      removeSession(unit, undefined, { close: false });
+      forget();
+      place();
+    }
+    tell({ kind: "open" }, draft);
+    return others;
+  });
+  step(`${policy.parts.length} commands loaded for cgroup ${id}`);
+  const say = leftBehind(earlier);
+  return { result: "ok", session: unit, correlation, ...(say !== undefined && { say }) };
+}
+
+/** Takes out what a session has of the table that cannot be opened: its rules may be in force, and only the answer be lost. */
+function takeBack(unit: ScopeUnit, draft: Draft): void {
+  try {
+    removeSession(unit, draft, { close: isLoginScope(unit) });
+  } catch (error) {
+    complain(`The rules of ${unit} could not be taken back`, error);
+  }
+}
+
+/** A session as it will be in a scope. */
+function inScope(draft: Draft, unit: ScopeUnit): Draft {
+  return { ...draft, scope_unit: unit, cg_path: cgroupPath(unit, draft.uid) };
+}
+
+/** What puts a session under its rules. That it is undone is seen to where all of the session is. */
+function beginning(draft: Draft, person: Person, policy: Policy): Piece {
+  const commands = addSubject(sessionSubject(draft), policy.parts);
+  return {
+    lines: commands.lines,
+    place: placesIn(commands, policy.parts),
+    save: () => {
+      savePolicy(draft.scope_unit, commands.lines);
+      writeRecord(draft);
+      rememberName(person);
+      return () => undefined;
+    },
+  };
+}
+
+/** How many of a user's processes are named at the next login. */
+const NAMED = 8;
+
+/** Says which processes of a user's earlier sessions are without network, and how to ask for their release; `undefined` when there are none. */
+function leftBehind(records: readonly SessionRecord[]): string | undefined {
+  const cutOff = records.flatMap((record) => {
+    if (record.state !== "lingering" || hasRules(record)) return [];
+    const pids = processesIn(record.cg_path);
+    return pids.length === 0 ? [] : [{ unit: record.scope_unit, pids }];
+  });
+  if (cutOff.length === 0) return undefined;
+  const pids = cutOff.flatMap(({ pids }) => pids);
+  const named = pids.slice(0, NAMED).map((pid) => `${readText(`/proc/${pid}/comm`)?.trim() ?? "?"} (${pid})`);
+  const more = pids.length > NAMED ? ` and ${pids.length - NAMED} more` : "";
+  const units = cutOff.slice(0, 2).map(({ unit }) => unit);
+  return oneLine(
+    `authnft: without network since their session was closed: ${named.join(", ")}${more}. To have them released, ask the administrator to run: authnft release ${units.map(shellWord).join(" ")}`,
+  );
+}
+
+/** Leaves the process of a refused session where it has no network, and says why it is refused to all who should know. */
+async function refuse(
+  refusal: Refusal,
+  { askers, elsewhere }: Asked,
+  draft: Draft,
+  locks: DisposableStack,
+): Promise<Reply> {
+  report({ kind: "refuse", reason: refusal.reason, why: refusal.message }, draft);
+  if (refusal.concernsFragment) audit(refusal, draft);
+  // Of a request that is not believed, neither is the process id, and one of another PID namespace is somebody else's here.
+  // The shim sees to its own process then, the entry to its parent.
+  const around = refusal.reason === "occupied" ? sessionAround(draft.pid) : undefined;
+  const session = around && (await goOn(around, draft));
+  if (session !== undefined)
+    return { result: "refused", say: excuse(refusal, draft), isCutOff: true, session };
+  const isKnown = askers.includes(draft.pid) && elsewhere !== "processes";
+  const isCutOff = isKnown && (await quarantine(refusal, draft, locks));
+  return { result: "refused", say: excuse(refusal, draft), isCutOff };
+}
+
+/**
+ * Leaves a process in a session that it has: to move it away would end that one, if there is nobody else in it.
+ *
+ * @returns the name under which it has to end the one that is refused; `undefined` where that cannot be noted
+ */
+async function goOn(around: SessionRecord, { user }: Draft): Promise<ScopeUnit | undefined> {
+  try {
+    return await keepPending(around, parseUserName(user), performance.now() + REFUSAL_PATIENCE);
+  } catch (error) {
+    complain(`The session of ${oneLine(user)} could not be noted`, error);
+    return undefined;
+  }
+}
+
+/** @returns whether the process has no network any more */
+async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<boolean> {
+  // Dead: nobody is left to cut off, and the number may be somebody else's.
+  if (cgroupOfProcess(draft.pid) === "" || !isAsker(draft.pid)) return true;
+  let isCutOff = true;
+  draft.state = "refused";
+  // A login session's own scope is in the user's slice, and another session may have opened that.
+  if (isLoginScope(draft.scope_unit)) draft.cg_id = NO_CGROUP;
+  try {
+    if (draft.cg_id === NO_CGROUP) {
+      // Where systemd has just failed it would only fail again.
+      if (refusal.reason === "systemd" || refusal.reason === "timeout") throw refusal;
+      const { unit } = await enterScope(parseUserName(draft.user), draft.pid, {
+        deadline: performance.now() + REFUSAL_PATIENCE,
+        locks,
+        prepare: () => undefined,
+        addresses: () => ({ allow: [] }),
+      });
+      const path = cgroupPath(unit, draft.uid);
+      Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(cgroupId(path) ?? NO_CGROUP) });
+    }
+    // It was started as a session's, with that one's addresses or with all.
+    else await setAddresses(draft.scope_unit, { allow: [] }, performance.now() + REFUSAL_PATIENCE);
+    writeRecord(draft);
+  } catch {
+    // No scope, or no room for its record: to be below the slice is enough. The refusal itself is logged already.
+    if (draft.cg_id === NO_CGROUP) isCutOff = cutOff(draft.pid);
+  }
+  await closeDefault(draft);
+  return isCutOff;
+}
+
+/** Sees to it that what is below the slices without an element has no network, whatever became of the table. Best effort. */
+async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<void> {
+  const attempt = (act: () => void): void => {
+    try {
+      act();
+    } catch (error) {
+      complain("The table that closes refused sessions cannot be loaded", error);
+    }
+  };
+  try {
+    using _held = await lockRuleset(performance.now() + REFUSAL_PATIENCE);
+    attempt(mendTable);
+    // A scope may be gone by now; its user's slice is closed all the same.
+    if (id !== NO_CGROUP && cgroupId(path) !== undefined) attempt(() => run(closeCgroup(path)));
+    attempt(() => applySlicePolicy(uid));
+  } catch (error) {
+    complain("The table that closes refused sessions cannot be loaded", error);
+  }
+}
+
+/** Moves a process to where it has no network, without asking anybody. @returns whether it could; what goes wrong is logged */
+function cutOff(pid: number): boolean {
+  if (!isAsker(pid)) return true;
+  try {
+    moveProcess(pid, REFUSED_CGROUP);
+    return true;
+  } catch (error) {
+    log({
+      level: Level.warning,
+      message: `Process ${pid}, whose session is refused, cannot be cut off from the network: ${error}; end it.`,
+    });
+    return false;
+  }
+}
+
+/** What the user is told: what to ask the administrator for. */
+function excuse(refusal: Refusal, draft: Draft): string {
+  const what = {
+    missing: `to write the fragment ${draft.fragment}`,
+    perms: `to mend the permissions of the fragment ${draft.fragment}`,
+    content: `to mend the fragment ${draft.fragment}`,
+    "nft-syntax": `to mend the fragment ${draft.fragment}`,
+    address: "why your client's address is not known to this host",
+    claims: "to look at the claims that came with your login",
+    argument: "to mend the authnft line in the PAM configuration",
+    user: "to give you a user name that authnft can use",
+    occupied: "to have the service open each session in a process of its own",
+    namespace: "to start the service in the host's own namespaces",
+  }[refusal.reason as string];
+  return `authnft: no session for ${oneLine(draft.user).slice(0, 40)}. Ask the administrator ${what ?? "to run authnft doctor"}; the reference is ${draft.correlation || "in the log"}.`;
+}
+
+function audit(refusal: Refusal, draft: Draft): void {
+  const text = `op=authnft-fragment-reject reason=${refusal.reason} user=${auditValue(draft.user)} fragment=${auditValue(draft.fragment)}`;
+  try {
+    auditUserError(text);
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    log({ level: Level.debug, message: `The audit trail took no record (${error.message}): ${text}` });
+  }
+}
+
+/** The peers of the PAM process's connections; none where the kernel does not tell. */
+function connectionsOf({ pid, sockets }: Request): string[] {
+  try {
+    return tcpPeers(new Set(sockets));
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    log({
+      level: Level.warning,
+      message: `The kernel does not tell the connections of process ${pid}: ${error.message}.`,
+    });
+    return [];
+  }
+}
+
+function readClaims(args: Arguments, env: Request["env"]): ClaimsTag | undefined {
+  if (args.claimsEnv === undefined || !Object.hasOwn(env, args.claimsEnv)) return undefined;
+  const serial = env[args.claimsEnv];
+  if (serial === undefined) return undefined;
+  try {
+    const key = parseKeySerial(serial);
+    const { type, uid } = describeKey(key);
+    if (uid === 0 && type === "user") return claimsTag(readKey(key));
+    throw new Refusal(
+      "claims",
+      `Cannot believe the claims: key ${serial} is of type "${type}" and belongs to uid ${uid}; only a key of type "user" that belongs to uid 0 is taken.`,
+    );
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    throw new Refusal(
+      "claims",
+      `Cannot read the claims: key ${serial}: ${error.code}; ${
+        // What a filter of the host's says; of a key that may not be read the kernel says EACCES.
+        error.code === "EPERM"
+          ? "the host denies keyrings: permit @keyring in its filter of system calls, or take claims_env= from the PAM line."
+          : "have the module that makes it keep it readable for root."
+      }`,
+    );
+  }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The process that opens sessions: its number and its start tell it from all others. It can have several, in one scope at a
+// time: the record of that scope says where it was taken from, and what else it has begun and not ended.
+
+import type { SessionRecord } from "../../subjects/session/record.ts";
+import { placeOfProcess, type ScopeUnit, scopeUnit } from "../../subjects/session/scope_unit.ts";
+import type { UserName } from "../../subjects/session/user_name.ts";
+import { cgroupOfProcess, startOf } from "../host.ts";
+import { lockRuleset, readRecord, writeRecord } from "../store.ts";
+
+/** Whether a living process is the one that opened a session. A number alone may have been given again. */
+export function isOpener({ pid, pid_started: started }: SessionRecord, process: number): boolean {
+  // A record of an earlier release has no start.
+  return pid === process && (started === undefined || started === startOf(process));
+}
+
+/** Whether the process that opened a session is gone. */
+export function isOpenerGone(record: SessionRecord): boolean {
+  return cgroupOfProcess(record.pid) === "" || !isOpener(record, record.pid);
+}
+
+/** The session in whose scope a process is, if it opened it itself. */
+export function sessionAround(pid: number): SessionRecord | undefined {
+  const place = placeOfProcess(cgroupOfProcess(pid));
+  const record = place && readRecord(place.unit);
+  return record !== undefined && isOpener(record, pid) ? record : undefined;
+}
+
+/** The sessions that a process has begun and not ended, the newest first, from the one around it. */
+export function unended(around: SessionRecord | undefined): readonly ScopeUnit[] {
+  if (around === undefined) return [];
+  return around.state === "lingering" ? around.pending : [around.scope_unit, ...around.pending];
+}
+
+/** How many of a process's sessions are remembered: as many as scopes of its are told apart. */
+const PENDING = 99;
+
+/**
+ * Notes that a process goes on in a session's scope with another one that was refused, until it ends that, too.
+ *
+ * @returns a name for the other one
+ * @throws {Refusal} `timeout` or `record`
+ */
+export async function keepPending(
+  around: SessionRecord,
+  user: UserName,
+  deadline: number,
+): Promise<ScopeUnit> {
+  using _held = await lockRuleset(deadline);
+  const record = readRecord(around.scope_unit) ?? around;
+  const taken = new Set([record.scope_unit, ...record.pending]);
+  let attempt = 1;
+  while (taken.has(scopeUnit(user, record.pid, attempt))) attempt++;
+  const unit = scopeUnit(user, record.pid, attempt);
+  writeRecord({ ...record, pending: [unit, ...record.pending].slice(0, PENDING) });
+  return unit;
+}
+
+/**
+ * Notes that a process has ended a session.
+ *
+ * @param around the session around the process
+ * @param ended the one that it has ended
+ * @returns the cgroup where the process belongs now, with a leading slash: the scope of another session that it has, or, of
+ * the last, where it came from; `undefined` where it stays
+ * @throws {Refusal} `timeout` or `record`
+ */
+export async function settle(
+  around: SessionRecord,
+  ended: ScopeUnit,
+  deadline: number,
+): Promise<string | undefined> {
+  if (ended === around.scope_unit && around.pending.length === 0) return around.taken_from || undefined;
+  using _held = await lockRuleset(deadline);
+  const record = readRecord(around.scope_unit) ?? around;
+  const pending = record.pending.filter((unit) => unit !== ended);
+  if (pending.length < record.pending.length) writeRecord({ ...record, pending });
+  if (ended !== record.scope_unit && record.state !== "lingering") return undefined;
+  if (pending.length === 0) return record.taken_from || undefined;
+  for (const unit of pending) {
+    const next = readRecord(unit);
+    if (next === undefined || next.state === "lingering" || !isOpener(next, record.pid)) continue;
+    writeRecord({ ...next, pending: pending.filter((other) => other !== unit) });
+    return `/${next.cg_path}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What the table has to say of login sessions, by their records.
+
+import { Refusal } from "../../refusal.ts";
+import { addSubject, closeCgroup } from "../../ruleset/subject.ts";
+import { hasRules, type SessionRecord } from "../../subjects/session/record.ts";
+import { SESSION_KIND, sessionSubject } from "../../subjects/session/session.ts";
+import { compileFor, readWhole } from "../compile.ts";
+import { cgroupId } from "../host.ts";
+import { kept } from "../kept.ts";
+import { complain } from "../report.ts";
+import { readPolicy, readRecords, savePolicy } from "../store.ts";
+import type { Wanted } from "../wanted.ts";
+
+/** The records of the sessions whose scopes live. */
+export function liveRecords(): SessionRecord[] {
+  return readRecords().filter((record) => !SESSION_KIND.hasEnded(record, cgroupId(record.cg_path)));
+}
+
+/** Every session that lives: under its rules, or closed where it is to have none or they are not to be had. */
+export function standingSessions(): Wanted[] {
+  return liveRecords().map((record) => {
+    const { cg_path: cgroup } = record;
+    const lines = hasRules(record) ? (readPolicy(record.scope_unit) ?? made(record)) : undefined;
+    return { kind: "session", cgroup, lines: lines ?? closeCgroup(cgroup), hasRules: lines !== undefined };
+  });
+}
+
+/** The commands for a session whose rules were not kept; they are from then on. `undefined` where they cannot be had. */
+function made(record: SessionRecord): readonly string[] | undefined {
+  const { scope_unit: unit } = record;
+  try {
+    const lines = compiledAnew(record);
+    kept(`${unit} has its rules again, but`, () => savePolicy(unit, lines));
+    return lines;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    complain(`${unit} has no network, for its rules were not kept`, error);
+    return undefined;
+  }
+}
+
+/** The commands for a session whose rules were not kept: one that an earlier release opened. @throws {Refusal} as a login would */
+export function compiledAnew(record: SessionRecord): readonly string[] {
+  const subject = sessionSubject(record);
+  return addSubject(subject, compileFor(subject, readWhole(record.fragment)).parts).lines;
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// The policy of what a user runs outside of sessions: that of the session opened last, or no network. All of it under the lock
+// of the ruleset.
+
+import { chainOf } from "../../ruleset/removal.ts";
+import type { Part } from "../../ruleset/subject.ts";
+import { ownObjectsIn, replaceSubject, subjectChain, subjectElements } from "../../ruleset/subject.ts";
+import { closeUserSlice, TABLE_NAME } from "../../ruleset/table.ts";
+import type { SessionRecord } from "../../subjects/session/record.ts";
+import { userSlice } from "../../subjects/session/scope_unit.ts";
+import { SLICE_KIND, sliceId } from "../../subjects/slice/slice.ts";
+import { placed, type Subject } from "../../subjects/subject.ts";
+import type { Person } from "../compile.ts";
+import { cgroupId, firewall, seal } from "../host.ts";
+import { kept, remember } from "../kept.ts";
+import { readPolicy, savePolicy, swapPolicy } from "../store.ts";
+import { type Piece, run } from "../transaction.ts";
+
+/**
+ * Puts what a user runs outside of sessions under the rules of a session that opens.
+ *
+ * @param parts compiled for the slice's own chains
+ * @param open the records of all open sessions of the user
+ * @param isReload whether the session is reloaded rather than opened: then open flows are judged anew
+ * @returns its part of the change; `undefined` where the user has no slice
+ */
+export function slicePolicy(
+  { name, uid }: Person,
+  parts: readonly Part[],
+  open: readonly SessionRecord[],
+  isReload = false,
+): Piece | undefined {
+  const plan = SLICE_KIND.plan({ name, uid, open });
+  const slice = plan.cgroup.path;
+  const id = cgroupId(slice);
+  if (id === undefined) return undefined;
+  const before = readPolicy(plan.id) ?? [];
+  const inForce = chainOf(id, firewall) === subjectChain(plan.id, "out");
+  // What was closed in between counts on.
+  const known = generationIn(inForce ? before : [...(readPolicy(plan.id, "closed") ?? []), ...before]);
+  const generation = known + (isReload ? 1 : 0);
+  const subject: Subject = { ...placed(plan, id), policy: { ...plan.policy, generation } };
+  const whole = [
+    closeUserSlice(slice),
+    `# generation ${generation}`,
+    ...replaceSubject(subject, parts, []).lines,
+  ];
+  // Chains of its name may be there though nothing leads to them: the slice was made anew, and nft alone has closed it.
+  const isThere = firewall.hasChain(TABLE_NAME, subjectChain(plan.id, "out"));
+  const previous = isThere ? ownObjectsIn(before, plan.id) : [];
+  return {
+    // To delete rules makes the kernel wait for their readers: only where they differ.
+    lines:
+      inForce && policyIn(before) === policyIn(whole)
+        ? [closeUserSlice(slice), ...subjectElements(subject)]
+        : [closeUserSlice(slice), ...replaceSubject(subject, parts, previous).lines],
+    save: () => {
+      keepClosed(uid);
+      return swapPolicy(plan.id, whole);
+    },
+    after: () => seal(slice),
+  };
+}
+
+/** How often a slice's rules were replaced: kept among its commands, for it outlives the sessions whose rules it has. */
+function generationIn(lines: readonly string[]): number {
+  return Number(/^# generation (\d{1,9})/m.exec(lines.join("\n"))?.[1] ?? 0);
+}
+
+/** What lines bring besides the elements that lead to it. */
+function policyIn(lines: readonly string[]): string {
+  return lines
+    .filter(
+      (line) => /^(create|add rule) /.test(line) || (/^add element /.test(line) && !OUR_ELEMENT.test(line)),
+    )
+    .join("\n");
+}
+
+/** An element of ours: one that leads to a subject's chains, closes a slice or holds an address. */
+const OUR_ELEMENT = /^add element \S+ \S+ (covered_slices|session_(in|out|map_\w+)) /;
+
+/**
+ * Closes a user's slice by default, or leads it to the rules that it had where a session of theirs is open. The slice is
+ * another one after each of the user's last logouts.
+ *
+ * @throws {Refusal} `ruleset`
+ */
+export function applySlicePolicy(uid: number): void {
+  const slice = userSlice(uid);
+  if (cgroupId(slice) === undefined) return;
+  const name = sliceId(uid);
+  const closed = closeUserSlice(slice);
+  // First of all, and whatever becomes of the rest.
+  run([closed]);
+  keepClosed(uid);
+  const lines = readPolicy(name);
+  if (lines !== undefined) {
+    // Where the rules are in force already, the new slice is led to them.
+    const there = firewall.hasChain(TABLE_NAME, subjectChain(name, "in"));
+    run(there ? lines.filter((line) => OUR_ELEMENT.test(line)) : lines);
+  }
+  seal(slice);
+}
+
+/** Keeps what closes a slice, for a restoration and for nft. */
+function keepClosed(uid: number): void {
+  const slice = userSlice(uid);
+  remember("covered_slices", slice);
+  kept(`${slice} is closed, but`, () => savePolicy(sliceId(uid), [closeUserSlice(slice)], "slice"));
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What the table has to say of members' user slices.
+
+import { Refusal } from "../../refusal.ts";
+import { addSubject } from "../../ruleset/subject.ts";
+import { closeUserSlice } from "../../ruleset/table.ts";
+import { newestOf, type SessionRecord } from "../../subjects/session/record.ts";
+import { userSlice } from "../../subjects/session/scope_unit.ts";
+import { SLICE_KIND, sliceId, uidOfSlice } from "../../subjects/slice/slice.ts";
+import { placed } from "../../subjects/subject.ts";
+import { compileFor, readWhole } from "../compile.ts";
+import { cgroupId } from "../host.ts";
+import { complain } from "../report.ts";
+import { liveRecords } from "../session/standing.ts";
+import { policyNames, readPolicy, rememberedSlices, savePolicy } from "../store.ts";
+import type { Wanted } from "../wanted.ts";
+
+/** What closes the slices that are closed by default. */
+export function closedSlices(): Wanted[] {
+  return rememberedSlices().flatMap(({ set, name, id }): Wanted[] =>
+    set === "covered_slices" && cgroupId(name) === id
+      ? [{ kind: "slice", cgroup: name, lines: [closeUserSlice(name)], hasRules: false }]
+      : [],
+  );
+}
+
+/** The slices of members with a session open, under its rules. Where none were kept they are made anew, and kept. */
+export function openSlices(): Wanted[] {
+  for (const records of Map.groupBy(
+    liveRecords().filter(({ state }) => state === "open"),
+    ({ uid }) => uid,
+  ).values())
+    makeAnew(records);
+  return policyNames("nft").flatMap((name): Wanted[] => {
+    const uid = uidOfSlice(name);
+    const lines = readPolicy(name);
+    if (uid === undefined || lines === undefined || cgroupId(userSlice(uid)) === undefined) return [];
+    return [{ kind: "slice", cgroup: userSlice(uid), lines, hasRules: true }];
+  });
+}
+
+/** @param open the records of all open sessions of a user */
+function makeAnew(open: readonly SessionRecord[]): void {
+  const newest = newestOf(open);
+  if (newest === undefined || readPolicy(sliceId(newest.uid)) !== undefined) return;
+  const plan = SLICE_KIND.plan({ name: newest.user, uid: newest.uid, open });
+  try {
+    const { parts } = compileFor(plan, readWhole(newest.fragment));
+    const id = cgroupId(plan.cgroup.path);
+    if (id === undefined) return;
+    savePolicy(plan.id, [closeUserSlice(plan.cgroup.path), ...addSubject(placed(plan, id), parts).lines]);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    complain(`${plan.cgroup.path} has no network, for its rules were not kept`, error);
+  }
+}

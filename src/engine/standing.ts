@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { standingSessions } from "./session/standing.ts";
+import { closedSlices, openSlices } from "./slice/standing.ts";
+import type { Wanted } from "./wanted.ts";
+
+/**
+ * Lists what belongs into the table, by what is kept of every kind of subject. What closes comes first: a cgroup that is named
+ * twice has the element that is added last.
+ */
+export function standing(): Wanted[] {
+  const sessions = standingSessions();
+  return [...closedSlices(), ...openSlices(), ...sessions];
+}

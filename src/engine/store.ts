@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+// What is kept below /run/authnft: locks, records, and the rules of live sessions as they were loaded.
+
+import { statSync } from "node:fs";
+import { escapeName } from "../escaped_name.ts";
+import {
+  LOCK_DIRECTORY,
+  NAMES_DIRECTORY,
+  POLICY_DIRECTORY,
+  RECORD_DIRECTORY,
+  RULESET_FILE,
+  RUNTIME,
+  SESSIONS_FILE,
+  SLICES_FILE,
+} from "../paths.ts";
+import { Refusal } from "../refusal.ts";
+import { BASE_SETS, TABLE } from "../ruleset/table.ts";
+import { formatRecord, parseRecord, type SessionRecord } from "../subjects/session/record.ts";
+import { parseScopeUnit, type ScopeUnit } from "../subjects/session/scope_unit.ts";
+import { isUnfinished, type Lock, writerOf } from "../system/host/files.ts";
+import { asElements, withoutLookingAtOthers } from "../system/kernel/nft_commands.ts";
+import { Level, log } from "../system/systemd/journal.ts";
+import { deniedDirectory } from "./denied.ts";
+import {
+  listDirectory,
+  lock,
+  makeDirectory,
+  overwriteFile,
+  readText,
+  removeFile,
+  renameFile,
+  replaceFile,
+} from "./host.ts";
+
+/** The kinds of what is kept of a member. */
+type Kind = "nft" | "closed" | "slice";
+
+/**
+ * The first line of kept commands: what an earlier release has kept, whose rules mark no packet as let through, is not brought
+ * back by this one, but made anew.
+ */
+const FORMAT = "# format 2";
+
+/** Takes the lock of a session. @throws {Refusal} `timeout` or `record` */
+export function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
+  return take(unit, deadline, `systemctl status authnft-end@${unit}.service`);
+}
+
+/**
+ * Takes the lock under which the table, the records and the saved rules change together. To be held for milliseconds, and
+ * taken after a session's own.
+ *
+ * @throws {Refusal} `timeout` or `record`
+ */
+export function lockRuleset(deadline: number): Promise<Lock> {
+  return take("ruleset", deadline, "ps -C authnft");
+}
+
+/** The file that is a session's lock. */
+export function lockFile(unit: ScopeUnit): string {
+  return `${LOCK_DIRECTORY}/${unit}`;
+}
+
+/** The sessions that have a lock, held or not. */
+export function unitsWithLock(): ScopeUnit[] {
+  return namesIn(LOCK_DIRECTORY).flatMap((name) => parseScopeUnit(name) ?? []);
+}
+
+async function take(name: string, deadline: number, hint: string): Promise<Lock> {
+  try {
+    makeDirectory(LOCK_DIRECTORY, 0o700);
+    const held = await lock(`${LOCK_DIRECTORY}/${name}`, deadline);
+    if (held !== undefined) return held;
+  } catch (error) {
+    throw notKept(`lock ${name}`, error);
+  }
+  throw new Refusal("timeout", `Cannot lock ${name}: another process of authnft holds it; see "${hint}".`);
+}
+
+/** Writes a session's record. @throws {Refusal} `record` */
+export function writeRecord(record: SessionRecord): void {
+  const path = recordPath(record.scope_unit);
+  try {
+    makeDirectory(RECORD_DIRECTORY, 0o755);
+    replaceFile(path, formatRecord(record));
+  } catch (error) {
+    // A record that is there can be changed without room for another: better that somebody may read it half written, for a
+    // moment, than that it says something else than the rules.
+    if (overwriteFile(path, formatRecord(record))) return;
+    throw notKept(`write the record of ${record.scope_unit}`, error);
+  }
+}
+
+/** A session's record; `undefined` when there is none, or none that can be believed. */
+export function readRecord(unit: ScopeUnit): SessionRecord | undefined {
+  const text = readText(recordPath(unit));
+  if (text === undefined) return undefined;
+  const record = parseRecord(text);
+  if (record?.scope_unit === unit) return record;
+  log({
+    level: Level.warning,
+    message: `The record ${recordPath(unit)} is not one of ours; the ruleset is asked instead.`,
+  });
+  return undefined;
+}
+
+/** All records, or those of a uid, whatever names its sessions have. */
+export function readRecords(user?: { readonly name: string; readonly uid: number }): SessionRecord[] {
+  // A thousand sessions of others need not be read for one user's. A login session's name does not tell whose it is.
+  const names = user === undefined ? undefined : [escapeName(user.name), ...namesOf(user.uid)];
+  const isOthers = (unit: string): boolean =>
+    names !== undefined &&
+    unit.startsWith("authnft-") &&
+    !names.some((name) => unit.startsWith(`authnft-${name}-`));
+  return namesIn(RECORD_DIRECTORY).flatMap((file) => {
+    const unit = /^(.*)\.json$/.exec(file)?.[1];
+    if (unit === undefined || isOthers(unit)) return [];
+    const record = readRecord(unit as ScopeUnit);
+    return record === undefined || (user !== undefined && record.uid !== user.uid) ? [] : [record];
+  });
+}
+
+/** The sessions that have a record, whether it can be believed or not. */
+export function recordedUnits(): ScopeUnit[] {
+  return namesIn(RECORD_DIRECTORY).flatMap((file) => {
+    const unit = /^(.*)\.json$/.exec(file)?.[1];
+    return unit === undefined ? [] : (parseScopeUnit(unit) ?? []);
+  });
+}
+
+/** Keeps that a uid has sessions under this name, for `readRecords`. @throws {Refusal} `record` */
+export function rememberName({ name, uid }: { readonly name: string; readonly uid: number }): void {
+  const names = namesOf(uid);
+  const escaped = escapeName(name);
+  if (names.includes(escaped)) return;
+  try {
+    makeDirectory(NAMES_DIRECTORY, 0o700);
+    replaceFile(`${NAMES_DIRECTORY}/${uid}`, `${[...names, escaped].join("\n")}\n`, 0o600);
+  } catch (error) {
+    throw notKept(`write the names of uid ${uid}`, error);
+  }
+}
+
+/** Whether a uid has had a session since the boot. */
+export function hasNames(uid: number): boolean {
+  return namesOf(uid).length > 0;
+}
+
+function namesOf(uid: number): string[] {
+  return (readText(`${NAMES_DIRECTORY}/${uid}`) ?? "").split("\n").filter((name) => name !== "");
+}
+
+/** Removes a session's record. @throws {Error} of node:fs */
+export function removeRecord(unit: ScopeUnit): void {
+  removeFile(recordPath(unit));
+  removeUnfinished(RECORD_DIRECTORY, unit);
+}
+
+/** Removes what a process that was killed has begun to write for a session or a user. @throws {Error} of node:fs */
+function removeUnfinished(directory: string, name: string): void {
+  for (const file of namesIn(directory))
+    if (file.startsWith(`${name}.`) && isUnfinished(file)) removeFile(`${directory}/${file}`);
+}
+
+function recordPath(unit: string): string {
+  return `${RECORD_DIRECTORY}/${unit}.json`;
+}
+
+/** Keeps the commands that brought a member's rules, or what closes a slice. @throws {Refusal} `record` */
+export function savePolicy(name: string, lines: readonly string[], kind: "nft" | "slice" = "nft"): void {
+  try {
+    makeDirectory(POLICY_DIRECTORY, 0o700);
+    replaceFile(`${POLICY_DIRECTORY}/${name}.${kind}`, `${[FORMAT, ...forNft(lines)].join("\n")}\n`, 0o600);
+    if (kind === "nft") removeFile(`${POLICY_DIRECTORY}/${name}.closed`);
+  } catch (error) {
+    throw notKept(`write the rules of ${name}`, error);
+  }
+}
+
+/**
+ * Keeps the commands that brought a member's rules, like {@link savePolicy}.
+ *
+ * @returns what brings back the commands that were kept before, in force or put aside. It throws what saving them throws.
+ */
+export function swapPolicy(name: string, lines: readonly string[]): () => void {
+  const before = (["nft", "closed"] as const).map((kind) => {
+    const path = `${POLICY_DIRECTORY}/${name}.${kind}`;
+    return { path, text: readText(path) };
+  });
+  savePolicy(name, lines);
+  return () => {
+    for (const { path, text } of before) {
+      if (text === undefined) removeFile(path);
+      else replaceFile(path, text, 0o600);
+    }
+  };
+}
+
+/** The commands of a member whose rules are in force, or of one that is closed; `undefined` when there are none. */
+export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string[] | undefined {
+  const [format, ...lines] =
+    readText(`${POLICY_DIRECTORY}/${name}.${kind}`)
+      ?.split("\n")
+      .filter((line) => line !== "") ?? [];
+  return format === FORMAT ? lines.map((line) => asElements(line, isOfBase)) : undefined;
+}
+
+/** Tells what is kept of a member's commands from all that was and will be kept, be it word for word the same. */
+export function policyVersion(name: string): string {
+  return (["nft", "closed"] as const)
+    .map((kind) => {
+      const file = statSync(`${POLICY_DIRECTORY}/${name}.${kind}`, { bigint: true, throwIfNoEntry: false });
+      return file === undefined ? kind : `${kind} ${file.ino} ${file.ctimeNs}`;
+    })
+    .join(", ");
+}
+
+/** Puts a member's commands aside: they are no longer in force. Where that cannot be, forgets them. @throws {Refusal} `record` */
+export function closePolicy(name: string): void {
+  const path = `${POLICY_DIRECTORY}/${name}.nft`;
+  try {
+    renameFile(path, `${POLICY_DIRECTORY}/${name}.closed`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    try {
+      removeFile(path);
+    } catch {
+      throw notKept(`put aside the rules of ${name}`, error);
+    }
+  }
+}
+
+/** Forgets a member's commands. @throws {Error} of node:fs */
+export function removePolicy(name: string): void {
+  for (const kind of ["nft", "closed", "slice"]) removeFile(`${POLICY_DIRECTORY}/${name}.${kind}`);
+  removeUnfinished(POLICY_DIRECTORY, name);
+}
+
+/** Whose commands there are. */
+export function policyNames(kind: Kind): string[] {
+  return namesIn(POLICY_DIRECTORY).flatMap((file) => {
+    const name = file.endsWith(`.${kind}`) ? file.slice(0, -kind.length - 1) : "";
+    return name === "" ? [] : [name];
+  });
+}
+
+/** The sessions of which commands are kept, in force or put aside. */
+export function sessionsWithRules(): ScopeUnit[] {
+  return [...policyNames("nft"), ...policyNames("closed")].flatMap((name) => parseScopeUnit(name) ?? []);
+}
+
+/** A file that was begun and not finished, and the number of the process that did so. */
+export type Unfinished = { readonly path: string; readonly writer: number };
+
+/** The files of ours that were begun and not finished; some process may be about to. */
+export function unfinishedFiles(): Unfinished[] {
+  return [RUNTIME, RECORD_DIRECTORY, POLICY_DIRECTORY, NAMES_DIRECTORY].flatMap((directory) =>
+    namesIn(directory).flatMap((name) => {
+      const writer = writerOf(name);
+      return writer === undefined ? [] : [{ path: `${directory}/${name}`, writer }];
+    }),
+  );
+}
+
+/** Keeps what brings the table and every session's rules back, for nft itself. @throws {Refusal} `record` */
+export function saveRuleset(base: readonly string[]): void {
+  const include = (names: string): string => `include "${POLICY_DIRECTORY}/${names}"`;
+  try {
+    makeDirectory(POLICY_DIRECTORY, 0o700);
+    replaceFile(RULESET_FILE, `${[...forNft(base), include("cover_*.slice")].join("\n")}\n`, 0o600);
+    replaceFile(SESSIONS_FILE, `${include("*.nft")}\n`, 0o600);
+  } catch (error) {
+    throw notKept("write the ruleset", error);
+  }
+}
+
+/** The commands as nft runs them without fetching what is in the sets of other tables, of which there may be very many. */
+function forNft(lines: readonly string[]): string[] {
+  const base = BASE_SETS.map(
+    ({ kind, name, definition }) => `add ${kind} ${TABLE} ${name} { ${definition}; }`,
+  );
+  return withoutLookingAtOthers([...base, ...lines], () => undefined)
+    .slice(base.length)
+    .map(({ text }) => text);
+}
+
+/** Whether a set or map is none of a member's own, whose declaration stays one. */
+function isOfBase(name: string): boolean {
+  return BASE_SETS.some((set) => set.name === name);
+}
+
+/** A slice that was closed, and where in the table. */
+export type ClosedSlice = {
+  readonly set: "slices" | "covered_slices";
+  readonly name: string;
+  readonly id: bigint;
+};
+
+/** Adds a slice to those that were ever closed. @throws {Refusal} `record` */
+export function rememberSlice({ set, name, id }: ClosedSlice): void {
+  const line = `${set} ${name} ${id}`;
+  try {
+    const kept = readText(SLICES_FILE) ?? "";
+    // Whole, like every file here: to append would follow a link, or wait for who reads a FIFO.
+    if (!kept.split("\n").includes(line)) replaceFile(SLICES_FILE, `${kept}${line}\n`, 0o600);
+  } catch (error) {
+    throw notKept("write the list of slices", error);
+  }
+}
+
+/** The slices that were ever closed, since the boot or since nobody was logged in. */
+export function rememberedSlices(): ClosedSlice[] {
+  return (readText(SLICES_FILE) ?? "").split("\n").flatMap((line) => {
+    const [, set, name, id] = /^(slices|covered_slices) (\S+) (\d+)$/.exec(line) ?? [];
+    if ((set !== "slices" && set !== "covered_slices") || name === undefined || id === undefined) return [];
+    return [{ set, name, id: BigInt(id) }];
+  });
+}
+
+/** Replaces the list of slices. @throws {Refusal} `record` */
+export function keepSlices(slices: readonly ClosedSlice[]): void {
+  try {
+    replaceFile(SLICES_FILE, slices.map(({ set, name, id }) => `${set} ${name} ${id}\n`).join(""), 0o600);
+  } catch (error) {
+    throw notKept("write the list of slices", error);
+  }
+}
+
+/** Whether anybody has a session, open or not. */
+export function isAnybodyIn(): boolean {
+  return namesIn(RECORD_DIRECTORY).length > 0;
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return listDirectory(directory);
+  } catch {
+    return []; // there was no session yet
+  }
+}
+
+/** The refusal that follows when our state cannot be kept on disk. */
+function notKept(act: string, error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  const code = (error as NodeJS.ErrnoException).code ?? String(error);
+  const hidden = deniedDirectory(code);
+  if (hidden !== undefined) return new Refusal("host", `Cannot ${act} in /run/authnft: ${hidden}.`);
+  return new Refusal(
+    "record",
+    `Cannot ${act} in /run/authnft: ${code}; make room in /run, and run "systemd-tmpfiles --create authnft.conf".`,
+  );
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { confine } from "../confine/seccomp.ts";
-import { cover, usersWithSlice } from "../engine/restore.ts";
+import { closeUserSlices, usersWithSlice } from "../engine/slice/default.ts";
 import { Refusal } from "../refusal.ts";
 import { SystemError } from "../system/ffi/libc.ts";
 import { findUserById, GROUP } from "../system/ffi/users.ts";
@@ -45,7 +45,7 @@ export async function runCover(uid: string | undefined): Promise<number> {
 export async function runCoverUsers(members: readonly number[]): Promise<number> {
   try {
     confine();
-    await cover(members);
+    await closeUserSlices(members);
     return 0;
   } catch (error) {
     if (!(error instanceof Refusal || error instanceof SystemError)) throw error;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-import { hasNames } from "../engine/store.ts";
+import { hasNames } from "../engine/session/records.ts";
 import { escapeName } from "../escaped_name.ts";
 import { FRAGMENT_DIRECTORY } from "../paths.ts";
 import { silentSources } from "../system/ffi/name_sources.ts";

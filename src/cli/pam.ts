@@ -3,7 +3,7 @@
 import { statSync } from "node:fs";
 import * as v from "valibot";
 import { groupFiles, groupFragments } from "../check/groups.ts";
-import { reportUnread } from "../engine/report.ts";
+import { reportUnread } from "../engine/session/report.ts";
 import { ENTRY } from "../paths.ts";
 import { Refusal } from "../refusal.ts";
 import { shellWord } from "../shell_word.ts";

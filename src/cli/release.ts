@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { confine } from "../confine/seccomp.ts";
-import { release } from "../engine/restore.ts";
+import { release } from "../engine/session/release.ts";
 import { Refusal } from "../refusal.ts";
 import { parseScopeUnit } from "../subjects/session/scope_unit.ts";
 import { SystemError } from "../system/ffi/libc.ts";

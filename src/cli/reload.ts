@@ -3,9 +3,14 @@ import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { groupFiles, groupFragments } from "../check/groups.ts";
 import { confine } from "../confine/seccomp.ts";
-import { liveSessions, reloadSession } from "../engine/reload.ts";
 import { type ReloadOrder, ReloadOrderSchema } from "../engine/reload_order.ts";
-import { closedUserSlices, cover, uncover, usersWithSlice } from "../engine/restore.ts";
+import { liveSessions, reloadSession } from "../engine/session/reload.ts";
+import {
+  closedUserSlices,
+  closeUserSlices,
+  openUserSlices,
+  usersWithSlice,
+} from "../engine/slice/default.ts";
 import { Refusal } from "../refusal.ts";
 import type { SessionRecord } from "../subjects/session/record.ts";
 import { isLoginScope, userSlice } from "../subjects/session/scope_unit.ts";
@@ -128,7 +133,7 @@ async function settleSlices(
       told.add(uid);
     }
   const leaving = [...outside.keys()].filter((uid) => covered.has(uid));
-  for (const [uid, inside] of leaving.length === 0 ? [] : await uncover(leaving)) {
+  for (const [uid, inside] of leaving.length === 0 ? [] : await openUserSlices(leaving)) {
     told.add(uid);
     const name = outside.get(uid) ?? "";
     if (inside.length === 0) {
@@ -157,7 +162,7 @@ async function carryOut({ cover: uids, groups, ...before }: ReloadOrder): Promis
   let { failed } = before;
   if (uids.length > 0) {
     try {
-      await cover(uids);
+      await closeUserSlices(uids);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       failed = true;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { confine } from "../confine/seccomp.ts";
-import { complain } from "../engine/report.ts";
 import { restore } from "../engine/restore.ts";
-import { findLeft, sweep } from "../engine/sweep.ts";
+import { findLeftovers, sweep } from "../engine/sweep.ts";
+import { logWarning } from "../engine/warning.ts";
 import { Refusal } from "../refusal.ts";
 import { SystemError } from "../system/ffi/libc.ts";
 import { goOnConfined } from "./entry.ts";
@@ -34,9 +34,9 @@ export async function runRestore(): Promise<number> {
 /** Removes what is left of sessions that are over. Where that fails, the table is loaded all the same. */
 async function sweepQuietly(): Promise<void> {
   try {
-    await sweep(await findLeft());
+    await sweep(await findLeftovers());
   } catch (error) {
     if (!(error instanceof Refusal || error instanceof SystemError)) throw error;
-    complain("What is left of sessions that are over was not swept away", error);
+    logWarning("What is left of sessions that are over was not swept away", error);
   }
 }

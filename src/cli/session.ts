@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readSync, writeSync } from "node:fs";
 import { confine } from "../confine/seccomp.ts";
-import { reportUnread } from "../engine/report.ts";
 import { closeSession } from "../engine/session/close.ts";
 import { type Asked, openSession } from "../engine/session/open.ts";
+import { reportUnread } from "../engine/session/report.ts";
 import { Refusal } from "../refusal.ts";
 import type { Elsewhere } from "../subjects/session/elsewhere.ts";
 import { formatReply, type Reply } from "../subjects/session/reply.ts";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { confine } from "../confine/seccomp.ts";
-import { findLeft, KINDS, type Left, sweep } from "../engine/sweep.ts";
+import type { Leftover } from "../engine/leftovers.ts";
+import { findLeftovers, LEFTOVERS, sweep } from "../engine/sweep.ts";
 import { Refusal } from "../refusal.ts";
 import { SystemError } from "../system/ffi/libc.ts";
 import { goOnConfined } from "./entry.ts";
@@ -25,7 +26,7 @@ export async function runSweep(options: {
     const words = [...(options.dryRun ? ["--dry-run"] : []), ...(options.json ? ["--json"] : [])];
     goOnConfined(["sweep", ...words]);
     confine();
-    const first = await findLeft();
+    const first = await findLeftovers();
     if (first.length > 0) await new Promise((resolve) => setTimeout(resolve, SETTLING));
     // Also where nothing was found, for what is forgotten without a word.
     const { removed, stays } = options.dryRun
@@ -34,9 +35,10 @@ export async function runSweep(options: {
     console.log(
       options.json
         ? JSON.stringify({ removed, stays })
-        : [...removed.map(tell("Removed")), ...stays.map(tell(options.dryRun ? "Left" : "Not removed"))].join(
-            "\n",
-          ) || "Nothing is left of what is gone.",
+        : [
+            ...removed.map(tell("Removed")),
+            ...stays.map(tell(options.dryRun ? "Leftover" : "Not removed")),
+          ].join("\n") || "Nothing is left of what is gone.",
     );
     return options.dryRun || stays.length === 0 ? 0 : 1;
   } catch (error) {
@@ -46,12 +48,12 @@ export async function runSweep(options: {
   }
 }
 
-function tell(what: string): (left: Left) => string {
-  return ({ kind, name }) => `${what}: ${name} (${KINDS[kind]}).`;
+function tell(what: string): (left: Leftover) => string {
+  return ({ kind, name }) => `${what}: ${name} (${LEFTOVERS[kind]}).`;
 }
 
-async function stillThere(first: readonly Left[]): Promise<Left[]> {
+async function stillThere(first: readonly Leftover[]): Promise<Leftover[]> {
   if (first.length === 0) return [];
-  const now = await findLeft();
+  const now = await findLeftovers();
   return first.filter(({ kind, name }) => now.some((one) => one.kind === kind && one.name === name));
 }

@@ -3,7 +3,7 @@
 import { version } from "../../package.json" with { type: "json" };
 import { groupFiles, groupFragments } from "../check/groups.ts";
 import { RULES } from "../confine/allowlist.ts";
-import { fragmentOf } from "../engine/compile.ts";
+import { fragmentOf } from "../engine/session/fragment.ts";
 import { ENTRY } from "../paths.ts";
 import { oneLine, Refusal } from "../refusal.ts";
 import { SystemError } from "../system/ffi/libc.ts";

@@ -21,7 +21,7 @@ import { networkCookie } from "../system/ffi/namespace.ts";
 import { isThere, readTrusted, removeFile, replaceFile } from "../system/host/files.ts";
 import { readText } from "../system/host/text_file.ts";
 import { CGROUP_ROOT, cgroupId } from "../system/kernel/cgroup.ts";
-import { complain } from "./report.ts";
+import { logWarning } from "./warning.ts";
 
 const HOOKS: readonly Hook[] = ["ingress", "egress", "create"];
 
@@ -196,7 +196,7 @@ export function seal(cgroup: string): void {
   try {
     eachProgram((hook, program) => attachProgram(cgroup, hook, program));
   } catch (error) {
-    complain(`${cgroup} is closed by the ruleset alone, for it cannot be sealed`, error);
+    logWarning(`${cgroup} is closed by the ruleset alone, for it cannot be sealed`, error);
   }
 }
 
@@ -233,7 +233,7 @@ export async function findSeal(deadline: number): Promise<void> {
     using systemd = new Systemd(Math.min(deadline, performance.now() + LOADING));
     await systemd.startUnit(SEAL_UNITS.load);
   } catch (error) {
-    complain("The seal is gone, and could not be loaded again", error);
+    logWarning("The seal is gone, and could not be loaded again", error);
   }
 }
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+
+import { hasSessions } from "./session/records.ts";
 import { standingSessions } from "./session/standing.ts";
 import { closedSlices, openSlices } from "./slice/standing.ts";
 import type { Wanted } from "./wanted.ts";
@@ -10,4 +12,9 @@ import type { Wanted } from "./wanted.ts";
 export function standing(): Wanted[] {
   const sessions = standingSessions();
   return [...closedSlices(), ...openSlices(), ...sessions];
+}
+
+/** Whether any kind has a subject whose processes may hold sockets. */
+export function isAnybodyIn(): boolean {
+  return hasSessions();
 }

@@ -3,7 +3,6 @@
 // What is kept below /run/authnft: locks, records, and the rules of live sessions as they were loaded.
 
 import { statSync } from "node:fs";
-import { escapeName } from "../escaped_name.ts";
 import {
   LOCK_DIRECTORY,
   NAMES_DIRECTORY,
@@ -16,22 +15,10 @@ import {
 } from "../paths.ts";
 import { Refusal } from "../refusal.ts";
 import { BASE_SETS, TABLE } from "../ruleset/table.ts";
-import { formatRecord, parseRecord, type SessionRecord } from "../subjects/session/record.ts";
-import { parseScopeUnit, type ScopeUnit } from "../subjects/session/scope_unit.ts";
 import { isUnfinished, type Lock, writerOf } from "../system/host/files.ts";
 import { asElements, withoutLookingAtOthers } from "../system/kernel/nft_commands.ts";
-import { Level, log } from "../system/systemd/journal.ts";
 import { deniedDirectory } from "./denied.ts";
-import {
-  listDirectory,
-  lock,
-  makeDirectory,
-  overwriteFile,
-  readText,
-  removeFile,
-  renameFile,
-  replaceFile,
-} from "./host.ts";
+import { listDirectory, lock, makeDirectory, readText, removeFile, renameFile, replaceFile } from "./host.ts";
 
 /** The kinds of what is kept of a member. */
 type Kind = "nft" | "closed" | "slice";
@@ -42,11 +29,6 @@ type Kind = "nft" | "closed" | "slice";
  */
 const FORMAT = "# format 2";
 
-/** Takes the lock of a session. @throws {Refusal} `timeout` or `record` */
-export function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
-  return take(unit, deadline, `systemctl status authnft-end@${unit}.service`);
-}
-
 /**
  * Takes the lock under which the table, the records and the saved rules change together. To be held for milliseconds, and
  * taken after a session's own.
@@ -54,20 +36,16 @@ export function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
  * @throws {Refusal} `timeout` or `record`
  */
 export function lockRuleset(deadline: number): Promise<Lock> {
-  return take("ruleset", deadline, "ps -C authnft");
+  return takeLock("ruleset", deadline, "ps -C authnft");
 }
 
-/** The file that is a session's lock. */
-export function lockFile(unit: ScopeUnit): string {
-  return `${LOCK_DIRECTORY}/${unit}`;
-}
-
-/** The sessions that have a lock, held or not. */
-export function unitsWithLock(): ScopeUnit[] {
-  return namesIn(LOCK_DIRECTORY).flatMap((name) => parseScopeUnit(name) ?? []);
-}
-
-async function take(name: string, deadline: number, hint: string): Promise<Lock> {
+/**
+ * Takes a lock of ours by its name.
+ *
+ * @param hint a command that shows who holds it
+ * @throws {Refusal} `timeout` or `record`
+ */
+export async function takeLock(name: string, deadline: number, hint: string): Promise<Lock> {
   try {
     makeDirectory(LOCK_DIRECTORY, 0o700);
     const held = await lock(`${LOCK_DIRECTORY}/${name}`, deadline);
@@ -78,93 +56,10 @@ async function take(name: string, deadline: number, hint: string): Promise<Lock>
   throw new Refusal("timeout", `Cannot lock ${name}: another process of authnft holds it; see "${hint}".`);
 }
 
-/** Writes a session's record. @throws {Refusal} `record` */
-export function writeRecord(record: SessionRecord): void {
-  const path = recordPath(record.scope_unit);
-  try {
-    makeDirectory(RECORD_DIRECTORY, 0o755);
-    replaceFile(path, formatRecord(record));
-  } catch (error) {
-    // A record that is there can be changed without room for another: better that somebody may read it half written, for a
-    // moment, than that it says something else than the rules.
-    if (overwriteFile(path, formatRecord(record))) return;
-    throw notKept(`write the record of ${record.scope_unit}`, error);
-  }
-}
-
-/** A session's record; `undefined` when there is none, or none that can be believed. */
-export function readRecord(unit: ScopeUnit): SessionRecord | undefined {
-  const text = readText(recordPath(unit));
-  if (text === undefined) return undefined;
-  const record = parseRecord(text);
-  if (record?.scope_unit === unit) return record;
-  log({
-    level: Level.warning,
-    message: `The record ${recordPath(unit)} is not one of ours; the ruleset is asked instead.`,
-  });
-  return undefined;
-}
-
-/** All records, or those of a uid, whatever names its sessions have. */
-export function readRecords(user?: { readonly name: string; readonly uid: number }): SessionRecord[] {
-  // A thousand sessions of others need not be read for one user's. A login session's name does not tell whose it is.
-  const names = user === undefined ? undefined : [escapeName(user.name), ...namesOf(user.uid)];
-  const isOthers = (unit: string): boolean =>
-    names !== undefined &&
-    unit.startsWith("authnft-") &&
-    !names.some((name) => unit.startsWith(`authnft-${name}-`));
-  return namesIn(RECORD_DIRECTORY).flatMap((file) => {
-    const unit = /^(.*)\.json$/.exec(file)?.[1];
-    if (unit === undefined || isOthers(unit)) return [];
-    const record = readRecord(unit as ScopeUnit);
-    return record === undefined || (user !== undefined && record.uid !== user.uid) ? [] : [record];
-  });
-}
-
-/** The sessions that have a record, whether it can be believed or not. */
-export function recordedUnits(): ScopeUnit[] {
-  return namesIn(RECORD_DIRECTORY).flatMap((file) => {
-    const unit = /^(.*)\.json$/.exec(file)?.[1];
-    return unit === undefined ? [] : (parseScopeUnit(unit) ?? []);
-  });
-}
-
-/** Keeps that a uid has sessions under this name, for `readRecords`. @throws {Refusal} `record` */
-export function rememberName({ name, uid }: { readonly name: string; readonly uid: number }): void {
-  const names = namesOf(uid);
-  const escaped = escapeName(name);
-  if (names.includes(escaped)) return;
-  try {
-    makeDirectory(NAMES_DIRECTORY, 0o700);
-    replaceFile(`${NAMES_DIRECTORY}/${uid}`, `${[...names, escaped].join("\n")}\n`, 0o600);
-  } catch (error) {
-    throw notKept(`write the names of uid ${uid}`, error);
-  }
-}
-
-/** Whether a uid has had a session since the boot. */
-export function hasNames(uid: number): boolean {
-  return namesOf(uid).length > 0;
-}
-
-function namesOf(uid: number): string[] {
-  return (readText(`${NAMES_DIRECTORY}/${uid}`) ?? "").split("\n").filter((name) => name !== "");
-}
-
-/** Removes a session's record. @throws {Error} of node:fs */
-export function removeRecord(unit: ScopeUnit): void {
-  removeFile(recordPath(unit));
-  removeUnfinished(RECORD_DIRECTORY, unit);
-}
-
 /** Removes what a process that was killed has begun to write for a session or a user. @throws {Error} of node:fs */
-function removeUnfinished(directory: string, name: string): void {
+export function removeUnfinished(directory: string, name: string): void {
   for (const file of namesIn(directory))
     if (file.startsWith(`${name}.`) && isUnfinished(file)) removeFile(`${directory}/${file}`);
-}
-
-function recordPath(unit: string): string {
-  return `${RECORD_DIRECTORY}/${unit}.json`;
 }
 
 /** Keeps the commands that brought a member's rules, or what closes a slice. @throws {Refusal} `record` */
@@ -245,11 +140,6 @@ export function policyNames(kind: Kind): string[] {
   });
 }
 
-/** The sessions of which commands are kept, in force or put aside. */
-export function sessionsWithRules(): ScopeUnit[] {
-  return [...policyNames("nft"), ...policyNames("closed")].flatMap((name) => parseScopeUnit(name) ?? []);
-}
-
 /** A file that was begun and not finished, and the number of the process that did so. */
 export type Unfinished = { readonly path: string; readonly writer: number };
 
@@ -327,12 +217,8 @@ export function keepSlices(slices: readonly ClosedSlice[]): void {
   }
 }
 
-/** Whether anybody has a session, open or not. */
-export function isAnybodyIn(): boolean {
-  return namesIn(RECORD_DIRECTORY).length > 0;
-}
-
-function namesIn(directory: string): string[] {
+/** Lists a directory of ours; nothing where it is not there yet. */
+export function namesIn(directory: string): string[] {
   try {
     return listDirectory(directory);
   } catch {
@@ -341,7 +227,7 @@ function namesIn(directory: string): string[] {
 }
 
 /** The refusal that follows when our state cannot be kept on disk. */
-function notKept(act: string, error: unknown): Refusal {
+export function notKept(act: string, error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   const code = (error as NodeJS.ErrnoException).code ?? String(error);
   const hidden = deniedDirectory(code);

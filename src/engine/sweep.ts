@@ -1,44 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What nobody removed: sessions whose clean-up never ran or never succeeded, and what processes left that were killed. Nothing
-// of it opens anything; but it would stay until the next boot.
+// Removes what nobody removed: subjects whose clean-up never ran or never succeeded, and what killed processes left. None of it
+// opens anything; but it would stay until the next boot.
 
 import { existsSync } from "node:fs";
 import { findStrays } from "../ruleset/strays.ts";
 import { KEYED_SETS, SLICE_MAPS, TABLE_NAME } from "../ruleset/table.ts";
-import type { SessionRecord } from "../subjects/session/record.ts";
-import { cgroupPath, isLoginScope, type ScopeUnit, sessionId } from "../subjects/session/scope_unit.ts";
-import { uidOfSlice } from "../subjects/slice/slice.ts";
 import { Level, log } from "../system/systemd/journal.ts";
-import { cgroupId, cgroupIdsBelow, firewall, lock, removeFile } from "./host.ts";
-import { complain } from "./report.ts";
-import { endSession } from "./session/close.ts";
-import { nameOf } from "./session/remove.ts";
-import {
-  lockFile,
-  lockRuleset,
-  policyNames,
-  readRecord,
-  readRecords,
-  recordedUnits,
-  rememberedSlices,
-  sessionsWithRules,
-  unfinishedFiles,
-  unitsWithLock,
-} from "./store.ts";
+import { cgroupIdsBelow, firewall, removeFile } from "./host.ts";
+import type { Keeper, Leftover } from "./leftovers.ts";
+import { SESSION_LEFTOVERS } from "./session/leftovers.ts";
+import { SLICE_LEFTOVERS } from "./slice/leftovers.ts";
+import { lockRuleset, unfinishedFiles } from "./store.ts";
 import { forgetGoneSlices } from "./table.ts";
+import { logWarning } from "./warning.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
 const PATIENCE = 15_000;
 
-/** Something that was left: what it is, in a word, and its name. */
-export type Left = {
-  readonly kind: "session" | "rules" | "lock" | "file";
-  readonly name: string;
-};
+/** Every kind of subject. */
+const KEEPERS: readonly Keeper[] = [SESSION_LEFTOVERS, SLICE_LEFTOVERS];
 
-/** How each kind is told. */
-export const KINDS: Readonly<Record<Left["kind"], string>> = {
+/** How each kind of leftover is named in messages. */
+export const LEFTOVERS: Readonly<Record<Leftover["kind"], string>> = {
   session: "a record or rules of a session that is over",
   rules: "something of the table that is no session's",
   lock: "a lock that nobody holds",
@@ -51,95 +35,88 @@ export const KINDS: Readonly<Record<Left["kind"], string>> = {
  * @throws {Refusal} `timeout` or `record`
  * @throws {SystemError} when the kernel does not tell
  */
-export async function findLeft(): Promise<Left[]> {
+export async function findLeftovers(): Promise<Leftover[]> {
+  return (await find()).map(({ leftover }) => leftover);
+}
+
+/** A leftover, and who removes it: its kind of subject, or the sweep itself. */
+type Found = { readonly leftover: Leftover; readonly keeper: Keeper | undefined };
+
+async function find(): Promise<Found[]> {
   using _held = await lockRuleset(performance.now() + PATIENCE);
-  const records = new Map(readRecords().map((record) => [record.scope_unit, record]));
-  const recorded = new Set(recordedUnits());
-  const over = new Set(
-    [...recorded, ...sessionsWithRules()].filter((unit) => isOver(unit, records.get(unit))),
-  );
   const { named, elements } = straysOfTable();
-  return [
-    ...[...over].map((name): Left => ({ kind: "session", name })),
-    ...named.map(({ kind, name }): Left => ({ kind: "rules", name: `${kind} ${name}` })),
+  const ours: Leftover[] = [
+    ...named.map(({ kind, name }): Leftover => ({ kind: "rules", name: `${kind} ${name}` })),
     ...elements.map(
-      ({ set, key }): Left => ({
+      ({ set, key }): Leftover => ({
         kind: "rules",
         name: `element ${Buffer.from(key).toString("hex")} of ${set}`,
       }),
     ),
-    ...unitsWithLock()
-      .filter((unit) => !over.has(unit) && !recorded.has(unit) && isOver(unit, undefined))
-      .map((name): Left => ({ kind: "lock", name })),
     ...unfinishedFiles()
       .filter(({ writer }) => !existsSync(`/proc/${writer}`))
-      .map(({ path }): Left => ({ kind: "file", name: path })),
+      .map(({ path }): Leftover => ({ kind: "file", name: path })),
+  ];
+  return [
+    ...KEEPERS.flatMap((keeper) => keeper.find().map((leftover): Found => ({ leftover, keeper }))),
+    ...ours.map((leftover): Found => ({ leftover, keeper: undefined })),
   ];
 }
 
 /**
  * Removes what is left of what is gone, and logs each: nothing should ever be found.
  *
- * @param left what to remove, as `findLeft` found it some time ago: what is gone meanwhile was none
+ * @param leftovers what to remove, as `findLeftovers` found it some time ago: what is gone meanwhile was none
  * @returns what was removed, and what could not be
  * @throws {Refusal} `timeout` or `record`
  * @throws {SystemError} when the kernel does not tell
  */
 export async function sweep(
-  left: readonly Left[],
-): Promise<{ readonly removed: Left[]; readonly stays: Left[] }> {
-  const isStill = new Set((await findLeft()).map(keyOf));
-  const wanted = left.filter((one) => isStill.has(keyOf(one)));
-  const removed: Left[] = [];
-  const stays: Left[] = [];
-  const settle = (one: Left, isDone: boolean): void => {
+  leftovers: readonly Leftover[],
+): Promise<{ readonly removed: Leftover[]; readonly stays: Leftover[] }> {
+  const before = new Set(leftovers.map(keyOf));
+  const still = (await find()).filter(({ leftover }) => before.has(keyOf(leftover)));
+  const removed: Leftover[] = [];
+  const stays: Leftover[] = [];
+  const settle = (one: Leftover, isDone: boolean): void => {
     (isDone ? removed : stays).push(one);
-    if (isDone) log({ level: Level.notice, message: `Swept away ${KINDS[one.kind]}: ${one.name}.` });
+    if (isDone) log({ level: Level.notice, message: `Swept away ${LEFTOVERS[one.kind]}: ${one.name}.` });
   };
-  // A session takes its rules, its lock and its files along.
-  for (const one of wanted) if (one.kind === "session") settle(one, await endSession(one.name as ScopeUnit));
-  for (const one of wanted) if (one.kind === "lock") settle(one, await removeLock(one.name as ScopeUnit));
-  for (const one of wanted)
-    if (one.kind === "file")
+  for (const { leftover, keeper } of still)
+    if (keeper !== undefined) settle(leftover, await keeper.remove(leftover));
+    else if (leftover.kind === "file")
       settle(
-        one,
-        attempt(one, () => removeFile(one.name)),
+        leftover,
+        isRemoved(leftover, () => removeFile(leftover.name)),
       );
   using _held = await lockRuleset(performance.now() + PATIENCE);
-  const rules = wanted.filter(({ kind }) => kind === "rules");
+  const rules = still.map(({ leftover }) => leftover).filter(({ kind }) => kind === "rules");
   if (rules.length > 0) {
-    const isDone = attempt(rules[0] as Left, takeStraysOut);
+    const isDone = isRemoved(rules[0] as Leftover, removeStrays);
     for (const one of rules) settle(one, isDone);
   }
-  // No fault: a slice goes some time after the last of its sessions, and nobody is told.
   forgetGoneSlices();
   return { removed, stays };
 }
 
-/** Tells one that was left from others. */
-function keyOf({ kind, name }: Left): string {
+/** Tells one leftover from others. */
+function keyOf({ kind, name }: Leftover): string {
   return `${kind} ${name}`;
 }
 
-function attempt({ kind, name }: Left, act: () => void): boolean {
+/** Does what removes a leftover, and says whether it could. */
+function isRemoved({ kind, name }: Leftover, remove: () => void): boolean {
   try {
-    act();
+    remove();
     return true;
   } catch (error) {
-    complain(`${name} (${KINDS[kind]}) could not be swept away`, error);
+    logWarning(`${name} (${LEFTOVERS[kind]}) could not be swept away`, error);
     return false;
   }
 }
 
-/** Whether a session's scope is gone, or is another's by now. One of logind's that has no record is never known to be. */
-function isOver(unit: ScopeUnit, record: SessionRecord | undefined): boolean {
-  if (record !== undefined) return cgroupId(record.cg_path) !== BigInt(record.cg_id);
-  return !isLoginScope(unit) && cgroupId(cgroupPath(unit, 0)) === undefined;
-}
-
 /** Under the lock of the ruleset. */
 function straysOfTable(): ReturnType<typeof findStrays> {
-  const records = readRecords();
   const sets = [...KEYED_SETS, ...Object.keys(SLICE_MAPS), "covered_slices"];
   return findStrays(
     {
@@ -149,23 +126,14 @@ function straysOfTable(): ReturnType<typeof findStrays> {
       ),
     },
     {
-      subjects: [
-        ...records.map(sessionId),
-        // Somebody may have lost the record of a session that lives.
-        ...sessionsWithRules().map(nameOf),
-        ...policyNames("nft").filter((name) => uidOfSlice(name) !== undefined),
-      ],
-      live: new Set([
-        ...cgroupIdsBelow(""),
-        ...records.map(({ cg_id }) => BigInt(cg_id)),
-        ...rememberedSlices().map(({ id }) => id),
-      ]),
+      subjects: KEEPERS.flatMap((keeper) => keeper.ids()),
+      live: new Set([...cgroupIdsBelow(""), ...KEEPERS.flatMap((keeper) => keeper.cgroups())]),
     },
   );
 }
 
 /** Under the lock of the ruleset. @throws {SystemError} when the kernel refuses */
-function takeStraysOut(): void {
+function removeStrays(): void {
   const { named, elements } = straysOfTable();
   const of = (...kinds: readonly string[]) => named.filter(({ kind }) => kinds.includes(kind));
   firewall.change(TABLE_NAME, [
@@ -176,10 +144,4 @@ function takeStraysOut(): void {
     ...of("chain"),
     ...of("counter", "quota", "limit"),
   ]);
-}
-
-async function removeLock(unit: ScopeUnit): Promise<boolean> {
-  using held = await lock(lockFile(unit), performance.now());
-  if (held === undefined || !isOver(unit, readRecord(unit))) return false;
-  return attempt({ kind: "lock", name: unit }, () => removeFile(held.path));
 }

@@ -15,26 +15,17 @@ import {
   tellRefused,
 } from "../ruleset/table.ts";
 import { ROOTS } from "../subjects/roots.ts";
-import { REFUSED_CGROUP, SLICE, userSlice } from "../subjects/session/scope_unit.ts";
-import { uidOfSlice } from "../subjects/slice/slice.ts";
+import { REFUSED_CGROUP, SLICE } from "../subjects/session/scope_unit.ts";
 import { SystemError } from "../system/ffi/libc.ts";
 import { TransactionError } from "../system/ffi/nftables.ts";
 import { cgroupId, firewall, mayBeHeldBelow, seal, stampBits } from "./host.ts";
-import { kept, remember } from "./kept.ts";
-import { complain } from "./report.ts";
-import { closedSlices } from "./slice/standing.ts";
-import { standing } from "./standing.ts";
-import {
-  type ClosedSlice,
-  isAnybodyIn,
-  keepSlices,
-  policyNames,
-  rememberedSlices,
-  removePolicy,
-  saveRuleset,
-} from "./store.ts";
+import { rememberClosed, saveBestEffort } from "./saved.ts";
+import { closedSlices, forgetGoneDefaults } from "./slice/standing.ts";
+import { isAnybodyIn, standing } from "./standing.ts";
+import { type ClosedSlice, keepSlices, rememberedSlices, saveRuleset } from "./store.ts";
 import { run } from "./transaction.ts";
 import type { Wanted } from "./wanted.ts";
+import { logWarning } from "./warning.ts";
 
 /** Where systemd itself is, and its services. Only what never goes: nft takes nothing of a file that names what is not there. */
 const OTHERS = ["init.scope", "system.slice"];
@@ -52,7 +43,7 @@ export function base(): Base {
 /** The commands that close what is below the roots by default. These are remembered. */
 export function closeBase(): string[] {
   const now = base();
-  for (const { cgroup } of now.roots) remember("slices", cgroup);
+  for (const { cgroup } of now.roots) rememberClosed("slices", cgroup);
   return [
     ...leadRoots(now),
     ...(cgroupId(REFUSED_CGROUP) === undefined ? [] : [tellRefused(REFUSED_CGROUP)]),
@@ -60,7 +51,7 @@ export function closeBase(): string[] {
 }
 
 /** Sees to it that the table is whole and knows the slices; brings everything back where it is not. @throws {Refusal} `ruleset` */
-export function mendTable(): void {
+export function repairTable(): void {
   if (!baseIsWhole()) {
     restoreTable();
     return;
@@ -109,7 +100,7 @@ export function restoreTable(): number {
       const culprit = ownerOf(wanted, (error.line ?? -1) - fresh.length - closing.length);
       if (culprit === undefined)
         run(lines); // says what is wrong with the base
-      else giveUp(culprit, error);
+      else logSkipped(culprit, error);
       wanted = wanted.filter((one) => one !== culprit);
     }
   }
@@ -122,7 +113,7 @@ export function restoreTable(): number {
       return true;
     } catch (error) {
       if (!(error instanceof TransactionError)) throw error;
-      giveUp(one, error);
+      logSkipped(one, error);
       return false;
     }
   });
@@ -138,10 +129,10 @@ function sealAll(): void {
 /** How many whose rules are not to be had are told from the rest by trying again with all others. */
 const CULPRITS = 8;
 
-function giveUp({ cgroup }: Wanted, error: Error): void {
+function logSkipped({ cgroup }: Wanted, error: Error): void {
   // A cgroup that has just gone needs nobody's attention.
   if (cgroupId(cgroup) !== undefined)
-    complain(`${cgroup} has no network, for its rules cannot be brought back`, error);
+    logWarning(`${cgroup} has no network, for its rules cannot be brought back`, error);
 }
 
 function countSessions(wanted: readonly Wanted[]): number {
@@ -150,12 +141,8 @@ function countSessions(wanted: readonly Wanted[]): number {
 
 /** Keeps what nft itself needs to bring everything back. */
 function keepRuleset(base: readonly string[]): void {
-  kept("The table is loaded, but", () => {
-    // What closes a slice that is gone would make nft take nothing of it.
-    for (const name of policyNames("slice")) {
-      const uid = uidOfSlice(name);
-      if (uid !== undefined && cgroupId(userSlice(uid)) === undefined) removePolicy(name);
-    }
+  saveBestEffort("The table is loaded, but", () => {
+    forgetGoneDefaults();
     saveRuleset(base);
   });
 }
@@ -182,7 +169,7 @@ function closeGoneSlices(): void {
     );
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    complain("Slices that are gone cannot be closed again", error);
+    logWarning("Slices that are gone cannot be closed again", error);
   }
 }
 

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, w
 import { groupFiles, groupFragments } from "../check/groups.ts";
 import { RULES } from "../confine/allowlist.ts";
 import type { ReloadOrder } from "../engine/reload_order.ts";
-import { readRecords } from "../engine/store.ts";
+import { readRecords } from "../engine/session/records.ts";
 import { ENTRY, FRAGMENT_DIRECTORY } from "../paths.ts";
 import { REQUEST_VERSION, type Request } from "../subjects/session/request.ts";
 import { cgroupPath, parseScopeUnit, type ScopeUnit, scopeUnit } from "../subjects/session/scope_unit.ts";

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync } from "node:fs";
-import { usersWithSlice } from "../engine/restore.ts";
-import { policyVersion, readPolicy, readRecords } from "../engine/store.ts";
+import { readRecords } from "../engine/session/records.ts";
+import { usersWithSlice } from "../engine/slice/default.ts";
+import { policyVersion, readPolicy } from "../engine/store.ts";
 import { closeCgroup, subjectChains } from "../ruleset/subject.ts";
 import { closeUserSlice } from "../ruleset/table.ts";
 import { hasRules, type SessionRecord } from "../subjects/session/record.ts";

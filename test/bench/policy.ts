@@ -6,7 +6,7 @@
 //   policy USER UID ADDRESS     prints microseconds: PARTS in their order
 
 import { addressElement, parseAddress } from "../../src/address.ts";
-import { compileFor, lockOf, readWhole } from "../../src/engine/compile.ts";
+import { addressFilterOf, compileFor, readWhole } from "../../src/engine/compile.ts";
 import { FRAGMENT_DIRECTORY } from "../../src/paths.ts";
 import { addSubject } from "../../src/ruleset/subject.ts";
 import { baseTable } from "../../src/ruleset/table.ts";
@@ -52,7 +52,7 @@ const members = timed(() =>
   }),
 );
 const [session] = members;
-timed(() => session && lockOf(session.policy, address));
+timed(() => session && addressFilterOf(session.policy, address));
 
 /** Loads commands behind the base table. @returns microseconds */
 function load(lines: readonly string[]): number {

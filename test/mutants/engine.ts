@@ -16,7 +16,7 @@ export const ENGINE: readonly Mutant[] = [
   ["open.ts", 'if (uid === 0 && type === "user")', "if (uid === 0)"],
   ["open.ts", "1 + Math.max(0, ", "0 + Math.max(0, "],
   ["open.ts", 'others.filter(({ state }) => state === "open")', "others"],
-  ["open.ts", "      mendTable();\n      const before", "      const before"],
+  ["open.ts", "      repairTable();\n      const before", "      const before"],
   ["open.ts", "        putBack();\n", ""],
   ["open.ts", "      writeRecord(draft);\n      rememberName", "      rememberName"],
   ["open.ts", "      rememberName(person);\n", ""],

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { closedUserSlices, usersWithSlice } from "../../engine/restore.ts";
-import { readRecords } from "../../engine/store.ts";
+
+import { readRecords } from "../../engine/session/records.ts";
+import { closedUserSlices, usersWithSlice } from "../../engine/slice/default.ts";
 import { chainOf } from "../../ruleset/removal.ts";
 import { TABLE, TABLE_NAME } from "../../ruleset/table.ts";
 import { hasRules } from "../../subjects/session/record.ts";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-import { usersWithSlice } from "../../engine/restore.ts";
 import { isSealed, SETTINGS, sealState, stampBits, wantedBits } from "../../engine/seal.ts";
+import { usersWithSlice } from "../../engine/slice/default.ts";
 import { Refusal } from "../../refusal.ts";
 import { formatStampBits, hexMark, type StampBits } from "../../ruleset/seal.ts";
 import { TABLE, TABLE_NAME } from "../../ruleset/table.ts";

@@ -32,29 +32,22 @@ import {
   removeFile,
   uptime,
 } from "../host.ts";
-import { kept } from "../kept.ts";
-import { complain } from "../report.ts";
-import {
-  closePolicy,
-  lockRuleset,
-  lockSession,
-  readRecord,
-  readRecords,
-  removePolicy,
-  removeRecord,
-  writeRecord,
-} from "../store.ts";
+import { saveBestEffort } from "../saved.ts";
+import { closePolicy, lockRuleset, removePolicy } from "../store.ts";
 import { forgetGoneSlices, forgettableSlices } from "../table.ts";
+import { logWarning } from "../warning.ts";
 import type { Asked } from "./open.ts";
 import { isOpener, isOpenerGone, sessionAround, settle } from "./opener.ts";
+import { lockSession, readRecord, readRecords, removeRecord, writeRecord } from "./records.ts";
 import { leaveSlice, removeSession } from "./remove.ts";
+import { report } from "./report.ts";
 import { setAddresses } from "./scope.ts";
 
 /** How long a close may take, in milliseconds. The shim waits 10 s. */
 const PATIENCE = 8000;
 
-/** How long the second lock of what is left behind may take, in milliseconds: a logout waits for it. */
-const LOCK_PATIENCE = 1000;
+/** How long the address filter of what is left behind may take, in milliseconds: a logout waits for it. */
+const FILTER_PATIENCE = 1000;
 
 /** How long it waits to forget what nobody needs, in milliseconds. */
 const TIDYING_PATIENCE = 1000;
@@ -87,9 +80,9 @@ export async function closeSession(request: Request, { askers }: Asked): Promise
 
 async function settled(around: SessionRecord, ended: ScopeUnit): Promise<string | undefined> {
   try {
-    return await settle(around, ended, performance.now() + LOCK_PATIENCE);
+    return await settle(around, ended, performance.now() + FILTER_PATIENCE);
   } catch (error) {
-    complain(`Process ${around.pid} stays in ${around.scope_unit}`, error);
+    logWarning(`Process ${around.pid} stays in ${around.scope_unit}`, error);
     return undefined;
   }
 }
@@ -115,25 +108,25 @@ async function close(unit: ScopeUnit, options: Closing): Promise<void> {
       return;
     }
     if (record?.state === "open" && record.lingering === "keep") {
-      hangUp([], await leaveWithRules(record, deadline));
+      resetConnections([], await leaveWithRules(record, deadline));
       return;
     }
     const left = isLeftBehind((record ?? options.reconstruct()).cg_path, caller);
     const closed = await withdraw(unit, record, { ...options, left, deadline });
     if (closed === undefined || !left) return;
     if (closed.lingering === "kill" && kill(closed, caller)) return;
-    await setAddresses(unit, { allow: [] }, performance.now() + LOCK_PATIENCE);
+    await setAddresses(unit, { allow: [] }, performance.now() + FILTER_PATIENCE);
   } catch (error) {
-    complain(`Session ${unit} could not be closed`, error);
+    logWarning(`Session ${unit} could not be closed`, error);
   }
 }
 
 /** Closes a session whose processes keep its rules. @returns whose slices have no network any more */
 async function leaveWithRules(record: SessionRecord, deadline: number): Promise<readonly number[]> {
-  return await change(deadline, ({ tell }) => {
-    tell({ kind: "close", how: "pam", keeps: true }, record);
+  return await change(deadline, ({ afterwards }) => {
+    afterwards(() => report({ kind: "close", how: "pam", keeps: true }, record));
     writeRecord({ ...record, state: "lingering" });
-    return leaveSlice(record).slices;
+    return leaveSlice(record);
   });
 }
 
@@ -148,19 +141,19 @@ async function withdraw(
   record: SessionRecord | undefined,
   { reconstruct, left, deadline }: Closing & { readonly left: boolean; readonly deadline: number },
 ): Promise<SessionRecord | undefined> {
-  const { closed, slices } = await change(deadline, ({ tell }) => {
+  const { closed, slices } = await change(deadline, ({ afterwards }) => {
     const { traffic, slices } = removeSession(unit, record, { close: left || isLoginScope(unit) });
-    kept(`The rules of ${unit} are gone, but`, () => closePolicy(unit));
+    saveBestEffort(`The rules of ${unit} are gone, but`, () => closePolicy(unit));
     const closed = record ?? (traffic && reconstruct());
     if (closed?.state !== "open") return { closed: undefined, slices };
-    tell({ kind: "close", how: "pam", keeps: false }, closed);
-    kept(`The rules of ${unit} are gone, but`, () =>
+    afterwards(() => report({ kind: "close", how: "pam", keeps: false }, closed));
+    saveBestEffort(`The rules of ${unit} are gone, but`, () =>
       writeRecord({ ...closed, state: "lingering", ...(traffic && { traffic }) }),
     );
     return { closed, slices };
   });
   if (closed === undefined) return undefined;
-  hangUp([closed.cg_id], slices);
+  resetConnections([closed.cg_id], slices);
   return closed;
 }
 
@@ -171,7 +164,7 @@ async function withdraw(
  * @param cgroups the numbers of scopes
  * @param slices the users whose slices are closed; sessions in them that have rules are not
  */
-function hangUp(cgroups: readonly number[], slices: readonly number[]): void {
+function resetConnections(cgroups: readonly number[], slices: readonly number[]): void {
   const cutOff = new Set([
     ...cgroups.map(BigInt),
     ...slices.flatMap((uid) => [...cgroupIdsBelow(userSlice(uid))]),
@@ -306,22 +299,22 @@ export async function endSession(unit: ScopeUnit): Promise<boolean> {
       });
       return true;
     }
-    const slices = await change(deadline, ({ tell }) => {
+    const slices = await change(deadline, ({ afterwards }) => {
       const { traffic, slices } = removeSession(unit, record, { close: false });
       removeRecord(unit);
       if (record !== undefined)
-        for (const event of endOf(record, traffic ?? record.traffic)) tell(event, record);
+        for (const event of endOf(record, traffic ?? record.traffic)) afterwards(() => report(event, record));
       removePolicy(unit);
       return slices;
     });
-    hangUp([], slices);
+    resetConnections([], slices);
     // What was asked of systemd for a scope that had just gone has made it a cgroup again, an empty one.
     if (path !== undefined) removeCgroup(path);
     removeFile(held.path);
     await tidy();
     return true;
   } catch (error) {
-    complain(`${unit} could not be cleaned up`, error);
+    logWarning(`${unit} could not be cleaned up`, error);
     return false;
   }
 }
@@ -351,6 +344,6 @@ async function tidy(): Promise<void> {
     using _ruleset = await lockRuleset(performance.now() + TIDYING_PATIENCE);
     forgetGoneSlices();
   } catch (error) {
-    complain("The slices that are gone were not forgotten", error);
+    logWarning("The slices that are gone were not forgotten", error);
   }
 }

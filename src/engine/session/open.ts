@@ -30,7 +30,7 @@ import { SystemError } from "../../system/ffi/libc.ts";
 import { auditValue } from "../../system/kernel/audit.ts";
 import { Level, log } from "../../system/systemd/journal.ts";
 import { change } from "../change.ts";
-import { compileFor, fragmentOf, lockOf, type Person, readWhole } from "../compile.ts";
+import { addressFilterOf, compileFor, readWhole } from "../compile.ts";
 import { denied } from "../denied.ts";
 import {
   auditUserError,
@@ -47,21 +47,16 @@ import {
   tcpPeers,
   uptime,
 } from "../host.ts";
-import { complain, NO_CGROUP, report } from "../report.ts";
 import { applySlicePolicy, slicePolicy } from "../slice/policy.ts";
-import {
-  lockRuleset,
-  readRecords,
-  rememberName,
-  removePolicy,
-  removeRecord,
-  savePolicy,
-  writeRecord,
-} from "../store.ts";
-import { closeBase, mendTable } from "../table.ts";
+import { lockRuleset, removePolicy, savePolicy } from "../store.ts";
+import { closeBase, repairTable } from "../table.ts";
 import { commit, type Piece, placesIn, run } from "../transaction.ts";
+import { logWarning } from "../warning.ts";
+import { fragmentOf, type Person } from "./fragment.ts";
 import { keepPending, sessionAround, unended } from "./opener.ts";
+import { readRecords, rememberName, removeRecord, writeRecord } from "./records.ts";
 import { removeSession } from "./remove.ts";
+import { NO_CGROUP, report } from "./report.ts";
 import { adoptScope, attendUnit, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
 
 /**
@@ -194,7 +189,7 @@ async function open(
     deadline,
     locks,
     prepare: (unit) => compileFor(SESSION_KIND.plan(inScope(draft, unit)), fragment),
-    addresses: (policy) => lockOf(policy, peer.address),
+    addresses: (policy) => addressFilterOf(policy, peer.address),
   };
   const { unit, made: policy } =
     args.scope === "own"
@@ -221,14 +216,14 @@ async function open(
 
   await findSeal(deadline);
   // From here on a session is in the table, in its record and among the saved rules, or in none of them.
-  const earlier = await change(deadline, ({ undo, tell }) => {
+  const earlier = await change(deadline, ({ undo, afterwards }) => {
     const others = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
     draft.sequence = 1 + Math.max(0, ...others.map(({ sequence }) => sequence));
     const open = [draft, ...others.filter(({ state }) => state === "open")];
     const opened = beginning(draft, person, policy);
     const place = (): void => {
       // Before it could find this session among those that it brings back.
-      mendTable();
+      repairTable();
       const before = closeBase();
       using tried = new DisposableStack();
       const slice = slicePolicy(person, parts, open);
@@ -240,7 +235,7 @@ async function open(
       removePolicy(unit);
     };
     undo(forget);
-    undo(() => takeBack(unit, draft));
+    undo(() => undoOpen(unit, draft));
     try {
       place();
     } catch (error) {
@@ -251,7 +246,7 @@ async function open(
       forget();
       place();
     }
-    tell({ kind: "open" }, draft);
+    afterwards(() => report({ kind: "open" }, draft));
     return others;
   });
   step(`${policy.parts.length} commands loaded for cgroup ${id}`);
@@ -260,11 +255,11 @@ async function open(
 }
 
 /** Takes out what a session has of the table that cannot be opened: its rules may be in force, and only the answer be lost. */
-function takeBack(unit: ScopeUnit, draft: Draft): void {
+function undoOpen(unit: ScopeUnit, draft: Draft): void {
   try {
     removeSession(unit, draft, { close: isLoginScope(unit) });
   } catch (error) {
-    complain(`The rules of ${unit} could not be taken back`, error);
+    logWarning(`The rules of ${unit} could not be taken back`, error);
   }
 }
 
@@ -322,10 +317,10 @@ async function refuse(
   const around = refusal.reason === "occupied" ? sessionAround(draft.pid) : undefined;
   const session = around && (await goOn(around, draft));
   if (session !== undefined)
-    return { result: "refused", say: excuse(refusal, draft), isCutOff: true, session };
+    return { result: "refused", say: userMessage(refusal, draft), isCutOff: true, session };
   const isKnown = askers.includes(draft.pid) && elsewhere !== "processes";
   const isCutOff = isKnown && (await quarantine(refusal, draft, locks));
-  return { result: "refused", say: excuse(refusal, draft), isCutOff };
+  return { result: "refused", say: userMessage(refusal, draft), isCutOff };
 }
 
 /**
@@ -337,7 +332,7 @@ async function goOn(around: SessionRecord, { user }: Draft): Promise<ScopeUnit |
   try {
     return await keepPending(around, parseUserName(user), performance.now() + REFUSAL_PATIENCE);
   } catch (error) {
-    complain(`The session of ${oneLine(user)} could not be noted`, error);
+    logWarning(`The session of ${oneLine(user)} could not be noted`, error);
     return undefined;
   }
 }
@@ -380,17 +375,17 @@ async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<v
     try {
       act();
     } catch (error) {
-      complain("The table that closes refused sessions cannot be loaded", error);
+      logWarning("The table that closes refused sessions cannot be loaded", error);
     }
   };
   try {
     using _held = await lockRuleset(performance.now() + REFUSAL_PATIENCE);
-    attempt(mendTable);
+    attempt(repairTable);
     // A scope may be gone by now; its user's slice is closed all the same.
     if (id !== NO_CGROUP && cgroupId(path) !== undefined) attempt(() => run(closeCgroup(path)));
     attempt(() => applySlicePolicy(uid));
   } catch (error) {
-    complain("The table that closes refused sessions cannot be loaded", error);
+    logWarning("The table that closes refused sessions cannot be loaded", error);
   }
 }
 
@@ -410,7 +405,7 @@ function cutOff(pid: number): boolean {
 }
 
 /** What the user is told: what to ask the administrator for. */
-function excuse(refusal: Refusal, draft: Draft): string {
+function userMessage(refusal: Refusal, draft: Draft): string {
   const what = {
     missing: `to write the fragment ${draft.fragment}`,
     perms: `to mend the permissions of the fragment ${draft.fragment}`,

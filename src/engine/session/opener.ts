@@ -7,7 +7,8 @@ import type { SessionRecord } from "../../subjects/session/record.ts";
 import { placeOfProcess, type ScopeUnit, scopeUnit } from "../../subjects/session/scope_unit.ts";
 import type { UserName } from "../../subjects/session/user_name.ts";
 import { cgroupOfProcess, startOf } from "../host.ts";
-import { lockRuleset, readRecord, writeRecord } from "../store.ts";
+import { lockRuleset } from "../store.ts";
+import { readRecord, writeRecord } from "./records.ts";
 
 /** Whether a living process is the one that opened a session. A number alone may have been given again. */
 export function isOpener({ pid, pid_started: started }: SessionRecord, process: number): boolean {

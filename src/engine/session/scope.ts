@@ -17,7 +17,6 @@ import {
 } from "../../subjects/session/scope_unit.ts";
 import type { UserName } from "../../subjects/session/user_name.ts";
 import type { AddressLock } from "../../system/systemd/systemd.ts";
-import type { Person } from "../compile.ts";
 import {
   cgroupId,
   cgroupOfProcess,
@@ -28,8 +27,9 @@ import {
   parentOf,
   removeFile,
 } from "../host.ts";
-import { complain } from "../report.ts";
-import { lockSession, readRecord } from "../store.ts";
+import { logWarning } from "../warning.ts";
+import type { Person } from "./fragment.ts";
+import { lockSession, readRecord } from "./records.ts";
 
 /** How many sessions of one process are told apart. */
 const ATTEMPTS = 99;
@@ -70,7 +70,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
     const held = options.locks.use(await lockSession(unit, options.deadline));
     try {
       using systemd = await openManager(options.deadline);
-      const addresses = await lockBeside(systemd, [SLICE], options.addresses(made));
+      const addresses = await filterBeside(systemd, [SLICE], options.addresses(made));
       await systemd.startScope({
         isStill: () => isAsker(pid),
         unit,
@@ -134,7 +134,7 @@ export async function adoptScope<T>(person: Person, pid: number, options: Enteri
       );
     }
     const slices = [USERS_SLICE, `user-${person.uid}.slice`];
-    const addresses = await lockBeside(systemd, slices, options.addresses(made));
+    const addresses = await filterBeside(systemd, slices, options.addresses(made));
     if (addresses !== undefined) await systemd.lockAddresses(unit, addresses);
     await systemd.startUnit(`authnft-session@${unit}.service`);
     return { unit, made };
@@ -168,7 +168,7 @@ export async function attendUnit(pid: number, deadline: number): Promise<string 
  * A lock that leaves an administrator's alone: systemd puts the lists of a unit and of its slices together, and what one of
  * them allows no other can deny. A lock that allows nothing takes nothing away from others'.
  */
-async function lockBeside(
+async function filterBeside(
   systemd: Manager,
   slices: readonly string[],
   addresses: AddressLock | undefined,
@@ -212,46 +212,46 @@ export async function setAddresses(
   addresses: AddressLock | undefined,
   deadline: number,
 ): Promise<void> {
-  await changeLock(unit, deadline, async (systemd) => {
+  await changeAddressFilter(unit, deadline, async (systemd) => {
     if (addresses !== undefined) await systemd.lockAddresses(unit, addresses);
     // Only where there was a lock: every address is more than an administrator's slice may have.
     else if (await systemd.hasAddressLists(unit, "Scope")) await systemd.unlockAddresses(unit);
   });
 }
 
-/** What is left to do for a second lock that was widened, once the rules are replaced, or could not be. */
-export type WidenedLock = {
+/** What is left to do for a address filter that was widened, once the rules are replaced, or could not be. */
+export type WidenedFilter = {
   readonly narrow: () => Promise<void>;
   readonly putBack: () => Promise<void>;
 };
 
 /**
- * Widens a session's second lock before its rules are replaced: it is to be in the way neither of what the old rules accept
+ * Widens a session's address filter before its rules are replaced: it is to be in the way neither of what the old rules accept
  * nor of what the new ones do. Best effort, as is what is left to do.
  *
  * @param addresses what the new rules may accept; `undefined` where they alone decide
  * @param options.patience how long systemd may take for each step, in milliseconds
  */
-export async function widenLock(
+export async function widenAddressFilter(
   { scope_unit: unit, uid }: Pick<SessionRecord, "scope_unit" | "uid">,
   addresses: AddressLock | undefined,
   options: { readonly patience: number },
-): Promise<WidenedLock> {
+): Promise<WidenedFilter> {
   const done = async (): Promise<void> => undefined;
   const soon = (): number => performance.now() + options.patience;
-  const nothing: WidenedLock = { narrow: done, putBack: done };
-  const widened = await changeLock(unit, soon(), async (systemd): Promise<WidenedLock> => {
+  const nothing: WidenedFilter = { narrow: done, putBack: done };
+  const widened = await changeAddressFilter(unit, soon(), async (systemd): Promise<WidenedFilter> => {
     const before = await systemd.addressLists(unit, "Scope");
     const isLocked = before.allow.length + before.deny.length > 0;
     const slices = isLoginScope(unit) ? [USERS_SLICE, `user-${uid}.slice`] : [SLICE];
-    const lock = await lockBeside(systemd, slices, addresses);
+    const lock = await filterBeside(systemd, slices, addresses);
     if (isLocked) {
       const allow = [...before.allow, ...(lock?.allow ?? [])];
-      if (lock === undefined || allow.length > WIDEST_LOCK) await systemd.unlockAddresses(unit);
+      if (lock === undefined || allow.length > WIDEST_FILTER) await systemd.unlockAddresses(unit);
       else if (lock.allow.length > 0) await systemd.setAddressLists(unit, { ...before, allow });
     }
     const change = (act: (systemd: Manager) => Promise<void>) => async (): Promise<void> =>
-      await changeLock(unit, soon(), act);
+      await changeAddressFilter(unit, soon(), act);
     return {
       narrow: lock === undefined ? done : change((systemd) => systemd.lockAddresses(unit, lock)),
       putBack: isLocked ? change((systemd) => systemd.setAddressLists(unit, before)) : done,
@@ -261,10 +261,10 @@ export async function widenLock(
 }
 
 /** How many addresses a lock may have that is made for old rules and new ones: twice what each may bring. */
-const WIDEST_LOCK = 2000;
+const WIDEST_FILTER = 2000;
 
-/** Changes a unit's second lock; what goes wrong is logged. */
-async function changeLock<T>(
+/** Changes a unit's address filter; what goes wrong is logged. */
+async function changeAddressFilter<T>(
   unit: ScopeUnit,
   deadline: number,
   act: (systemd: Manager) => Promise<T>,
@@ -273,7 +273,7 @@ async function changeLock<T>(
     using systemd = await openManager(deadline);
     return await act(systemd);
   } catch (error) {
-    complain(`The second lock of ${unit} could not be changed`, refusalOf(error, `reach ${unit}`));
+    logWarning(`The address filter of ${unit} could not be changed`, refusalOf(error, `reach ${unit}`));
     return undefined;
   }
 }

@@ -8,10 +8,11 @@ import { hasRules, type SessionRecord } from "../../subjects/session/record.ts";
 import { SESSION_KIND, sessionSubject } from "../../subjects/session/session.ts";
 import { compileFor, readWhole } from "../compile.ts";
 import { cgroupId } from "../host.ts";
-import { kept } from "../kept.ts";
-import { complain } from "../report.ts";
-import { readPolicy, readRecords, savePolicy } from "../store.ts";
+import { saveBestEffort } from "../saved.ts";
+import { readPolicy, savePolicy } from "../store.ts";
 import type { Wanted } from "../wanted.ts";
+import { logWarning } from "../warning.ts";
+import { readRecords } from "./records.ts";
 
 /** The records of the sessions whose scopes live. */
 export function liveRecords(): SessionRecord[] {
@@ -32,11 +33,11 @@ function made(record: SessionRecord): readonly string[] | undefined {
   const { scope_unit: unit } = record;
   try {
     const lines = compiledAnew(record);
-    kept(`${unit} has its rules again, but`, () => savePolicy(unit, lines));
+    saveBestEffort(`${unit} has its rules again, but`, () => savePolicy(unit, lines));
     return lines;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    complain(`${unit} has no network, for its rules were not kept`, error);
+    logWarning(`${unit} has no network, for its rules were not kept`, error);
     return undefined;
   }
 }

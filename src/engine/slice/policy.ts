@@ -11,9 +11,9 @@ import type { SessionRecord } from "../../subjects/session/record.ts";
 import { userSlice } from "../../subjects/session/scope_unit.ts";
 import { SLICE_KIND, sliceId } from "../../subjects/slice/slice.ts";
 import { placed, type Subject } from "../../subjects/subject.ts";
-import type { Person } from "../compile.ts";
 import { cgroupId, firewall, seal } from "../host.ts";
-import { kept, remember } from "../kept.ts";
+import { rememberClosed, saveBestEffort } from "../saved.ts";
+import type { Person } from "../session/fragment.ts";
 import { readPolicy, savePolicy, swapPolicy } from "../store.ts";
 import { type Piece, run } from "../transaction.ts";
 
@@ -106,6 +106,6 @@ export function applySlicePolicy(uid: number): void {
 /** Keeps what closes a slice, for a restoration and for nft. */
 function keepClosed(uid: number): void {
   const slice = userSlice(uid);
-  remember("covered_slices", slice);
-  kept(`${slice} is closed, but`, () => savePolicy(sliceId(uid), [closeUserSlice(slice)], "slice"));
+  rememberClosed("covered_slices", slice);
+  saveBestEffort(`${slice} is closed, but`, () => savePolicy(sliceId(uid), [closeUserSlice(slice)], "slice"));
 }

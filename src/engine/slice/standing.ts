@@ -11,10 +11,10 @@ import { SLICE_KIND, sliceId, uidOfSlice } from "../../subjects/slice/slice.ts";
 import { placed } from "../../subjects/subject.ts";
 import { compileFor, readWhole } from "../compile.ts";
 import { cgroupId } from "../host.ts";
-import { complain } from "../report.ts";
 import { liveRecords } from "../session/standing.ts";
-import { policyNames, readPolicy, rememberedSlices, savePolicy } from "../store.ts";
+import { policyNames, readPolicy, rememberedSlices, removePolicy, savePolicy } from "../store.ts";
 import type { Wanted } from "../wanted.ts";
+import { logWarning } from "../warning.ts";
 
 /** What closes the slices that are closed by default. */
 export function closedSlices(): Wanted[] {
@@ -23,6 +23,14 @@ export function closedSlices(): Wanted[] {
       ? [{ kind: "slice", cgroup: name, lines: [closeUserSlice(name)], hasRules: false }]
       : [],
   );
+}
+
+/** Forgets what closes slices that are gone: nft would take nothing of a file that names one. @throws {Error} of node:fs */
+export function forgetGoneDefaults(): void {
+  for (const name of policyNames("slice")) {
+    const uid = uidOfSlice(name);
+    if (uid !== undefined && cgroupId(userSlice(uid)) === undefined) removePolicy(name);
+  }
 }
 
 /** The slices of members with a session open, under its rules. Where none were kept they are made anew, and kept. */
@@ -52,6 +60,6 @@ function makeAnew(open: readonly SessionRecord[]): void {
     savePolicy(plan.id, [closeUserSlice(plan.cgroup.path), ...addSubject(placed(plan, id), parts).lines]);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    complain(`${plan.cgroup.path} has no network, for its rules were not kept`, error);
+    logWarning(`${plan.cgroup.path} has no network, for its rules were not kept`, error);
   }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { closeSessionsOf } from "../../../src/engine/session/close.ts";
-import { readPolicy, readRecord } from "../../../src/engine/store.ts";
+import { readRecord } from "../../../src/engine/session/records.ts";
+import { readPolicy } from "../../../src/engine/store.ts";
 import { ALICE, DAEMON, full, noAnswer, Rig } from "./rig.ts";
 
 /** A process of a session's besides the one that opened it. */
@@ -38,7 +39,7 @@ describe("A session that is closed", () => {
     expect(readRecord(unit)?.state).toBe("lingering");
   });
 
-  test("with nothing left is led nowhere, and needs no second lock", async () => {
+  test("with nothing left is led nowhere, and needs no address filter", async () => {
     using rig = new Rig();
     const { unit, id } = await rig.opened();
     rig.host.place(ALICE.pid, `authnft.slice/${unit}`);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { endSession } from "../../../src/engine/session/close.ts";
-import { readPolicy, readRecord } from "../../../src/engine/store.ts";
+import { readRecord } from "../../../src/engine/session/records.ts";
+import { readPolicy } from "../../../src/engine/store.ts";
 import { ALICE, noAnswer, Rig } from "./rig.ts";
 
 describe("The end of a scope", () => {
@@ -11,7 +12,7 @@ describe("The end of a scope", () => {
     expect(await rig.end(session)).toBe(true);
     expect(rig.host.firewall.setsWith(session.id)).toEqual([]);
     expect(rig.host.firewall.hasChain("authnft", "session_alice_4711_judged")).toBe(false);
-    expect(rig.kept().filter((path) => path.includes("alice"))).toEqual([]);
+    expect(rig.saveBestEffort().filter((path) => path.includes("alice"))).toEqual([]);
   });
 
   test("takes the objects along that its fragment brought", async () => {
@@ -114,7 +115,7 @@ describe("The end of a scope", () => {
     expect(await endSession("authnft-alice-9.scope" as never)).toBe(true);
     expect(rig.host.events).toEqual([]);
     expect(rig.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
-    expect(rig.kept("sessions")).toEqual([`${records}/${unit}.json`]);
+    expect(rig.saveBestEffort("sessions")).toEqual([`${records}/${unit}.json`]);
   });
 
   test("that comes late leaves the session alone that was opened under its name", async () => {

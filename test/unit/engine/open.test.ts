@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { openSession } from "../../../src/engine/session/open.ts";
-import { readRecord, readRecords } from "../../../src/engine/store.ts";
+import { readRecord, readRecords } from "../../../src/engine/session/records.ts";
 import { TransactionError } from "../../../src/system/ffi/nftables.ts";
 import { BusError } from "../../../src/system/systemd/bus_replies.ts";
 import { ALICE, DAEMON, full, noAnswer, Rig, requestOf } from "./rig.ts";
@@ -312,7 +312,10 @@ describe("A session that cannot be opened", () => {
         failed,
         false,
       ]);
-      expect([failed, rig.kept("policy").filter((path) => path.includes("4712"))]).toEqual([failed, []]);
+      expect([failed, rig.saveBestEffort("policy").filter((path) => path.includes("4712"))]).toEqual([
+        failed,
+        [],
+      ]);
       expect(readRecords().filter(({ pid, state }) => pid === 4712 && state !== "refused")).toEqual([]);
       for (const { id } of others) expect(rig.host.firewall.leadOf("out", id)).toBeDefined();
       expect(rig.host.firewall.leadOf("out", slice)).toBe("cover_1000_out");
@@ -333,7 +336,7 @@ describe("A session that cannot be opened", () => {
     rig.host.interfere = () => undefined;
     expect(reply.result).toBe("refused");
     expect(rig.host.firewall.asked.flat().join("\n")).not.toContain("chain inet authnft session_alice_4711");
-    expect(rig.kept("policy").filter((path) => path.endsWith(".nft"))).toEqual([]);
+    expect(rig.saveBestEffort("policy").filter((path) => path.endsWith(".nft"))).toEqual([]);
     expect(readRecords().map(({ state }) => state)).toEqual(["refused"]);
     expect(isCutOff(rig)).toBe(true);
   });

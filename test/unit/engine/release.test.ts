@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { release } from "../../../src/engine/restore.ts";
-import { readPolicy, readRecord } from "../../../src/engine/store.ts";
+import { readRecord } from "../../../src/engine/session/records.ts";
+import { release } from "../../../src/engine/session/release.ts";
+import { readPolicy } from "../../../src/engine/store.ts";
 import { ALICE, full, noAnswer, Rig } from "./rig.ts";
 
 /** A session that was closed with a process left. */
@@ -43,7 +44,7 @@ describe("What is released", () => {
     ).toHaveLength(1);
   });
 
-  test("loses its second lock last", async () => {
+  test("loses its address filter last", async () => {
     using rig = new Rig();
     const { unit } = await closed(rig);
     await release(unit);
@@ -55,7 +56,7 @@ describe("What is released", () => {
   test("has its rules made anew where none were kept", async () => {
     using rig = new Rig();
     const { unit, id } = await closed(rig);
-    for (const path of rig.kept("policy")) if (path.includes("alice")) rig.host.disk.delete(path);
+    for (const path of rig.saveBestEffort("policy")) if (path.includes("alice")) rig.host.disk.delete(path);
     await release(unit);
     expect(rig.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
   });
@@ -116,7 +117,7 @@ describe("There is nothing to release", () => {
   test("of a session that is not, and no lock stays of it", async () => {
     using rig = new Rig();
     await refused(rig, "authnft-bob-1.scope");
-    expect(rig.kept("lock")).toEqual([]);
+    expect(rig.saveBestEffort("lock")).toEqual([]);
   });
 
   test("of one that is open", async () => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { cover, restore, uncover } from "../../../src/engine/restore.ts";
+import { restore } from "../../../src/engine/restore.ts";
+import { closeUserSlices, openUserSlices } from "../../../src/engine/slice/default.ts";
 import { readPolicy } from "../../../src/engine/store.ts";
 import { ALICE, Rig } from "./rig.ts";
 
@@ -114,7 +115,7 @@ describe("A restoration", () => {
     using rig = new Rig();
     const slice = rig.addSlice();
     const { unit, id } = await rig.opened();
-    for (const path of rig.kept("policy")) rig.host.disk.delete(path);
+    for (const path of rig.saveBestEffort("policy")) rig.host.disk.delete(path);
     rig.host.firewall.flush();
     expect(await restore()).toBe(1);
     expect(rig.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
@@ -160,10 +161,10 @@ describe("A restoration", () => {
     using rig = new Rig();
     rig.addSlice();
     await rig.opened();
-    expect(rig.kept("policy").join()).toContain("cover_1000.slice");
+    expect(rig.saveBestEffort("policy").join()).toContain("cover_1000.slice");
     rig.host.endCgroup("user.slice/user-1000.slice");
     await restore();
-    expect(rig.kept("policy").join()).not.toContain("cover_1000");
+    expect(rig.saveBestEffort("policy").join()).not.toContain("cover_1000");
   });
 });
 
@@ -171,7 +172,7 @@ describe("A user's slice", () => {
   test("is closed before anybody has a session, and sealed", async () => {
     using rig = new Rig();
     const slice = rig.addSlice();
-    await cover([1000]);
+    await closeUserSlices([1000]);
     expect(rig.host.firewall.setsWith(slice)).toEqual(["covered_slices"]);
     expect(rig.host.sealed.has("user.slice/user-1000.slice")).toBe(true);
   });
@@ -182,7 +183,7 @@ describe("A user's slice", () => {
     await rig.opened();
     rig.host.endCgroup("user.slice/user-1000.slice");
     const slice = rig.addSlice();
-    await cover([1000]);
+    await closeUserSlices([1000]);
     expect(rig.host.firewall.leadOf("out", slice)).toBe("cover_1000_out");
     expect(rig.host.firewall.setsWith(slice)).toContain("covered_slices");
   });
@@ -195,7 +196,7 @@ describe("A user's slice", () => {
     await restore();
     expect(rig.host.firewall.setsWith(slice)).toEqual(["covered_slices"]);
     rig.host.firewall.mistakes.clear();
-    await cover([1000]);
+    await closeUserSlices([1000]);
     expect(rig.host.firewall.leadOf("out", slice)).toBe("cover_1000_out");
   });
 
@@ -222,10 +223,10 @@ describe("A user's slice", () => {
     rig.host.logins.set(ALICE.pid, { ...known, service: "sshd", type: "tty", class: "user" });
     const session = await rig.opened({ ...ALICE, args: ["scope=session"] });
     const before = rig.host.firewall.print();
-    expect((await uncover([1000])).get(1000)).toEqual([session.unit]);
+    expect((await openUserSlices([1000])).get(1000)).toEqual([session.unit]);
     expect(rig.host.firewall.print()).toBe(before);
     await rig.end(session);
-    expect((await uncover([1000])).get(1000)).toEqual([]);
+    expect((await openUserSlices([1000])).get(1000)).toEqual([]);
     expect(rig.host.firewall.setsWith(slice)).toEqual([]);
     expect(rig.host.sealed.has("user.slice/user-1000.slice")).toBe(false);
     rig.host.firewall.flush();

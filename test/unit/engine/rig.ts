@@ -6,7 +6,7 @@ import { FakeHost } from "../../../src/engine/fake_host.ts";
 import { onHost } from "../../../src/engine/host.ts";
 import { closeSession, endSession } from "../../../src/engine/session/close.ts";
 import { openSession } from "../../../src/engine/session/open.ts";
-import { readRecord } from "../../../src/engine/store.ts";
+import { readRecord } from "../../../src/engine/session/records.ts";
 import type { SessionRecord } from "../../../src/subjects/session/record.ts";
 import type { Reply } from "../../../src/subjects/session/reply.ts";
 import type { Request } from "../../../src/subjects/session/request.ts";
@@ -95,7 +95,7 @@ export class Rig implements Disposable {
   }
 
   /** The files that are kept of sessions. */
-  kept(...directories: readonly string[]): string[] {
+  saveBestEffort(...directories: readonly string[]): string[] {
     const all = directories.length === 0 ? ["sessions", "policy", "lock"] : directories;
     return [...this.host.disk.keys()].filter((path) =>
       all.some((directory) => path.startsWith(`/run/authnft/${directory}/`)),

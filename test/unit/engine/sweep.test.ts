@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
-import { cover } from "../../../src/engine/restore.ts";
-import { findLeft, sweep } from "../../../src/engine/sweep.ts";
+import { closeUserSlices } from "../../../src/engine/slice/default.ts";
+import { findLeftovers, sweep } from "../../../src/engine/sweep.ts";
 import { ALICE, Rig } from "./rig.ts";
 
 describe("Nothing is left", () => {
@@ -16,7 +16,7 @@ describe("Nothing is left", () => {
     const other = await rig.opened({ ...ALICE, pid: 4712 });
     rig.host.place(5000, other.record.cg_path);
     await rig.close({ ...ALICE, pid: 4712, session: other.unit });
-    expect(await findLeft()).toEqual([]);
+    expect(await findLeftovers()).toEqual([]);
   });
 
   test("of a session that was cleaned up, or was refused and lives", async () => {
@@ -24,14 +24,14 @@ describe("Nothing is left", () => {
     await rig.end(await rig.opened());
     rig.host.disk.delete("/etc/authnft/users/alice");
     await rig.open({ ...ALICE, pid: 4712 });
-    expect(await findLeft()).toEqual([]);
+    expect(await findLeftovers()).toEqual([]);
   });
 
   test("of a session that lives and whose record somebody lost", async () => {
     using rig = new Rig();
     const { unit } = await rig.opened();
     rig.host.disk.delete(`/run/authnft/sessions/${unit}.json`);
-    expect(await findLeft()).toEqual([]);
+    expect(await findLeftovers()).toEqual([]);
   });
 
   test("of a login session whose record somebody lost: its unit's name does not tell where it is", async () => {
@@ -42,7 +42,7 @@ describe("Nothing is left", () => {
     rig.host.logins.set(ALICE.pid, { ...known, service: "sshd", type: "tty", class: "user" });
     const { unit } = await rig.opened({ ...ALICE, args: ["scope=session"] });
     rig.host.disk.delete(`/run/authnft/sessions/${unit}.json`);
-    expect(await findLeft()).toEqual([]);
+    expect(await findLeftovers()).toEqual([]);
   });
 });
 
@@ -51,12 +51,12 @@ describe("What is left", () => {
     using rig = new Rig();
     const { unit, record, id } = await rig.opened();
     rig.host.endCgroup(record.cg_path);
-    const left = await findLeft();
+    const left = await findLeftovers();
     expect(left).toEqual([{ kind: "session", name: unit }]);
     expect(await sweep(left)).toEqual({ removed: left, stays: [] });
     expect(rig.host.firewall.setsWith(id)).toEqual([]);
     expect(rig.host.events).toEqual(["close", "end"]);
-    expect(await findLeft()).toEqual([]);
+    expect(await findLeftovers()).toEqual([]);
   });
 
   test("of a session whose scope's name another has is found", async () => {
@@ -64,7 +64,7 @@ describe("What is left", () => {
     const { unit, record } = await rig.opened();
     rig.host.endCgroup(record.cg_path);
     rig.host.addCgroup(record.cg_path, 99);
-    expect(await findLeft()).toEqual([{ kind: "session", name: unit }]);
+    expect(await findLeftovers()).toEqual([{ kind: "session", name: unit }]);
   });
 
   test("of a session that is over and whose record is damaged is found, too", async () => {
@@ -72,10 +72,10 @@ describe("What is left", () => {
     const { unit, record } = await rig.opened();
     rig.host.disk.set(`/run/authnft/sessions/${unit}.json`, "{}");
     rig.host.endCgroup(record.cg_path);
-    const left = await findLeft();
+    const left = await findLeftovers();
     expect(left).toContainEqual({ kind: "session", name: unit });
     await sweep(left);
-    expect(await findLeft()).toEqual([]);
+    expect(await findLeftovers()).toEqual([]);
   });
 
   test("of a session that is over and of which there are rules alone is found by those", async () => {
@@ -83,10 +83,10 @@ describe("What is left", () => {
     const { unit, record } = await rig.opened();
     rig.host.disk.delete(`/run/authnft/sessions/${unit}.json`);
     rig.host.endCgroup(record.cg_path);
-    const left = await findLeft();
+    const left = await findLeftovers();
     expect(left).toContainEqual({ kind: "session", name: unit });
     await sweep(left);
-    expect(await findLeft()).toEqual([]);
+    expect(await findLeftovers()).toEqual([]);
   });
 
   test("in the table of a session without any file is found and taken out", async () => {
@@ -94,8 +94,8 @@ describe("What is left", () => {
     const { unit, record, id } = await rig.opened();
     await rig.opened({ ...ALICE, pid: 4712 });
     rig.host.endCgroup(record.cg_path);
-    for (const path of rig.kept()) if (path.includes(unit)) rig.host.disk.delete(path);
-    const left = await findLeft();
+    for (const path of rig.saveBestEffort()) if (path.includes(unit)) rig.host.disk.delete(path);
+    const left = await findLeftovers();
     expect(new Set(left.map(({ kind }) => kind))).toEqual(new Set(["rules"]));
     expect((await sweep(left)).stays).toEqual([]);
     expect(rig.host.firewall.hasChain("authnft", "session_alice_4711_out")).toBe(false);
@@ -108,12 +108,12 @@ describe("What is left", () => {
     rig.host.disk.set("/run/authnft/lock/authnft-alice-9.scope", "");
     rig.host.disk.set("/run/authnft/sessions/authnft-alice-9.scope.json.99999999.tmp", "");
     rig.host.disk.set(`/run/authnft/sessions/authnft-alice-8.scope.json.${process.pid}.tmp`, "");
-    const left = await findLeft();
+    const left = await findLeftovers();
     expect(left.map(({ kind }) => kind)).toEqual(["lock", "file"]);
     await sweep(left);
-    expect(rig.kept("lock").filter((path) => path.includes("alice"))).toEqual([]);
+    expect(rig.saveBestEffort("lock").filter((path) => path.includes("alice"))).toEqual([]);
     // Its writer lives.
-    expect(rig.kept("sessions")).toEqual([
+    expect(rig.saveBestEffort("sessions")).toEqual([
       `/run/authnft/sessions/authnft-alice-8.scope.json.${process.pid}.tmp`,
     ]);
   });
@@ -122,15 +122,15 @@ describe("What is left", () => {
     using rig = new Rig();
     rig.host.disk.set("/run/authnft/lock/authnft-alice-9.scope", "");
     using _held = rig.host.hold("authnft-alice-9.scope");
-    const left = await findLeft();
+    const left = await findLeftovers();
     expect(await sweep(left)).toEqual({ removed: [], stays: left });
-    expect(rig.kept("lock").join()).toContain("authnft-alice-9.scope");
+    expect(rig.saveBestEffort("lock").join()).toContain("authnft-alice-9.scope");
   });
 
   test("stays where a session comes to have it while the sweep waits", async () => {
     using rig = new Rig();
     rig.host.disk.set("/run/authnft/lock/authnft-alice-9.scope", "");
-    const left = await findLeft();
+    const left = await findLeftovers();
     rig.upon(/^lock authnft-alice-9/, () => rig.host.addCgroup("authnft.slice/authnft-alice-9.scope", 9));
     expect(await sweep(left)).toEqual({ removed: [], stays: left });
   });
@@ -139,7 +139,7 @@ describe("What is left", () => {
     using rig = new Rig();
     const session = await rig.opened();
     rig.host.endCgroup(session.record.cg_path);
-    const left = await findLeft();
+    const left = await findLeftovers();
     await rig.end(session);
     rig.host.endProcess(ALICE.pid);
     const { id } = await rig.opened();
@@ -157,7 +157,7 @@ describe("What is left", () => {
     await rig.end(session);
     expect(rig.host.firewall.setsWith(slice)).toEqual([]);
     const next = rig.addSlice();
-    await cover([1000]);
+    await closeUserSlices([1000]);
     rig.host.endCgroup("user.slice/user-1000.slice");
     expect(rig.host.firewall.setsWith(next)).toEqual(["covered_slices"]);
     await sweep([]);

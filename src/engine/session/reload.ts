@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import type { Policy } from "../policy/compile.ts";
-import { ownObjectsIn, replaceSubject } from "../ruleset/subject.ts";
-import { hasRules, newestOf, type SessionRecord } from "../subjects/session/record.ts";
-import { sessionSubject } from "../subjects/session/session.ts";
-import { SLICE_KIND } from "../subjects/slice/slice.ts";
-import { Level, log } from "../system/systemd/journal.ts";
-import { type Change, change } from "./change.ts";
-import { compileFor, fragmentOf, lockOf, readWhole } from "./compile.ts";
-import { removeFile } from "./host.ts";
-import { widenLock } from "./session/scope.ts";
-import { liveRecords } from "./session/standing.ts";
-import { slicePolicy } from "./slice/policy.ts";
-import { lockSession, readPolicy, readRecord, readRecords, swapPolicy, writeRecord } from "./store.ts";
-import { mendTable } from "./table.ts";
-import { commit, type Piece, placesIn } from "./transaction.ts";
+import type { Policy } from "../../policy/compile.ts";
+import { ownObjectsIn, replaceSubject } from "../../ruleset/subject.ts";
+import { hasRules, newestOf, type SessionRecord } from "../../subjects/session/record.ts";
+import { sessionSubject } from "../../subjects/session/session.ts";
+import { SLICE_KIND } from "../../subjects/slice/slice.ts";
+import { Level, log } from "../../system/systemd/journal.ts";
+import { type Change, change } from "../change.ts";
+import { addressFilterOf, compileFor, readWhole } from "../compile.ts";
+import { removeFile } from "../host.ts";
+import { slicePolicy } from "../slice/policy.ts";
+import { readPolicy, swapPolicy } from "../store.ts";
+import { repairTable } from "../table.ts";
+import { commit, type Piece, placesIn } from "../transaction.ts";
+import { fragmentOf } from "./fragment.ts";
+import { lockSession, readRecord, readRecords, writeRecord } from "./records.ts";
+import { widenAddressFilter } from "./scope.ts";
+import { liveRecords } from "./standing.ts";
 
 /** How long to wait for logins that change the table, in milliseconds: longer than those may take. */
 const PATIENCE = 15_000;
 
-/** How long systemd may take for each change of the second lock, in milliseconds. */
-const LOCK_PATIENCE = 3000;
+/** How long systemd may take for each change of the address filter, in milliseconds. */
+const FILTER_PATIENCE = 3000;
 
 /** The sessions that have rules now, all or a user's. */
 export function liveSessions(user?: string): SessionRecord[] {
@@ -30,7 +32,7 @@ export function liveSessions(user?: string): SessionRecord[] {
  * Gives a live session the policy as it now stands, in one transaction; the user's slice as well, if this is the session
  * that was opened last. Where that fails, what was in force stays.
  *
- * While rules are replaced the second lock is as wide as the old ones and the new ones need it together.
+ * While rules are replaced the address filter is as wide as the old ones and the new ones need it together.
  *
  * @param groups those of the user that there are fragments for; `undefined` where they cannot be told
  * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
@@ -53,7 +55,7 @@ export async function reloadSession(
   );
   const unit = session.scope_unit;
   const replaceRules = (record: SessionRecord, step: Change): void => {
-    mendTable();
+    repairTable();
     const renewed = { ...record, generation: record.generation + 1, fragment: path };
     const open = readRecords(person).filter(({ state }) => state === "open");
     const slice =
@@ -76,7 +78,9 @@ export async function reloadSession(
     const record = readRecord(unit);
     if (record === undefined) removeFile(held.path); // ours: whoever cleaned up has removed the session's
     if (record?.cg_id !== session.cg_id || !hasRules(record)) return undefined;
-    const lock = await widenLock(record, lockOf(policy, subject.addresses[0]), { patience: LOCK_PATIENCE });
+    const lock = await widenAddressFilter(record, addressFilterOf(policy, subject.addresses[0]), {
+      patience: FILTER_PATIENCE,
+    });
     try {
       await change(deadline, (step) => replaceRules(record, step));
     } catch (error) {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { oneLine, Refusal } from "../refusal.ts";
-import { describeEvent, type Event, type Told } from "../subjects/session/events.ts";
-import { SystemError } from "../system/ffi/libc.ts";
-import { Level, log } from "../system/systemd/journal.ts";
+import type { Refusal } from "../../refusal.ts";
+import { describeEvent, type Event, type Told } from "../../subjects/session/events.ts";
+import { Level, log } from "../../system/systemd/journal.ts";
 
 /** The cgroup of a session that has none yet. */
 export const NO_CGROUP = 0;
@@ -31,13 +30,4 @@ export function reportUnread(refusal: Refusal): void {
       correlation: "",
     },
   );
-}
-
-/** Logs what went wrong where nothing is to be refused for it. */
-export function complain(what: string, error: unknown): void {
-  // The bus's errors go by name: importing their class would load D-Bus.
-  const isTold =
-    error instanceof Refusal || error instanceof SystemError || (error as Error).name === "BusError";
-  const cause = isTold ? (error as Error).message : String((error as Error).stack ?? error);
-  log({ level: Level.warning, message: oneLine(`${what}: ${cause}`) });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Transactions in a process of their own: nftables may crash of what it is to take, or not come to an end.
+// Transactions in a process of their own: libnftables may crash on its input, or never finish.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { inPrivateNetwork } from "../system/ffi/namespace.ts";
@@ -10,7 +10,7 @@ import { ownCommand } from "../system/host/shipped.ts";
 /** How long a transaction may take, in milliseconds: the largest fragment that the limits permit takes one second. */
 export const PATIENCE = 10_000;
 
-/** The process that was to run a transaction did not live to say what came of it. */
+/** Says that the process died before it could tell the transaction's result. */
 export class Crash extends Error {
   override readonly name = "Crash";
 }
@@ -21,11 +21,11 @@ type Answer =
   | { readonly is: "failed"; readonly message: string };
 
 /**
- * Runs a transaction in a network that is made for it and gone after it.
+ * Runs a transaction in a network namespace of its own, which is gone afterwards.
  *
  * @throws {TransactionError} as `runTransaction` does
- * @throws {Crash} with what happened, in words
- * @throws {Error} where no such network can be made
+ * @throws {Crash} with a sentence about the end of the process
+ * @throws {Error} where no such namespace can be made
  */
 export function tryApart(lines: readonly string[]): void {
   const child = Bun.spawnSync([...ownCommand(), "try-rules"], {
@@ -40,14 +40,14 @@ export function tryApart(lines: readonly string[]): void {
   const said = child.stdout.toString();
   if (child.exitedDueToTimeout) throw new Crash(`nftables is not done with it after ${PATIENCE / 1000} s`);
   if (child.exitCode !== 0 || said === "")
-    throw new Crash(`nftables crashes of it${child.signalCode ? ` (${child.signalCode})` : ""}`);
+    throw new Crash(`nftables crashes on it${child.signalCode ? ` (${child.signalCode})` : ""}`);
   const answer = JSON.parse(said) as Answer;
   if (answer.is === "failed") throw new Error(answer.message);
   if (answer.is === "refused")
     throw new TransactionError(answer.output, answer.line ?? undefined, answer.complaint, answer.complaints);
 }
 
-/** Runs the transaction that comes on standard input, and says what came of it. @returns the exit code */
+/** Runs the transaction on standard input, and writes its result to standard output. @returns the exit code */
 export function runTryRules(): number {
   const answer = answerTo(JSON.parse(readFileSync(0, "utf8")) as string[]);
   writeFileSync(1, JSON.stringify(answer));

@@ -10,17 +10,17 @@ import type { Plan } from "../subjects/subject.ts";
 import { firewall, readTrusted } from "./host.ts";
 
 /**
- * The addresses that a session may be locked to besides its rules.
+ * Returns the addresses for the filter of systemd's that a session has below its rules.
  *
- * @returns `undefined` where its rules do not say, and where the host translates what it sends: the rules see the new address
- *   of a packet, and the lock the one that the program wrote
+ * @returns `undefined` where the rules do not say which addresses they need, and where the host translates what sessions send: rules
+ *   see the new address of a packet, the filter the one that the program wrote
  */
 export function addressFilterOf(policy: Policy, address: Address | undefined): AddressList | undefined {
   const lock = addressList(policy, address && addressElement(address));
   return lock === undefined || firewall.translatesOutput() ? undefined : lock;
 }
 
-/** Reads a fragment and all that it includes. @throws {Refusal} `missing`, `perms` or `content` */
+/** Reads a fragment and everything that it includes. @throws {Refusal} `missing`, `perms` or `content` */
 export function readWhole(path: string): Fragment {
   return readFragment(path, (file, sizeLimit) => readTrusted(file, { top: FRAGMENT_DIRECTORY, sizeLimit }));
 }

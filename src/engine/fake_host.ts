@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// A host that is data: cgroups, files, systemd and a ruleset in memory. What is done to it is noted in order, and can be made
-// to fail at any point.
+// A host in memory: cgroups, files, systemd and a ruleset. It notes each step in order, and any step can be made to fail.
 
 import { Refusal } from "../refusal.ts";
 import { STAMP_BITS } from "../ruleset/seal.ts";

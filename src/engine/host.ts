@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What a session's life changes and asks outside of this program. A fake of it is beside: the life of sessions is tried with
-// that, without a kernel, systemd or a disk.
+// Everything outside of this program that the engine changes or asks. The fake beside it lets tests run the engine without a
+// kernel, systemd or a disk.
 
 import { readdirSync, renameSync } from "node:fs";
 import * as keyring from "../system/ffi/keyring.ts";
@@ -32,7 +32,7 @@ export type Firewall = Pick<
   | "translatesOutput"
 >;
 
-/** The tree of cgroups, and who is in it. */
+/** The tree of cgroups and the processes in it. */
 export type Cgroups = Pick<
   typeof cgroup,
   | "cgroupId"
@@ -46,30 +46,30 @@ export type Cgroups = Pick<
   | "removeCgroup"
 >;
 
-/** Processes and their sockets; when they were started, and for how long the system has been up. */
+/** Processes with their start times and sockets, and the system's uptime. */
 export type Processes = Pick<typeof asker, "isAsker"> &
   Pick<typeof parent, "parentOf"> &
   Pick<typeof processAges, "startOf" | "uptime"> &
   Pick<typeof sockets, "tcpPeers" | "destroySockets">;
 
-/** Files: what is kept of sessions, fragments, and what /proc says. */
+/** Files: our state, fragments, and /proc. */
 export type Files = Pick<
   typeof file,
   "isThere" | "lock" | "makeDirectory" | "overwriteFile" | "readTrusted" | "removeFile" | "replaceFile"
 > &
   Pick<typeof text, "readText"> & {
-    /** The names in a directory. @throws {Error} of node:fs */
+    /** Lists the names in a directory. @throws {Error} of node:fs */
     readonly listDirectory: (path: string) => string[];
-    /** Gives a file the name of another, which is gone then. @throws {Error} of node:fs */
+    /** Renames a file over another. @throws {Error} of node:fs */
     readonly renameFile: (from: string, to: string) => void;
   };
 
 /** The seal below the ruleset. */
 export type Seals = Pick<typeof seals, "findSeal" | "seal" | "stampBits" | "unseal">;
 
-/** What is told to those who read logs. */
+/** The logs. */
 export type Logs = Pick<typeof audit, "auditUserError"> & {
-  /** Takes the entries of the journal; without it they go there. */
+  /** Takes the entries for the journal; without it they go there. */
   readonly writeEntry?: (entry: Entry) => void;
 };
 
@@ -87,14 +87,14 @@ export type Manager = Disposable &
     | "stop"
     | "unlockAddresses"
   > & {
-    /** The login session that a process is in, as logind knows it. @throws {BusError} */
+    /** Asks logind for the login session that a process is in. @throws {BusError} */
     readonly loginSessionOf: (pid: number) => Promise<LoginSession | undefined>;
   };
 
 /** The kernel's keys. */
 export type Keys = Pick<typeof keyring, "describeKey" | "readKey">;
 
-/** Everything outside of this program that a session's life has to do with. */
+/** The host, as the engine sees it. */
 export type Host = {
   readonly firewall: Firewall;
   readonly cgroups: Cgroups;
@@ -103,7 +103,7 @@ export type Host = {
   readonly seals: Seals;
   readonly keys: Keys;
   readonly logs: Logs;
-  /** Connects to systemd. @param deadline when to give up, on the clock of `performance.now()`, in milliseconds */
+  /** Connects to systemd. @param deadline on the clock of `performance.now()`, in milliseconds */
   readonly openManager: (deadline: number) => Promise<Manager>;
 };
 
@@ -117,7 +117,7 @@ const THIS_HOST: Host = {
   keys: keyring,
   logs: audit,
   openManager: async (deadline) => {
-    // Loading D-Bus takes milliseconds that a close need not wait for.
+    // Loading D-Bus takes milliseconds that a close need not spend.
     const { Systemd } = await import("../system/systemd/systemd.ts");
     const systemd = new Systemd(deadline);
     return Object.assign(systemd, {
@@ -156,7 +156,7 @@ export let { findSeal, seal, stampBits, unseal } = THIS_HOST.seals;
 export let { describeKey, readKey } = THIS_HOST.keys;
 export let { auditUserError } = THIS_HOST.logs;
 
-/** Has sessions live on another host until this is disposed of. */
+/** Lets the engine work on another host until the result is disposed of. For tests. */
 export function onHost(host: Host): Disposable {
   settle(host);
   return { [Symbol.dispose]: () => settle(THIS_HOST) };

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-/** Something that nobody removed: what it is, in a word, and its name. */
+/** Something that nobody removed: its kind and its name. */
 export type Leftover = {
   readonly kind: "session" | "rules" | "lock" | "file";
   readonly name: string;
 };
 
-/** What the sweep asks of a kind of subject. All of it under the lock of the ruleset, but for `remove`. */
+/** The questions of the sweep to a kind of subject. All but `remove` are asked under the lock of the ruleset. */
 export type Keeper = {
-  /** Finds what is left of subjects that are gone, other than in the table. */
+  /** Finds what is left of subjects that are gone, outside the table. */
   readonly find: () => Leftover[];
   /** Removes one of them, and says whether it is gone; what goes wrong is logged. */
   readonly remove: (leftover: Leftover) => Promise<boolean>;
-  /** Lists what names of chains in the table may begin with: the subjects that have something there, or may have. */
+  /** Lists the ids of subjects that may have chains in the table. */
   readonly ids: () => string[];
-  /** Lists cgroups that elements may name though they are gone. */
+  /** Lists the cgroups that may have elements in the table though they are gone. */
   readonly cgroups: () => bigint[];
 };

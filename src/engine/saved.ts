@@ -4,7 +4,7 @@ import { cgroupId } from "./host.ts";
 import { type ClosedSlice, rememberSlice } from "./store.ts";
 import { logWarning } from "./warning.ts";
 
-/** Changes on disk what only a later restoration needs: to close comes first, and must not fail for want of room. */
+/** Writes a file that only a later restoration needs: closing comes first, and must not fail for lack of room. */
 export function saveBestEffort(what: string, act: () => void): void {
   try {
     act();
@@ -14,7 +14,7 @@ export function saveBestEffort(what: string, act: () => void): void {
   }
 }
 
-/** Remembers a slice that was closed: somebody may keep a socket of it when it is gone. */
+/** Notes that a slice was closed: a socket of it may outlive it. */
 export function rememberClosed(set: ClosedSlice["set"], name: string): void {
   const id = cgroupId(name);
   if (id !== undefined)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The seal below the ruleset: what our chains have not stamped does not pass, whatever becomes of them.
+// The seal below the ruleset: packets that our chains have not stamped do not pass, whatever becomes of those chains.
 
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { FRAGMENT_DIRECTORY, RUNTIME, SEAL_PINS } from "../paths.ts";
@@ -25,31 +25,31 @@ import { logWarning } from "./warning.ts";
 
 const HOOKS: readonly Hook[] = ["ingress", "egress", "create"];
 
-/** The table of the networks that the seal is about. */
+/** The map of the networks that the seal applies to. */
 const NETWORKS = `${SEAL_PINS}/networks`;
 
 /** How many networks there may be: the host's, and those that `authnft verify` makes. */
 const MOST_NETWORKS = 64;
 
-/** Which bits an administrator wants. */
+/** The file with the bits that an administrator wants. */
 export const SETTINGS = `${FRAGMENT_DIRECTORY}/seal`;
 const SETTINGS_LIMIT = 4096; // bytes
 
-/** Which bits are in force; since what carries them may not change under those who are logged in, until the next boot. */
+/** The file with the bits in force. They hold until the next boot, since they must not change under open sessions. */
 const IN_FORCE = `${RUNTIME}/seal`;
 
-/** Why there is no seal on this host, in words. */
+/** The file that says why there is no seal on this host. */
 const DENIED = `${RUNTIME}/unsealed`;
 
-/** What the kernel says where it has no such programs, or somebody denies them: a container, a lockdown, a build without. */
+/** The kernel's errors where it has no such programs or they are denied: in a container, under lockdown, in a build without. */
 const DENIALS = new Set(["EPERM", "ENOSYS", "EOPNOTSUPP", "EINVAL", "ENOENT", "ENODEV"]);
 
-/** Whether the programs are there; `why` not, where the host has none. */
+/** Whether the programs are loaded; the reason where the host denies them. */
 export type SealState =
   | { readonly state: "loaded" | "missing" }
   | { readonly state: "denied"; readonly why: string };
 
-/** The bits that packets are stamped with. */
+/** Returns the bits that packets are stamped with. */
 export function stampBits(): StampBits {
   const text = readText(IN_FORCE);
   try {
@@ -59,7 +59,7 @@ export function stampBits(): StampBits {
   }
 }
 
-/** What has become of the seal on this host. */
+/** Returns the state of the seal on this host. */
 export function sealState(): SealState {
   if ([...HOOKS.map(pinOf), NETWORKS].every(existsSync)) return { state: "loaded" };
   const why = readText(DENIED)?.trim();
@@ -71,11 +71,11 @@ function pinOf(hook: Hook): string {
 }
 
 /**
- * Loads the seal where it is not there yet, and writes down which bits it has. Bits that are not written as they should be
- * cost nobody the seal: those in force stay, or the usual ones hold.
+ * Loads the seal where it is missing, and writes down its bits. A mistake in the administrator's bits costs nobody the seal: those in
+ * force stay, or the default ones hold.
  *
- * @returns what has become of it, and a remark where the administrator's bits are not those in force, or the mistake in them
- * @throws {SystemError} where the kernel takes no program for another reason than that the host has none
+ * @returns its state, and a remark where the administrator's bits are not in force, or the mistake in them
+ * @throws {SystemError} where the kernel rejects a program for another reason than that the host denies it
  */
 export function loadSeal(): {
   readonly seal: SealState;
@@ -83,7 +83,7 @@ export function loadSeal(): {
   readonly mistake?: Refusal;
 } {
   const wanted = wantedBits();
-  // What is loaded in the middle has to fit the table, which goes by the bits in force.
+  // Programs loaded late must fit the table, which goes by the bits in force.
   const bits = existsSync(IN_FORCE) || wanted instanceof Refusal ? stampBits() : wanted;
   const seal = loadWith(bits);
   if (wanted instanceof Refusal) return { seal, mistake: wanted };
@@ -94,10 +94,10 @@ export function loadSeal(): {
 /** @throws {SystemError} */
 function loadWith(bits: StampBits): SealState {
   if (sealState().state === "loaded") return { state: "loaded" };
-  // Of what was lost in part nothing is kept there: the pieces have to be of one make.
+  // A seal that was lost in part is loaded whole: its pieces must be of one build.
   for (const name of pinned()) rmSync(`${SEAL_PINS}/${name}`);
   try {
-    // Two makes of it on one slice would stop everything, for whichever is asked first takes the stamp.
+    // Two builds on one slice would stop everything: the first one takes the stamp off.
     if (!(existsSync(IN_FORCE) && pinAttached())) {
       const sealed = sealable().filter((cgroup) => attachedOurs(cgroup, detachProgram));
       replaceFile(IN_FORCE, formatStampBits(bits));
@@ -113,7 +113,7 @@ function loadWith(bits: StampBits): SealState {
   }
 }
 
-/** Keeps the programs that a slice has, where nobody else has kept them. @returns whether a slice has all @throws {SystemError} */
+/** Pins the programs of a slice that has all of them. @returns whether there is one @throws {SystemError} */
 function pinAttached(): boolean {
   return sealable().some((cgroup) => {
     using found = new DisposableStack();
@@ -130,7 +130,7 @@ function pinAttached(): boolean {
   });
 }
 
-/** Does something with each program of ours that is attached to a cgroup. @returns whether there is one @throws {SystemError} */
+/** Calls `act` for each program of ours that is attached to a cgroup. @returns whether there is one @throws {SystemError} */
 function attachedOurs(
   cgroup: string,
   act: (cgroup: string, hook: Hook, program: BpfObject) => void,
@@ -146,7 +146,7 @@ function attachedOurs(
   return some;
 }
 
-/** The slices that may have a seal: ours, and users'. */
+/** Lists the slices that may have a seal: ours, and users'. */
 function sealable(): string[] {
   const users = `${CGROUP_ROOT}/${USERS_SLICE}`;
   const slices = existsSync(users) ? readdirSync(users).filter((name) => name.endsWith(".slice")) : [];
@@ -175,7 +175,7 @@ function pinPrograms(bits: StampBits): void {
   create.pin(pinOf("create"));
 }
 
-/** The bits that an administrator wants, or what is wrong with how that is written. */
+/** Reads the bits that an administrator wants; a refusal where the file has a mistake. */
 export function wantedBits(): StampBits | Refusal {
   if (!isThere(SETTINGS)) return STAMP_BITS;
   try {
@@ -188,19 +188,19 @@ export function wantedBits(): StampBits | Refusal {
 }
 
 /**
- * Puts the seal on a cgroup, unless it is there. Only where what is below it is stamped already: the rest has no network
- * from then on. Best effort, for the ruleset is the first lock; nothing is said where the host has no seal.
+ * Puts the seal on a cgroup, unless it is there. Packets of its subjects must be stamped already: all others stop from then on. Best
+ * effort, since the ruleset decides first; silent where the host denies the seal.
  */
 export function seal(cgroup: string): void {
   if (cgroupId(cgroup) === undefined || sealState().state === "denied") return;
   try {
     eachProgram((hook, program) => attachProgram(cgroup, hook, program));
   } catch (error) {
-    logWarning(`${cgroup} is closed by the ruleset alone, for it cannot be sealed`, error);
+    logWarning(`${cgroup} is closed by the ruleset alone, because it cannot be sealed`, error);
   }
 }
 
-/** Takes the seal off a user's slice: nothing closes that any more. @throws {SystemError} */
+/** Takes the seal off a user's slice, which nothing closes any more. @throws {SystemError} */
 export function unseal(cgroup: string): void {
   if (cgroupId(cgroup) !== undefined) attachedOurs(cgroup, detachProgram);
 }
@@ -221,12 +221,12 @@ export function isSealed(cgroup: string): boolean {
 }
 
 /**
- * Has systemd load the seal where it is gone, as after somebody unmounted what it is kept in. Best effort.
+ * Has systemd load the seal where it is missing, as after its file system was unmounted. Best effort.
  *
  * @param deadline on the clock of `performance.now()`, in milliseconds
  */
 export async function findSeal(deadline: number): Promise<void> {
-  // Early at boot there is no bus; what starts the slice then starts the unit before.
+  // Early at boot there is no bus; the unit then starts before the slice.
   if (sealState().state !== "missing" || !existsSync(BUS)) return;
   const { Systemd } = await import("../system/systemd/systemd.ts");
   try {
@@ -250,7 +250,7 @@ function eachProgram(act: (hook: Hook, program: BpfObject) => void): void {
   }
 }
 
-/** The seal's word on a network besides the host's for as long as it is held: what is in it has a table of ours, too. */
+/** Makes the seal apply to a further network namespace, one with a table of ours, until it is disposed of. */
 export class SealedNetwork implements Disposable {
   readonly #cookie: bigint;
 

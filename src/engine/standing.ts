@@ -6,8 +6,8 @@ import { closedSlices, openSlices } from "./slice/standing.ts";
 import type { Wanted } from "./wanted.ts";
 
 /**
- * Lists what belongs into the table, by what is kept of every kind of subject. What closes comes first: a cgroup that is named
- * twice has the element that is added last.
+ * Lists what belongs into the table besides its base, for every kind of subject. Closing commands come first: of two elements
+ * for one cgroup the later one holds.
  */
 export function standing(): Wanted[] {
   const sessions = standingSessions();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What is kept below /run/authnft: locks, records, and the rules of live sessions as they were loaded.
+// The files below /run/authnft that every kind of subject shares: locks, saved rules, the list of closed slices.
 
 import { statSync } from "node:fs";
 import {
@@ -20,18 +20,18 @@ import { asElements, withoutLookingAtOthers } from "../system/kernel/nft_command
 import { deniedDirectory } from "./denied.ts";
 import { listDirectory, lock, makeDirectory, readText, removeFile, renameFile, replaceFile } from "./host.ts";
 
-/** The kinds of what is kept of a member. */
+/** Saved commands: those in force, those put aside when a subject is closed, those that close a slice. */
 type Kind = "nft" | "closed" | "slice";
 
 /**
- * The first line of kept commands: what an earlier release has kept, whose rules mark no packet as let through, is not brought
- * back by this one, but made anew.
+ * The first line of saved commands. Those of an earlier release, whose rules do not stamp the packets that they let through, are not
+ * restored but compiled again.
  */
 const FORMAT = "# format 2";
 
 /**
- * Takes the lock under which the table, the records and the saved rules change together. To be held for milliseconds, and
- * taken after a session's own.
+ * Takes the lock under which the table, the records and the saved rules change together. Hold it for milliseconds only, and take
+ * it after a session's own lock.
  *
  * @throws {Refusal} `timeout` or `record`
  */
@@ -42,7 +42,8 @@ export function lockRuleset(deadline: number): Promise<Lock> {
 /**
  * Takes a lock of ours by its name.
  *
- * @param hint a command that shows who holds it
+ * @param deadline on the clock of `performance.now()`, in milliseconds
+ * @param hint a command that shows its holder
  * @throws {Refusal} `timeout` or `record`
  */
 export async function takeLock(name: string, deadline: number, hint: string): Promise<Lock> {
@@ -56,13 +57,13 @@ export async function takeLock(name: string, deadline: number, hint: string): Pr
   throw new Refusal("timeout", `Cannot lock ${name}: another process of authnft holds it; see "${hint}".`);
 }
 
-/** Removes what a process that was killed has begun to write for a session or a user. @throws {Error} of node:fs */
+/** Removes the unfinished files that a killed process left for a session or a user. @throws {Error} of node:fs */
 export function removeUnfinished(directory: string, name: string): void {
   for (const file of namesIn(directory))
     if (file.startsWith(`${name}.`) && isUnfinished(file)) removeFile(`${directory}/${file}`);
 }
 
-/** Keeps the commands that brought a member's rules, or what closes a slice. @throws {Refusal} `record` */
+/** Saves the commands that loaded a subject's rules, or that close a slice. @throws {Refusal} `record` */
 export function savePolicy(name: string, lines: readonly string[], kind: "nft" | "slice" = "nft"): void {
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
@@ -74,9 +75,9 @@ export function savePolicy(name: string, lines: readonly string[], kind: "nft" |
 }
 
 /**
- * Keeps the commands that brought a member's rules, like {@link savePolicy}.
+ * Saves the commands that loaded a subject's rules, like {@link savePolicy}.
  *
- * @returns what brings back the commands that were kept before, in force or put aside. It throws what saving them throws.
+ * @returns the undoing: it puts back the commands that were saved before, in force or put aside. It throws as saving does.
  */
 export function swapPolicy(name: string, lines: readonly string[]): () => void {
   const before = (["nft", "closed"] as const).map((kind) => {
@@ -92,7 +93,7 @@ export function swapPolicy(name: string, lines: readonly string[]): () => void {
   };
 }
 
-/** The commands of a member whose rules are in force, or of one that is closed; `undefined` when there are none. */
+/** Reads the saved commands of a subject; `undefined` when there are none. */
 export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string[] | undefined {
   const [format, ...lines] =
     readText(`${POLICY_DIRECTORY}/${name}.${kind}`)
@@ -101,7 +102,7 @@ export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string
   return format === FORMAT ? lines.map((line) => asElements(line, isOfBase)) : undefined;
 }
 
-/** Tells what is kept of a member's commands from all that was and will be kept, be it word for word the same. */
+/** Returns a string that differs for every saving of a subject's commands, be they the same word for word. */
 export function policyVersion(name: string): string {
   return (["nft", "closed"] as const)
     .map((kind) => {
@@ -111,7 +112,7 @@ export function policyVersion(name: string): string {
     .join(", ");
 }
 
-/** Puts a member's commands aside: they are no longer in force. Where that cannot be, forgets them. @throws {Refusal} `record` */
+/** Puts a subject's commands aside: they are no longer in force. Forgets them where that fails. @throws {Refusal} `record` */
 export function closePolicy(name: string): void {
   const path = `${POLICY_DIRECTORY}/${name}.nft`;
   try {
@@ -126,13 +127,13 @@ export function closePolicy(name: string): void {
   }
 }
 
-/** Forgets a member's commands. @throws {Error} of node:fs */
+/** Forgets a subject's commands. @throws {Error} of node:fs */
 export function removePolicy(name: string): void {
   for (const kind of ["nft", "closed", "slice"]) removeFile(`${POLICY_DIRECTORY}/${name}.${kind}`);
   removeUnfinished(POLICY_DIRECTORY, name);
 }
 
-/** Whose commands there are. */
+/** Lists the ids with saved commands of a kind. */
 export function policyNames(kind: Kind): string[] {
   return namesIn(POLICY_DIRECTORY).flatMap((file) => {
     const name = file.endsWith(`.${kind}`) ? file.slice(0, -kind.length - 1) : "";
@@ -140,10 +141,10 @@ export function policyNames(kind: Kind): string[] {
   });
 }
 
-/** A file that was begun and not finished, and the number of the process that did so. */
+/** An unfinished file, and the process that began it. */
 export type Unfinished = { readonly path: string; readonly writer: number };
 
-/** The files of ours that were begun and not finished; some process may be about to. */
+/** Lists the unfinished files of ours. A process may be about to finish one. */
 export function unfinishedFiles(): Unfinished[] {
   return [RUNTIME, RECORD_DIRECTORY, POLICY_DIRECTORY, NAMES_DIRECTORY].flatMap((directory) =>
     namesIn(directory).flatMap((name) => {
@@ -153,7 +154,7 @@ export function unfinishedFiles(): Unfinished[] {
   );
 }
 
-/** Keeps what brings the table and every session's rules back, for nft itself. @throws {Refusal} `record` */
+/** Saves the files by which nft itself restores the table and every session's rules. @throws {Refusal} `record` */
 export function saveRuleset(base: readonly string[]): void {
   const include = (names: string): string => `include "${POLICY_DIRECTORY}/${names}"`;
   try {
@@ -165,7 +166,7 @@ export function saveRuleset(base: readonly string[]): void {
   }
 }
 
-/** The commands as nft runs them without fetching what is in the sets of other tables, of which there may be very many. */
+/** Rewrites commands so that nft runs them without fetching the elements of other tables' sets, which may be very many. */
 function forNft(lines: readonly string[]): string[] {
   const base = BASE_SETS.map(
     ({ kind, name, definition }) => `add ${kind} ${TABLE} ${name} { ${definition}; }`,
@@ -175,31 +176,31 @@ function forNft(lines: readonly string[]): string[] {
     .map(({ text }) => text);
 }
 
-/** Whether a set or map is none of a member's own, whose declaration stays one. */
+/** Whether a set or map is one of the base. A subject's own keeps its declaration. */
 function isOfBase(name: string): boolean {
   return BASE_SETS.some((set) => set.name === name);
 }
 
-/** A slice that was closed, and where in the table. */
+/** A closed slice, and the set in the table that closes it. */
 export type ClosedSlice = {
   readonly set: "slices" | "covered_slices";
   readonly name: string;
   readonly id: bigint;
 };
 
-/** Adds a slice to those that were ever closed. @throws {Refusal} `record` */
+/** Adds a slice to the list of closed ones. @throws {Refusal} `record` */
 export function rememberSlice({ set, name, id }: ClosedSlice): void {
   const line = `${set} ${name} ${id}`;
   try {
     const kept = readText(SLICES_FILE) ?? "";
-    // Whole, like every file here: to append would follow a link, or wait for who reads a FIFO.
+    // Written whole, like every file here: appending would follow a link, or wait for the reader of a FIFO.
     if (!kept.split("\n").includes(line)) replaceFile(SLICES_FILE, `${kept}${line}\n`, 0o600);
   } catch (error) {
     throw notKept("write the list of slices", error);
   }
 }
 
-/** The slices that were ever closed, since the boot or since nobody was logged in. */
+/** Reads the list of slices that were closed since the boot, or since nobody was logged in. */
 export function rememberedSlices(): ClosedSlice[] {
   return (readText(SLICES_FILE) ?? "").split("\n").flatMap((line) => {
     const [, set, name, id] = /^(slices|covered_slices) (\S+) (\d+)$/.exec(line) ?? [];
@@ -226,7 +227,7 @@ export function namesIn(directory: string): string[] {
   }
 }
 
-/** The refusal that follows when our state cannot be kept on disk. */
+/** Makes the refusal that says that our state cannot be saved. */
 export function notKept(act: string, error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   const code = (error as NodeJS.ErrnoException).code ?? String(error);

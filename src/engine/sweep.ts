@@ -30,7 +30,7 @@ export const LEFTOVERS: Readonly<Record<Leftover["kind"], string>> = {
 };
 
 /**
- * Finds what is left of what is gone. What is only about to be removed is found as well: see {@link sweep}.
+ * Finds leftovers. Finds as well what is just about to be removed: see {@link sweep}.
  *
  * @throws {Refusal} `timeout` or `record`
  * @throws {SystemError} when the kernel does not tell
@@ -64,10 +64,10 @@ async function find(): Promise<Found[]> {
 }
 
 /**
- * Removes what is left of what is gone, and logs each: nothing should ever be found.
+ * Removes leftovers and logs each one: nothing should ever be found.
  *
- * @param leftovers what to remove, as `findLeftovers` found it some time ago: what is gone meanwhile was none
- * @returns what was removed, and what could not be
+ * @param leftovers found some time ago by `findLeftovers`; one that is gone by now was none
+ * @returns the removed ones, and those that could not be removed
  * @throws {Refusal} `timeout` or `record`
  * @throws {SystemError} when the kernel does not tell
  */

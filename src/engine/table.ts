@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The table as a whole: what is loaded where nobody has a session, and what brings everybody back. All of it under the lock
-// of the ruleset.
+// The table as a whole: its base, and the restoration of every subject. All of it under the lock of the ruleset.
 
 import { dirname } from "node:path";
 import { closingSlice, sliceDeparture } from "../ruleset/removal.ts";
@@ -27,20 +26,20 @@ import { run } from "./transaction.ts";
 import type { Wanted } from "./wanted.ts";
 import { logWarning } from "./warning.ts";
 
-/** Where systemd itself is, and its services. Only what never goes: nft takes nothing of a file that names what is not there. */
+/** The cgroups of systemd itself and of its services. Only such as never go: nft rejects a file that names an absent one. */
 const OTHERS = ["init.scope", "system.slice"];
 
-/** What the table looks into, as it is now. */
+/** Returns the roots and marks of the table for the host as it is now. */
 export function base(): Base {
   return {
-    // The first is made before it is needed, and a table that cannot close it is not to be loaded without a word.
+    // The first exists before it is needed. A table that cannot close it must not be loaded silently.
     roots: ROOTS.filter(({ cgroup }, index) => index === 0 || cgroupId(cgroup) !== undefined),
     others: OTHERS.filter((cgroup) => cgroupId(cgroup) !== undefined),
     stamps: stampBits(),
   };
 }
 
-/** The commands that close what is below the roots by default. These are remembered. */
+/** Makes the commands that close everything below the roots by default, and notes the roots. */
 export function closeBase(): string[] {
   const now = base();
   for (const { cgroup } of now.roots) rememberClosed("slices", cgroup);
@@ -50,7 +49,7 @@ export function closeBase(): string[] {
   ];
 }
 
-/** Sees to it that the table is whole and knows the slices; brings everything back where it is not. @throws {Refusal} `ruleset` */
+/** Makes sure that the table is whole and knows the roots; restores everything where it is not. @throws {Refusal} `ruleset` */
 export function repairTable(): void {
   if (!baseIsWhole()) {
     restoreTable();
@@ -67,17 +66,17 @@ function baseIsWhole(): boolean {
 }
 
 /**
- * Writes the table anew in one transaction: the base, every subject that is to have rules, the slices that are closed. A packet is judged
- * by the old rules or by the new ones; where there were none, by a table that is closed until then.
+ * Replaces the table in one transaction: the base, every live subject, the closed slices. A packet is judged by the old rules or by
+ * the new ones; where there were none, by a table that is closed until then.
  *
- * Whose rules are not to be had is left out, and has no network.
+ * A subject whose rules cannot be loaded is skipped and stays blocked.
  *
  * @returns how many sessions are under their rules
  * @throws {Refusal} `ruleset`, when not even the base can be loaded
  */
 export function restoreTable(): number {
   const lines = baseTable(base());
-  // Whatever is there under our name goes, be it somebody else's.
+  // Anything of our name goes, even somebody else's.
   const fresh = [`add table ${TABLE}`, `delete table ${TABLE}`, ...lines];
   const closing = closeBase();
   keepRuleset(lines);
@@ -99,12 +98,12 @@ export function restoreTable(): number {
       if (!(error instanceof TransactionError)) throw error;
       const culprit = ownerOf(wanted, (error.line ?? -1) - fresh.length - closing.length);
       if (culprit === undefined)
-        run(lines); // says what is wrong with the base
+        run(lines); // throws a sentence about the base
       else logSkipped(culprit, error);
       wanted = wanted.filter((one) => one !== culprit);
     }
   }
-  // To find each of many in the whole would take too long.
+  // With many culprits, searching the whole for each would take too long.
   closed();
   closeGoneSlices();
   const restored = wanted.filter((one) => {
@@ -121,25 +120,25 @@ export function restoreTable(): number {
   return countSessions(restored);
 }
 
-/** Seals what is closed by default. What has rules in it has those of the table that has just been loaded, which stamp. */
+/** Seals the slices that are closed by default. Rules in them are those just loaded, which stamp. */
 function sealAll(): void {
   for (const slice of [SLICE, ...closedSlices().map(({ cgroup }) => cgroup)]) seal(slice);
 }
 
-/** How many whose rules are not to be had are told from the rest by trying again with all others. */
+/** How many subjects with bad rules are found by trying again with all the others. */
 const CULPRITS = 8;
 
 function logSkipped({ cgroup }: Wanted, error: Error): void {
-  // A cgroup that has just gone needs nobody's attention.
+  // A cgroup that has just gone is no fault.
   if (cgroupId(cgroup) !== undefined)
-    logWarning(`${cgroup} has no network, for its rules cannot be brought back`, error);
+    logWarning(`${cgroup} has no network, because its rules cannot be restored`, error);
 }
 
 function countSessions(wanted: readonly Wanted[]): number {
   return wanted.filter(({ kind, hasRules }) => kind === "session" && hasRules).length;
 }
 
-/** Keeps what nft itself needs to bring everything back. */
+/** Saves the files by which nft itself restores everything. */
 function keepRuleset(base: readonly string[]): void {
   saveBestEffort("The table is loaded, but", () => {
     forgetGoneDefaults();
@@ -147,7 +146,7 @@ function keepRuleset(base: readonly string[]): void {
   });
 }
 
-/** Whose a line is, counted from the first of theirs. */
+/** Finds the owner of a line, counted from the first of theirs. */
 function ownerOf(wanted: readonly Wanted[], line: number): Wanted | undefined {
   let left = line;
   if (left < 0) return undefined;
@@ -157,7 +156,7 @@ function ownerOf(wanted: readonly Wanted[], line: number): Wanted | undefined {
   });
 }
 
-/** Closes the slices that were, too: sockets of theirs may live. Best effort, for the table is in force already. */
+/** Closes the slices that are gone, too: sockets of theirs may live. Best effort, since the table is in force already. */
 function closeGoneSlices(): void {
   const gone = rememberedSlices().filter(({ name, id }) => cgroupId(name) !== id);
   try {
@@ -173,12 +172,12 @@ function closeGoneSlices(): void {
   }
 }
 
-/** The chains of a root, be it there or not. */
+/** Returns the chains of a root, whether it exists or not. */
 function chainsOf(root: string): Base["roots"][number]["chains"] {
   return ROOTS.find(({ cgroup }) => cgroup === root)?.chains ?? "members";
 }
 
-/** Forgets the slices that were, once nothing is left that could be a socket of theirs. */
+/** Forgets the slices that are gone, once no socket of theirs can be left. */
 export function forgetGoneSlices(): void {
   const gone = forgettableSlices();
   if (gone.length === 0) return;
@@ -192,8 +191,8 @@ export function forgetGoneSlices(): void {
 }
 
 /**
- * The slices that were, and of which no socket can be left: nobody has a session or a slice, or the kernel holds no cgroup any
- * more that is gone from beside them.
+ * Lists the slices that are gone and have no socket left: nobody has a session or a slice, or the kernel no longer holds any removed
+ * cgroup beside them.
  */
 export function forgettableSlices(): ClosedSlice[] {
   const all = rememberedSlices();

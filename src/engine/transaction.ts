@@ -12,7 +12,7 @@ import { firewall } from "./host.ts";
 /**
  * Runs a transaction.
  *
- * @param place tells the place in a fragment that a line, from 0, comes from
+ * @param place maps a line, counted from 0, to its location in a fragment
  * @throws {Refusal} `nft-syntax` for a line that comes from a fragment, `ruleset` for any other
  */
 export function run(
@@ -36,21 +36,21 @@ export function run(
   }
 }
 
-/** What a change does to one subject. */
+/** The part of a change that concerns one subject. */
 export type Piece = {
   readonly lines: readonly string[];
-  /** Tells the place in a fragment that one of the lines, from 0, comes from. */
+  /** Maps one of the lines, counted from 0, to its location in a fragment. */
   readonly place?: (line: number) => string | undefined;
-  /** Saves what is to be true, before it is. @returns what undoes that */
+  /** Writes the files that say so, before the kernel knows it. @returns the undoing of that */
   readonly save: () => () => void;
-  /** Does what can only be done once the rules are in force. */
+  /** Does what needs the rules in force. */
   readonly after?: () => void;
 };
 
 /**
- * Puts pieces in force together: all is saved first, then the kernel gets one transaction.
+ * Puts pieces in force together: saves all of them first, then gives the kernel one transaction.
  *
- * @param step the change that this is a part of, or what undoes it
+ * @param step the change that this is a part of; takes the undoing
  * @param before commands that come first and concern no subject
  * @throws {Refusal} `record` when something cannot be saved, `nft-syntax` or `ruleset` when the kernel refuses
  */
@@ -71,7 +71,7 @@ export function commit(
   for (const { after } of pieces) after?.();
 }
 
-/** Tells for each line of a subject's commands where in its fragment it comes from. */
+/** Makes the map from the lines of a subject's commands to their locations in its fragment. */
 export function placesIn(
   { sources }: Commands,
   parts: readonly CompiledPart[],

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import type { KindName } from "../subjects/subject.ts";
 
-/** Something that belongs into the table besides its base. */
+/** A part of the table besides its base. */
 export type Wanted = {
   readonly kind: KindName;
   readonly cgroup: string;
   readonly lines: readonly string[];
-  /** Whether the lines put it under rules of its own, rather than close it. */
+  /** Whether the lines give it rules of its own, rather than close it. */
   readonly hasRules: boolean;
 };

@@ -317,7 +317,7 @@ add rule inet authnft egress jump c
       code: 1,
       errors: [
         expect.stringMatching(
-          /^\/etc\/authnft\/users\/alice:30:1: nftables does not take this: nftables crashes of it/,
+          /^\/etc\/authnft\/users\/alice:30:1: nftables does not take this: nftables crashes on it/,
         ),
         expect.stringMatching(/^\/etc\/authnft\/users\/m0:1:40: nftables does not take this: /),
       ],

@@ -43,22 +43,22 @@ import { leaveSlice, removeSession } from "./remove.ts";
 import { report } from "./report.ts";
 import { setAddresses } from "./scope.ts";
 
-/** How long a close may take, in milliseconds. The shim waits 10 s. */
+/** How long a close may take, in milliseconds. The module waits 10 s. */
 const PATIENCE = 8000;
 
-/** How long the address filter of what is left behind may take, in milliseconds: a logout waits for it. */
+/** How long systemd may take for the address filter of left-behind processes, in milliseconds: a logout waits for it. */
 const FILTER_PATIENCE = 1000;
 
-/** How long it waits to forget what nobody needs, in milliseconds. */
+/** How long tidying up waits for the lock, in milliseconds. */
 const TIDYING_PATIENCE = 1000;
 
-/** How long a clean-up waits for the open or close of its session, in milliseconds: longer than those may take. */
+/** How long a clean-up waits for the open or close of its session, in milliseconds: longer than these may take. */
 const END_PATIENCE = 15_000;
 
 /**
- * Closes the session that the calling process opened. What becomes of processes that are left is the PAM line's to say.
+ * Closes the session that the calling process opened. The PAM line decides what happens to processes that are left.
  *
- * What it closes is told by the kernel and the record, not by the request. It always succeeds; what goes wrong is logged.
+ * The kernel and the record tell which session that is, not the request. Always succeeds; logs what goes wrong.
  */
 export async function closeSession(request: Request, { askers }: Asked): Promise<Reply> {
   if (request.service === "systemd-user") return { result: "ok" };
@@ -71,7 +71,7 @@ export async function closeSession(request: Request, { askers }: Asked): Promise
     });
     return { result: "ok" };
   }
-  // Asked first: where the scope is killed, the caller is moved out of it.
+  // Looked up first: where the scope is killed, the caller is moved out of it.
   const around = sessionAround(caller);
   await close(unit, { caller, reconstruct: () => reconstruct(unit, request, caller) });
   const back = around && (await settled(around, unit));
@@ -87,22 +87,22 @@ async function settled(around: SessionRecord, ended: ScopeUnit): Promise<string 
   }
 }
 
-/** Who closes a session. */
+/** The way in which a session is closed. */
 type Closing = {
-  /** The process that does, which is to live on; `undefined` where there is none. */
+  /** The process that closes it, which lives on; `undefined` where there is none. */
   readonly caller: number | undefined;
-  /** Makes a record where there is none. */
+  /** Makes a record where none can be read. */
   readonly reconstruct: () => SessionRecord;
 };
 
-/** Closes a session; what goes wrong is logged. */
+/** Closes a session; logs what goes wrong. */
 async function close(unit: ScopeUnit, options: Closing): Promise<void> {
   const { caller } = options;
   try {
     const deadline = performance.now() + PATIENCE;
     using held = await lockSession(unit, deadline);
     const record = readRecord(unit);
-    // Its end came first, and has seen to everything.
+    // The clean-up of its scope came first, and has done everything.
     if (record === undefined && cgroupId(options.reconstruct().cg_path) === undefined) {
       removeFile(held.path);
       return;
@@ -121,7 +121,7 @@ async function close(unit: ScopeUnit, options: Closing): Promise<void> {
   }
 }
 
-/** Closes a session whose processes keep its rules. @returns whose slices have no network any more */
+/** Closes a session whose processes keep its rules. @returns the users whose slices have no network any more */
 async function leaveWithRules(record: SessionRecord, deadline: number): Promise<readonly number[]> {
   return await change(deadline, ({ afterwards }) => {
     afterwards(() => report({ kind: "close", how: "pam", keeps: true }, record));
@@ -131,7 +131,7 @@ async function leaveWithRules(record: SessionRecord, deadline: number): Promise<
 }
 
 /**
- * Takes a session's rules away and resets its connections.
+ * Removes a session's rules and resets its connections.
  *
  * @param options.left whether processes are left behind
  * @returns its record; `undefined` when it was not open
@@ -158,8 +158,8 @@ async function withdraw(
 }
 
 /**
- * Ends the connections of what has no network any more: who waits for an answer is told, and nobody waits for ever. Not to
- * be called under the lock of the ruleset: a user may have made many cgroups.
+ * Resets the connections of cgroups that have no network any more, so that neither end waits for ever. Not to be called under the
+ * lock of the ruleset: a user may have made many cgroups.
  *
  * @param cgroups the numbers of scopes
  * @param slices the users whose slices are closed; sessions in them that have rules are not
@@ -176,7 +176,7 @@ function resetConnections(cgroups: readonly number[], slices: readonly number[])
     destroySockets(cutOff);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    // Not every kernel can. Then a reader waits until its peer gives up; nothing passes all the same.
+    // Not every kernel can. Readers then wait until their peers give up; nothing passes all the same.
     log({ level: Level.debug, message: `Connections that were left behind are not reset: ${error.message}` });
   }
 }
@@ -186,18 +186,18 @@ function isLeftBehind(path: string, caller: number | undefined): boolean {
   return processesIn(path).some((pid) => pid !== caller);
 }
 
-/** Ends all processes of a session but the one that closes it, and those outside its scope. @returns whether it could be done */
+/** Kills the processes in a session's scope but the one that closes it. @returns whether that could be done */
 function kill(record: SessionRecord, caller: number | undefined): boolean {
   const { cg_path: path, scope_unit: unit } = record;
   try {
     // Only where the entry could not leave the scope.
     if (processesIn(path).includes(process.pid)) throw new Error("this program is in it, too");
-    // All at once, so that nothing can be born in between. Who closes has work to do yet, and waits below our slice.
+    // All at once, so that nothing is born in between. The closing process has work left, and waits below our slice.
     if (caller !== undefined && isAsker(caller)) moveProcess(caller, REFUSED_CGROUP);
     killCgroup(path);
     return true;
   } catch (error) {
-    // Before Linux 5.14 there is no way to do it at once. What is left has no network, which is what matters.
+    // Before Linux 5.14 there is no way to do it at once. The processes have no network, which is what matters.
     log({
       level: Level.warning,
       message: oneLine(
@@ -208,7 +208,7 @@ function kill(record: SessionRecord, caller: number | undefined): boolean {
   }
 }
 
-/** What can be known of a session whose record is gone or damaged, from its process and its cgroup. */
+/** Makes a record for a session whose own is gone or damaged, from its process and its cgroup. */
 function reconstruct(unit: ScopeUnit, request: Request, pid: number): SessionRecord {
   const path = cgroupPath(unit, request.uid);
   return {
@@ -246,8 +246,8 @@ function lingeringOf(request: Request): SessionRecord["lingering"] {
 }
 
 /**
- * The session that a process may close. One that it opened itself: which it remembers, else in which it is. Or one that another
- * process of the same application opened, whose scope it is in: it has the handle from there, or that one is gone.
+ * Finds the session that a process may close: one that it opened itself, by the handle that it remembers, else by its scope; or one
+ * that another process of the same application opened, whose scope it is in, if it has the handle from there or that one is gone.
  */
 function sessionOf(pid: number, request: Request): ScopeUnit | undefined {
   const around = placeOfProcess(cgroupOfProcess(pid))?.unit;
@@ -265,8 +265,8 @@ function sessionOf(pid: number, request: Request): ScopeUnit | undefined {
 }
 
 /**
- * Closes the sessions that processes of a unit with PAMName= have opened, once the unit has ended: what systemd has close them
- * is not root any more. Run by systemd.
+ * Closes the sessions that processes of a unit with `PAMName=` opened, once the unit has ended: systemd's own process for that is no
+ * longer root. Run by systemd.
  *
  * @returns whether none is left open
  */
@@ -290,7 +290,7 @@ export async function endSession(unit: ScopeUnit): Promise<boolean> {
     const deadline = performance.now() + END_PATIENCE;
     using held = await lockSession(unit, deadline);
     const record = readRecord(unit);
-    // Asked under the lock: the name may have been given to a new session while we waited.
+    // Looked up under the lock: a new session may have got the name while we waited.
     const path = record?.cg_path ?? (isLoginScope(unit) ? undefined : cgroupPath(unit, 0));
     if (path !== undefined && isAlive(path, record)) {
       log({
@@ -308,7 +308,7 @@ export async function endSession(unit: ScopeUnit): Promise<boolean> {
       return slices;
     });
     resetConnections([], slices);
-    // What was asked of systemd for a scope that had just gone has made it a cgroup again, an empty one.
+    // A request to systemd about a scope that had just gone has made an empty cgroup of its name.
     if (path !== undefined) removeCgroup(path);
     removeFile(held.path);
     await tidy();
@@ -319,13 +319,13 @@ export async function endSession(unit: ScopeUnit): Promise<boolean> {
   }
 }
 
-/** Whether a scope lives, and is the one that the record is of. */
+/** Whether a scope lives and is the one in the record. */
 function isAlive(path: string, record: SessionRecord | undefined): boolean {
   const id = cgroupId(path);
   return record === undefined ? isPopulated(path) : id === BigInt(record.cg_id);
 }
 
-/** What happens to a session when its scope has ended. */
+/** Lists the events of a session whose scope has ended. */
 function endOf(record: SessionRecord, traffic: Traffic | undefined): Event[] {
   if (record.state === "refused") return [];
   const now = uptime();
@@ -337,13 +337,13 @@ function endOf(record: SessionRecord, traffic: Traffic | undefined): Event[] {
   return record.state === "open" ? [{ kind: "close", how: "lost" }, end] : [end];
 }
 
-/** Forgets what nobody needs any more, once everything that matters is done. Best effort: the next one does it, too. */
+/** Forgets slices that are gone, after everything that matters. Best effort: the next clean-up tries again. */
 async function tidy(): Promise<void> {
   try {
     if (forgettableSlices().length === 0) return;
     using _ruleset = await lockRuleset(performance.now() + TIDYING_PATIENCE);
     forgetGoneSlices();
   } catch (error) {
-    logWarning("The slices that are gone were not forgotten", error);
+    logWarning("The slices that are gone could not be forgotten", error);
   }
 }

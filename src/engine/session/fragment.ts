@@ -2,7 +2,7 @@
 import { type Found, findFragment, type Seeker } from "../../subjects/session/find.ts";
 import { isThere } from "../host.ts";
 
-/** A member of the group. */
+/** A user, by name and number. */
 export type Person = { readonly name: string; readonly uid: number };
 
 /** Finds the fragment that holds for a user. @throws {Refusal} `missing` or `user` */

@@ -16,7 +16,7 @@ import {
 } from "./records.ts";
 import { nameOf } from "./remove.ts";
 
-/** What sessions leave whose clean-up never ran or never succeeded. */
+/** The leftovers of sessions whose clean-up never ran or never succeeded. */
 export const SESSION_LEFTOVERS: Keeper = {
   find: () => {
     const records = new Map(readRecords().map((record) => [record.scope_unit, record]));
@@ -34,12 +34,12 @@ export const SESSION_LEFTOVERS: Keeper = {
   },
   remove: async ({ kind, name }) =>
     kind === "lock" ? await removeLock(name as ScopeUnit) : await endSession(name as ScopeUnit),
-  // Somebody may have lost the record of a session that lives.
+  // The record of a live session may be lost.
   ids: () => [...readRecords().map(sessionId), ...sessionsWithRules().map(nameOf)],
   cgroups: () => readRecords().map(({ cg_id }) => BigInt(cg_id)),
 };
 
-/** Whether a session's scope is gone, or is another's by now. One of logind's that has no record is never known to be. */
+/** Whether a session's scope is gone, or belongs to another session by now. Without a record that cannot be known of logind's scopes. */
 function isOver(unit: ScopeUnit, record: SessionRecord | undefined): boolean {
   if (record !== undefined) return SESSION_KIND.hasEnded(record, cgroupId(record.cg_path));
   return !isLoginScope(unit) && cgroupId(cgroupPath(unit, 0)) === undefined;

@@ -60,8 +60,8 @@ import { NO_CGROUP, report } from "./report.ts";
 import { adoptScope, attendUnit, type Entering, enterScope, setAddresses, stopEmptyScope } from "./scope.ts";
 
 /**
- * How long an open may take, in milliseconds from when the helper was started: on a host that is very busy, the runtime alone
- * takes seconds. The shim waits 10 s, and the entry's alarm comes after 12; what is left is for undoing.
+ * How long an open may take, in milliseconds since the start of the helper: on a very busy host the runtime alone takes seconds.
+ * The module waits 10 s, and the entry's alarm comes after 12; the rest is for undoing.
  */
 const PATIENCE = 8000;
 
@@ -71,23 +71,23 @@ const REFUSAL_PATIENCE = 1000;
 /** The scope of a session that has none yet. */
 const NO_UNIT = "" as ScopeUnit;
 
-/** What is known of a request without believing it. */
+/** Facts about a request that need no belief in it. */
 export type Asked = {
-  /** The processes of which one must be the one that the request is for. */
+  /** The processes that ask. One of them must be the one that the request names. */
   readonly askers: readonly number[];
-  /** Where they are, if not in the host's own namespaces. */
+  /** Their namespaces, where these are not the host's own. */
   readonly elsewhere: Elsewhere | undefined;
   /** How long ago the helper could begin, in milliseconds. */
   readonly age: number;
 };
 
-/** What is known of a session while it is being opened; grows from step to step. */
+/** The record of a session that is being opened; grows from step to step. */
 type Draft = { -readonly [Key in keyof SessionRecord]: SessionRecord[Key] };
 
 /**
- * Opens a session: everything that the request asks for, or nothing of it and a process without network.
+ * Opens a session: all that the request asks for, or nothing of it and a process without network.
  *
- * @returns what to tell the PAM process. A refusal is logged here and becomes a reply.
+ * @returns the reply to the PAM process. A refusal is logged here and becomes a reply.
  */
 export async function openSession(request: Request, asked: Asked): Promise<Reply> {
   if (request.service === "systemd-user") return { result: "ok" };
@@ -116,7 +116,7 @@ export async function openSession(request: Request, asked: Asked): Promise<Reply
     pending: [],
     opened_in: "",
   };
-  // Until the outcome is written down, the clean-up of a scope that ends at once has to wait.
+  // The clean-up of a scope that ends at once waits until the outcome is written down.
   using locks = new DisposableStack();
   try {
     return await open(request, asked, draft, locks);
@@ -211,18 +211,18 @@ async function open(
   }
   Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(id) });
   for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
-  // What takes long and changes nothing comes before the lock, for which others wait.
+  // Slow steps that change nothing come before the lock, for which others wait.
   const { parts } = compileFor(SLICE_KIND.plan({ ...person, open: [draft] }), fragment);
 
   await findSeal(deadline);
-  // From here on a session is in the table, in its record and among the saved rules, or in none of them.
+  // From here on a session is in the table, in a record and among the saved rules, or in none of them.
   const earlier = await change(deadline, ({ undo, afterwards }) => {
     const others = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
     draft.sequence = 1 + Math.max(0, ...others.map(({ sequence }) => sequence));
     const open = [draft, ...others.filter(({ state }) => state === "open")];
     const opened = beginning(draft, person, policy);
     const place = (): void => {
-      // Before it could find this session among those that it brings back.
+      // First, so that a restoration does not find this session.
       repairTable();
       const before = closeBase();
       using tried = new DisposableStack();
@@ -240,8 +240,8 @@ async function open(
       place();
     } catch (error) {
       if (!(error instanceof Refusal && error.reason === "ruleset")) throw error;
-      // Chains of this name may have been left by a session that was never cleaned up, or the user's slice or the table went
-      // this very moment. With all that mended, the rules are either loaded or really refused.
+      // A session that was never cleaned up may have left chains of this name, or the user's slice or the table went just now. With all
+      // that repaired, the rules are either loaded or really refused.
       removeSession(unit, undefined, { close: false });
       forget();
       place();
@@ -254,21 +254,21 @@ async function open(
   return { result: "ok", session: unit, correlation, ...(say !== undefined && { say }) };
 }
 
-/** Takes out what a session has of the table that cannot be opened: its rules may be in force, and only the answer be lost. */
+/** Removes the rules of a session that cannot be opened: they may be in force, with only the kernel's answer lost. */
 function undoOpen(unit: ScopeUnit, draft: Draft): void {
   try {
     removeSession(unit, draft, { close: isLoginScope(unit) });
   } catch (error) {
-    logWarning(`The rules of ${unit} could not be taken back`, error);
+    logWarning(`The rules of ${unit} could not be removed again`, error);
   }
 }
 
-/** A session as it will be in a scope. */
+/** Returns the record as it will be in a scope. */
 function inScope(draft: Draft, unit: ScopeUnit): Draft {
   return { ...draft, scope_unit: unit, cg_path: cgroupPath(unit, draft.uid) };
 }
 
-/** What puts a session under its rules. That it is undone is seen to where all of the session is. */
+/** Makes the piece that puts a session under its rules. Its undoing stands with that of the whole session. */
 function beginning(draft: Draft, person: Person, policy: Policy): Piece {
   const commands = addSubject(sessionSubject(draft), policy.parts);
   return {
@@ -283,10 +283,10 @@ function beginning(draft: Draft, person: Person, policy: Policy): Piece {
   };
 }
 
-/** How many of a user's processes are named at the next login. */
+/** How many left-behind processes are named at a user's next login. */
 const NAMED = 8;
 
-/** Says which processes of a user's earlier sessions are without network, and how to ask for their release; `undefined` when there are none. */
+/** Names the processes of a user's earlier sessions that have no network, and the way to release them; `undefined` for none. */
 function leftBehind(records: readonly SessionRecord[]): string | undefined {
   const cutOff = records.flatMap((record) => {
     if (record.state !== "lingering" || hasRules(record)) return [];
@@ -303,7 +303,7 @@ function leftBehind(records: readonly SessionRecord[]): string | undefined {
   );
 }
 
-/** Leaves the process of a refused session where it has no network, and says why it is refused to all who should know. */
+/** Leaves the process of a refused session without network, and gives the reason to the user and the logs. */
 async function refuse(
   refusal: Refusal,
   { askers, elsewhere }: Asked,
@@ -312,8 +312,8 @@ async function refuse(
 ): Promise<Reply> {
   report({ kind: "refuse", reason: refusal.reason, why: refusal.message }, draft);
   if (refusal.concernsFragment) audit(refusal, draft);
-  // Of a request that is not believed, neither is the process id, and one of another PID namespace is somebody else's here.
-  // The shim sees to its own process then, the entry to its parent.
+  // The process id of a request that is not believed is not believed either, and one of another PID namespace is somebody else's
+  // here. The module then cuts off its own process, the entry its parent.
   const around = refusal.reason === "occupied" ? sessionAround(draft.pid) : undefined;
   const session = around && (await goOn(around, draft));
   if (session !== undefined)
@@ -324,9 +324,9 @@ async function refuse(
 }
 
 /**
- * Leaves a process in a session that it has: to move it away would end that one, if there is nobody else in it.
+ * Leaves a process in the session that it has: moving it away would end that one, if nobody else is in it.
  *
- * @returns the name under which it has to end the one that is refused; `undefined` where that cannot be noted
+ * @returns the name under which it must end the refused one; `undefined` where that cannot be noted
  */
 async function goOn(around: SessionRecord, { user }: Draft): Promise<ScopeUnit | undefined> {
   try {
@@ -337,13 +337,13 @@ async function goOn(around: SessionRecord, { user }: Draft): Promise<ScopeUnit |
   }
 }
 
-/** @returns whether the process has no network any more */
+/** Takes the network from a refused process. @returns whether it has none any more */
 async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack): Promise<boolean> {
-  // Dead: nobody is left to cut off, and the number may be somebody else's.
+  // Dead: nobody is left to cut off, and the number may be another process's.
   if (cgroupOfProcess(draft.pid) === "" || !isAsker(draft.pid)) return true;
   let isCutOff = true;
   draft.state = "refused";
-  // A login session's own scope is in the user's slice, and another session may have opened that.
+  // A login session's own scope lies in the user's slice, which another session may have opened.
   if (isLoginScope(draft.scope_unit)) draft.cg_id = NO_CGROUP;
   try {
     if (draft.cg_id === NO_CGROUP) {
@@ -358,20 +358,20 @@ async function quarantine(refusal: Refusal, draft: Draft, locks: DisposableStack
       const path = cgroupPath(unit, draft.uid);
       Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(cgroupId(path) ?? NO_CGROUP) });
     }
-    // It was started as a session's, with that one's addresses or with all.
+    // It was started with the session's addresses, or with all.
     else await setAddresses(draft.scope_unit, { allow: [] }, performance.now() + REFUSAL_PATIENCE);
     writeRecord(draft);
   } catch {
-    // No scope, or no room for its record: to be below the slice is enough. The refusal itself is logged already.
+    // No scope, or no room for its record: being below the slice is enough. The refusal itself is logged already.
     if (draft.cg_id === NO_CGROUP) isCutOff = cutOff(draft.pid);
   }
   await closeDefault(draft);
   return isCutOff;
 }
 
-/** Sees to it that what is below the slices without an element has no network, whatever became of the table. Best effort. */
+/** Makes sure that cgroups without an element have no network below the slices, whatever became of the table. Best effort. */
 async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<void> {
-  const attempt = (act: () => void): void => {
+  const orLog = (act: () => void): void => {
     try {
       act();
     } catch (error) {
@@ -380,16 +380,16 @@ async function closeDefault({ uid, cg_id: id, cg_path: path }: Draft): Promise<v
   };
   try {
     using _held = await lockRuleset(performance.now() + REFUSAL_PATIENCE);
-    attempt(repairTable);
-    // A scope may be gone by now; its user's slice is closed all the same.
-    if (id !== NO_CGROUP && cgroupId(path) !== undefined) attempt(() => run(closeCgroup(path)));
-    attempt(() => applySlicePolicy(uid));
+    orLog(repairTable);
+    // The scope may be gone by now; its user's slice is closed all the same.
+    if (id !== NO_CGROUP && cgroupId(path) !== undefined) orLog(() => run(closeCgroup(path)));
+    orLog(() => applySlicePolicy(uid));
   } catch (error) {
     logWarning("The table that closes refused sessions cannot be loaded", error);
   }
 }
 
-/** Moves a process to where it has no network, without asking anybody. @returns whether it could; what goes wrong is logged */
+/** Moves a process into the quarantine cgroup, without systemd. @returns whether it could; logs what goes wrong */
 function cutOff(pid: number): boolean {
   if (!isAsker(pid)) return true;
   try {
@@ -404,9 +404,9 @@ function cutOff(pid: number): boolean {
   }
 }
 
-/** What the user is told: what to ask the administrator for. */
+/** Tells the user what to ask the administrator for. */
 function userMessage(refusal: Refusal, draft: Draft): string {
-  const what = {
+  const favour = {
     missing: `to write the fragment ${draft.fragment}`,
     perms: `to mend the permissions of the fragment ${draft.fragment}`,
     content: `to mend the fragment ${draft.fragment}`,
@@ -418,7 +418,7 @@ function userMessage(refusal: Refusal, draft: Draft): string {
     occupied: "to have the service open each session in a process of its own",
     namespace: "to start the service in the host's own namespaces",
   }[refusal.reason as string];
-  return `authnft: no session for ${oneLine(draft.user).slice(0, 40)}. Ask the administrator ${what ?? "to run authnft doctor"}; the reference is ${draft.correlation || "in the log"}.`;
+  return `authnft: no session for ${oneLine(draft.user).slice(0, 40)}. Ask the administrator ${favour ?? "to run authnft doctor"}; the reference is ${draft.correlation || "in the log"}.`;
 }
 
 function audit(refusal: Refusal, draft: Draft): void {
@@ -431,7 +431,7 @@ function audit(refusal: Refusal, draft: Draft): void {
   }
 }
 
-/** The peers of the PAM process's connections; none where the kernel does not tell. */
+/** Lists the peers of the PAM process's connections; none where the kernel does not tell. */
 function connectionsOf({ pid, sockets }: Request): string[] {
   try {
     return tcpPeers(new Set(sockets));
@@ -462,7 +462,7 @@ function readClaims(args: Arguments, env: Request["env"]): ClaimsTag | undefined
     throw new Refusal(
       "claims",
       `Cannot read the claims: key ${serial}: ${error.code}; ${
-        // What a filter of the host's says; of a key that may not be read the kernel says EACCES.
+        // EPERM comes from a filter of the host's; for a key that may not be read the kernel says EACCES.
         error.code === "EPERM"
           ? "the host denies keyrings: permit @keyring in its filter of system calls, or take claims_env= from the PAM line."
           : "have the module that makes it keep it readable for root."

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The process that opens sessions: its number and its start tell it from all others. It can have several, in one scope at a
-// time: the record of that scope says where it was taken from, and what else it has begun and not ended.
+// The process that opens sessions, identified by its number and start time. It can have several sessions and is in one scope at a
+// time: the record of that scope says where the process came from, and which other sessions it has begun and not ended.
 
 import type { SessionRecord } from "../../subjects/session/record.ts";
 import { placeOfProcess, type ScopeUnit, scopeUnit } from "../../subjects/session/scope_unit.ts";
@@ -10,7 +10,7 @@ import { cgroupOfProcess, startOf } from "../host.ts";
 import { lockRuleset } from "../store.ts";
 import { readRecord, writeRecord } from "./records.ts";
 
-/** Whether a living process is the one that opened a session. A number alone may have been given again. */
+/** Whether a live process is the one that opened a session. A number alone may be another process's by now. */
 export function isOpener({ pid, pid_started: started }: SessionRecord, process: number): boolean {
   // A record of an earlier release has no start.
   return pid === process && (started === undefined || started === startOf(process));
@@ -21,26 +21,26 @@ export function isOpenerGone(record: SessionRecord): boolean {
   return cgroupOfProcess(record.pid) === "" || !isOpener(record, record.pid);
 }
 
-/** The session in whose scope a process is, if it opened it itself. */
+/** Returns the session in whose scope a process is, if it opened it itself. */
 export function sessionAround(pid: number): SessionRecord | undefined {
   const place = placeOfProcess(cgroupOfProcess(pid));
   const record = place && readRecord(place.unit);
   return record !== undefined && isOpener(record, pid) ? record : undefined;
 }
 
-/** The sessions that a process has begun and not ended, the newest first, from the one around it. */
+/** Lists the sessions that a process has begun and not ended, newest first, by the record of the one around it. */
 export function unended(around: SessionRecord | undefined): readonly ScopeUnit[] {
   if (around === undefined) return [];
   return around.state === "lingering" ? around.pending : [around.scope_unit, ...around.pending];
 }
 
-/** How many of a process's sessions are remembered: as many as scopes of its are told apart. */
+/** How many sessions of a process are noted: as many as the names of its scopes can tell apart. */
 const PENDING = 99;
 
 /**
- * Notes that a process goes on in a session's scope with another one that was refused, until it ends that, too.
+ * Notes that a process stays in a session's scope though its next session was refused, until it ends that one, too.
  *
- * @returns a name for the other one
+ * @returns a name for the refused one
  * @throws {Refusal} `timeout` or `record`
  */
 export async function keepPending(
@@ -63,8 +63,8 @@ export async function keepPending(
  *
  * @param around the session around the process
  * @param ended the one that it has ended
- * @returns the cgroup where the process belongs now, with a leading slash: the scope of another session that it has, or, of
- * the last, where it came from; `undefined` where it stays
+ * @returns the cgroup where the process belongs now, with a leading slash: the scope of another session of its, or after the last
+ *   the one that it came from; `undefined` where it stays
  * @throws {Refusal} `timeout` or `record`
  */
 export async function settle(

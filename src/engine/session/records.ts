@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The records of sessions, and their locks.
+// The records and locks of sessions.
 
 import { escapeName } from "../../escaped_name.ts";
 import { LOCK_DIRECTORY, NAMES_DIRECTORY, RECORD_DIRECTORY } from "../../paths.ts";
@@ -16,12 +16,12 @@ export function lockSession(unit: ScopeUnit, deadline: number): Promise<Lock> {
   return takeLock(unit, deadline, `systemctl status authnft-end@${unit}.service`);
 }
 
-/** The file that is a session's lock. */
+/** Returns the path of a session's lock. */
 export function lockFile(unit: ScopeUnit): string {
   return `${LOCK_DIRECTORY}/${unit}`;
 }
 
-/** The sessions that have a lock, held or not. */
+/** Lists the sessions that have a lock, held or not. */
 export function unitsWithLock(): ScopeUnit[] {
   return namesIn(LOCK_DIRECTORY).flatMap((name) => parseScopeUnit(name) ?? []);
 }
@@ -33,14 +33,14 @@ export function writeRecord(record: SessionRecord): void {
     makeDirectory(RECORD_DIRECTORY, 0o755);
     replaceFile(path, formatRecord(record));
   } catch (error) {
-    // A record that is there can be changed without room for another: better that somebody may read it half written, for a
-    // moment, than that it says something else than the rules.
+    // With no room for a second file the record is overwritten in place: better read half written for a moment than saying something
+    // other than the rules.
     if (overwriteFile(path, formatRecord(record))) return;
     throw notKept(`write the record of ${record.scope_unit}`, error);
   }
 }
 
-/** A session's record; `undefined` when there is none, or none that can be believed. */
+/** Reads a session's record; `undefined` when there is none, or none to be believed. */
 export function readRecord(unit: ScopeUnit): SessionRecord | undefined {
   const text = readText(recordPath(unit));
   if (text === undefined) return undefined;
@@ -53,9 +53,9 @@ export function readRecord(unit: ScopeUnit): SessionRecord | undefined {
   return undefined;
 }
 
-/** All records, or those of a uid, whatever names its sessions have. */
+/** Reads all records, or those of a uid under all its names. */
 export function readRecords(user?: { readonly name: string; readonly uid: number }): SessionRecord[] {
-  // A thousand sessions of others need not be read for one user's. A login session's name does not tell whose it is.
+  // For one user's, the sessions of others need not be read. The name of a login session's scope does not tell its user.
   const names = user === undefined ? undefined : [escapeName(user.name), ...namesOf(user.uid)];
   const isOthers = (unit: string): boolean =>
     names !== undefined &&
@@ -69,7 +69,7 @@ export function readRecords(user?: { readonly name: string; readonly uid: number
   });
 }
 
-/** The sessions that have a record, whether it can be believed or not. */
+/** Lists the sessions that have a record, believable or not. */
 export function recordedUnits(): ScopeUnit[] {
   return namesIn(RECORD_DIRECTORY).flatMap((file) => {
     const unit = /^(.*)\.json$/.exec(file)?.[1];
@@ -77,7 +77,7 @@ export function recordedUnits(): ScopeUnit[] {
   });
 }
 
-/** Keeps that a uid has sessions under this name, for `readRecords`. @throws {Refusal} `record` */
+/** Notes that a uid has sessions under this name, for `readRecords`. @throws {Refusal} `record` */
 export function rememberName({ name, uid }: { readonly name: string; readonly uid: number }): void {
   const names = namesOf(uid);
   const escaped = escapeName(name);
@@ -109,12 +109,12 @@ function recordPath(unit: string): string {
   return `${RECORD_DIRECTORY}/${unit}.json`;
 }
 
-/** The sessions of which commands are kept, in force or put aside. */
+/** Lists the sessions with saved commands, in force or put aside. */
 export function sessionsWithRules(): ScopeUnit[] {
   return [...policyNames("nft"), ...policyNames("closed")].flatMap((name) => parseScopeUnit(name) ?? []);
 }
 
-/** Whether anybody has a session, open or not. */
+/** Whether there is a record of any session, open or not. */
 export function hasSessions(): boolean {
   return namesIn(RECORD_DIRECTORY).length > 0;
 }

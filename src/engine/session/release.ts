@@ -20,17 +20,17 @@ const PATIENCE = 15_000;
 /** How long systemd may take to open the address filter, in milliseconds. */
 const FILTER_PATIENCE = 3000;
 
-/** A command that leads a cgroup to chains. */
+/** A command that leads a cgroup to its chains. */
 const LEADING = /^add element \S+ \S+ session_(in|out) /;
 
 /**
- * Gives what outlived a session its rules back, until its scope ends.
+ * Gives the processes that outlived a session its rules back, until the scope ends.
  *
- * @throws {Refusal} `request` when there is nothing to release, or that of `restore`, or as a login would
+ * @throws {Refusal} `request` when there is nothing to release; as a restoration or a login would
  */
 export async function release(unit: ScopeUnit): Promise<void> {
   const deadline = performance.now() + PATIENCE;
-  // Nobody would remove the lock of a session that is not.
+  // Nobody would remove the lock of a session that does not exist.
   if (readRecord(unit) === undefined)
     throw new Refusal(
       "request",
@@ -47,14 +47,14 @@ export async function release(unit: ScopeUnit): Promise<void> {
   if (cgroupId(record.cg_path) !== BigInt(record.cg_id)) {
     throw new Refusal("request", `Cannot release ${unit}: it is over.`);
   }
-  // What an earlier release has put aside is made anew.
+  // Rules that an earlier release put aside are compiled again.
   const lines = readPolicy(unit, "closed") ?? compiledAnew(record);
   await change(deadline, ({ undo }) => {
     repairTable();
     undo(swapPolicy(unit, lines));
     writeRecord({ ...record, lingering: "keep" });
     undo(() => writeRecord(record));
-    // Its chains first, which nothing leads to; then what leads to them in the place of what closes it, at once.
+    // First its chains, which nothing leads to; then at once what leads to them, in place of what closes it.
     const subject = sessionSubject(record);
     undo(() => {
       const { changes } = departure(subject.id, keysOf(subject), firewall, ownObjectsIn(lines, subject.id));

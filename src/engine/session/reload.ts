@@ -23,19 +23,19 @@ const PATIENCE = 15_000;
 /** How long systemd may take for each change of the address filter, in milliseconds. */
 const FILTER_PATIENCE = 3000;
 
-/** The sessions that have rules now, all or a user's. */
+/** Lists the sessions that have rules now, all or a user's. */
 export function liveSessions(user?: string): SessionRecord[] {
   return liveRecords().filter((record) => hasRules(record) && (user === undefined || record.user === user));
 }
 
 /**
- * Gives a live session the policy as it now stands, in one transaction; the user's slice as well, if this is the session
- * that was opened last. Where that fails, what was in force stays.
+ * Gives a live session its policy as it now stands, in one transaction; and its user's slice, if this is the session opened last.
+ * On failure the old rules stay.
  *
- * While rules are replaced the address filter is as wide as the old ones and the new ones need it together.
+ * While rules are replaced the address filter is wide enough for the old and the new ones.
  *
- * @param groups those of the user that there are fragments for; `undefined` where they cannot be told
- * @returns the fragment that is in force now; `undefined` when the session was closed meanwhile
+ * @param groups the user's groups that have fragments; `undefined` where they are not known
+ * @returns the fragment now in force; `undefined` when the session was closed meanwhile
  * @throws {Refusal} as a login would
  */
 export async function reloadSession(
@@ -48,7 +48,7 @@ export async function reloadSession(
   const fragment = readWhole(path);
   const subject = sessionSubject({ ...session, fragment: path });
   const policy = compileFor(subject, fragment);
-  // Compiled here, whether it will be needed or not: logins wait while the ruleset is locked.
+  // Compiled here, needed or not: logins wait while the ruleset is locked.
   const { parts } = compileFor(
     SLICE_KIND.plan({ ...person, open: [{ ...session, fragment: path }] }),
     fragment,
@@ -76,7 +76,7 @@ export async function reloadSession(
   {
     using held = await lockSession(unit, deadline);
     const record = readRecord(unit);
-    if (record === undefined) removeFile(held.path); // ours: whoever cleaned up has removed the session's
+    if (record === undefined) removeFile(held.path); // made by us just now: the clean-up has removed the session's
     if (record?.cg_id !== session.cg_id || !hasRules(record)) return undefined;
     const lock = await widenAddressFilter(record, addressFilterOf(policy, subject.addresses[0]), {
       patience: FILTER_PATIENCE,
@@ -93,7 +93,7 @@ export async function reloadSession(
   return path;
 }
 
-/** What replaces a session's rules, and what is kept of it. */
+/** Makes the piece that replaces a session's rules. */
 function renewal(record: SessionRecord, renewed: SessionRecord, policy: Policy): Piece {
   const { scope_unit: unit } = record;
   const subject = sessionSubject(renewed);

@@ -3,10 +3,10 @@ import type { Refusal } from "../../refusal.ts";
 import { describeEvent, type Event, type Told } from "../../subjects/session/events.ts";
 import { Level, log } from "../../system/systemd/journal.ts";
 
-/** The cgroup of a session that has none yet. */
+/** Stands for the cgroup id of a session that has none yet. */
 export const NO_CGROUP = 0;
 
-/** Writes an event in the life of a session to the journal. */
+/** Writes an event of a session to the journal. */
 export function report(event: Event, told: Told & { readonly cg_id: number }): void {
   const { message, messageId, fields } = describeEvent(event, {
     ...told,
@@ -15,7 +15,7 @@ export function report(event: Event, told: Told & { readonly cg_id: number }): v
   log({ level: event.kind === "refuse" ? Level.warning : Level.info, message, messageId, fields });
 }
 
-/** Logs a refusal of which nothing is known but the reason. */
+/** Logs a refusal whose request could not be read. */
 export function reportUnread(refusal: Refusal): void {
   report(
     { kind: "refuse", reason: refusal.reason, why: refusal.message },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The cgroup that a session lives in: a scope of ours that is made for it, or the login session's own.
+// The cgroup of a session: a scope of ours made for it, or the login session's own.
 
 import { escapeName } from "../../escaped_name.ts";
 import { Refusal } from "../../refusal.ts";
@@ -31,30 +31,30 @@ import { logWarning } from "../warning.ts";
 import type { Person } from "./fragment.ts";
 import { lockSession, readRecord } from "./records.ts";
 
-/** How many sessions of one process are told apart. */
+/** How many sessions of one process can have scopes. */
 const ATTEMPTS = 99;
 
 /**
- * At shutdown what comes later goes first: a session is over before whatever removes the firewall, which comes before this
- * unit. Nothing else, for a login would wait until it has started.
+ * Units stop in the reverse order: at shutdown a session ends before the firewall goes, which starts before this unit. Nothing
+ * else is named here, since a login would wait for its start.
  */
 const AFTER = ["systemd-user-sessions.service"];
 
-/** What a scope is entered with. */
+/** The terms on which a scope is entered. */
 export type Entering<T> = {
   readonly deadline: number;
   readonly locks: DisposableStack;
-  /** What has to be made for the scope before the process may be in it. */
+  /** Makes what must exist before the process may be in the scope. */
   readonly prepare: (unit: ScopeUnit) => T;
-  /** The addresses that the scope's sockets may exchange packets with; `undefined` where the ruleset alone decides. */
+  /** Returns the addresses for the scope's filter; `undefined` where the ruleset alone decides. */
   readonly addresses: (made: T) => AddressLock | undefined;
 };
 
-/** A scope with the process in it, and what was made for it. */
+/** A scope with the process in it, and the result of `prepare`. */
 export type Entered<T> = { readonly unit: ScopeUnit; readonly made: T };
 
 /**
- * Starts a scope of ours with the process in it, under a name that is free and is locked before.
+ * Starts a scope of ours with the process in it, under a free name that is locked first.
  *
  * @throws {Refusal} `systemd`, `timeout`, `record`, or what `prepare` throws
  */
@@ -63,7 +63,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
     const unit = scopeUnit(user, pid, attempt);
     if (cgroupId(`${SLICE}/${unit}`) !== undefined) continue;
     if (cgroupOfProcess(pid) === "" || !isAsker(pid)) {
-      // systemd would make a scope of nothing, which never ends.
+      // systemd would make an empty scope, which never ends.
       throw new Refusal("cgroup", `Cannot open a session for process ${pid}: it has ended; log in again.`);
     }
     const made = options.prepare(unit);
@@ -96,7 +96,7 @@ export async function enterScope<T>(user: UserName, pid: number, options: Enteri
 }
 
 /**
- * Takes the login session's own scope for the session's, where logind says that it is this process's and this user's.
+ * Takes the login session's own scope, where logind says that it belongs to this process and this user.
  *
  * @throws {Refusal} `cgroup` when it is not, `systemd`, `timeout`, or what `prepare` throws
  */
@@ -145,7 +145,7 @@ export async function adoptScope<T>(person: Person, pid: number, options: Enteri
 }
 
 /**
- * Has systemd say when a unit with `PAMName=` ends, if a process that opens a session is one of those that it starts.
+ * Has systemd close the sessions of a unit with `PAMName=` when it ends, if the process that opens one was started for such a unit.
  *
  * @returns the unit's name; `undefined` for any other process
  * @throws {Refusal} `systemd` or `timeout`
@@ -155,7 +155,7 @@ export async function attendUnit(pid: number, deadline: number): Promise<string 
   try {
     using systemd = await openManager(deadline);
     const unit = await systemd.pamUnitOf(pid);
-    // Its start may wait for us, and must not be begun anew where it has just ended.
+    // Its start may wait for us, and must not begin again where it has just ended.
     if (unit !== undefined) await systemd.startUnit(`authnft-close@${unit}.service`, "ignore-dependencies");
     return unit;
   } catch (error) {
@@ -165,8 +165,8 @@ export async function attendUnit(pid: number, deadline: number): Promise<string 
 }
 
 /**
- * A lock that leaves an administrator's alone: systemd puts the lists of a unit and of its slices together, and what one of
- * them allows no other can deny. A lock that allows nothing takes nothing away from others'.
+ * Makes a filter that leaves an administrator's alone: systemd merges the lists of a unit and of its slices, and what one of them
+ * allows no other can deny. A filter that allows nothing weakens no other.
  */
 async function filterBeside(
   systemd: Manager,
@@ -178,7 +178,7 @@ async function filterBeside(
   return addresses;
 }
 
-/** What an error of the bus means for the session; "taken" when there is a unit of that name. */
+/** Turns an error of the bus into a refusal; into "taken" when there is a unit of that name. */
 function refusalOf(error: unknown, act: string): Refusal | "taken" {
   if (error instanceof Refusal) return error;
   const { code, message } = error as Error & { readonly code?: string };
@@ -192,7 +192,7 @@ function refusalOf(error: unknown, act: string): Refusal | "taken" {
   );
 }
 
-/** Ends a scope whose only process died before it came there: nothing would ever tell systemd that it is empty. */
+/** Ends a scope whose only process died before it got there: systemd would never learn that it is empty. */
 export async function stopEmptyScope(unit: ScopeUnit, deadline: number): Promise<void> {
   if (isLoginScope(unit) || isPopulated(cgroupPath(unit, 0))) return;
   try {
@@ -204,8 +204,8 @@ export async function stopEmptyScope(unit: ScopeUnit, deadline: number): Promise
 }
 
 /**
- * Locks a unit's sockets to some addresses, `{ allow: [] }` to none, or gives them every address. Best effort: the ruleset is
- * the first lock.
+ * Limits a unit's sockets to some addresses, with `{ allow: [] }` to none, or lifts the limit. Best effort: the ruleset decides
+ * first.
  */
 export async function setAddresses(
   unit: ScopeUnit,
@@ -214,22 +214,22 @@ export async function setAddresses(
 ): Promise<void> {
   await changeAddressFilter(unit, deadline, async (systemd) => {
     if (addresses !== undefined) await systemd.lockAddresses(unit, addresses);
-    // Only where there was a lock: every address is more than an administrator's slice may have.
+    // Only where there was a filter: every address may be more than an administrator's slice permits.
     else if (await systemd.hasAddressLists(unit, "Scope")) await systemd.unlockAddresses(unit);
   });
 }
 
-/** What is left to do for a address filter that was widened, once the rules are replaced, or could not be. */
+/** The second half of widening an address filter: after the rules were replaced, or could not be. */
 export type WidenedFilter = {
   readonly narrow: () => Promise<void>;
   readonly putBack: () => Promise<void>;
 };
 
 /**
- * Widens a session's address filter before its rules are replaced: it is to be in the way neither of what the old rules accept
- * nor of what the new ones do. Best effort, as is what is left to do.
+ * Widens a session's address filter before its rules are replaced: it must not drop what the old or the new rules accept. Best
+ * effort, as is the second half.
  *
- * @param addresses what the new rules may accept; `undefined` where they alone decide
+ * @param addresses those that the new rules may accept; `undefined` where they alone decide
  * @param options.patience how long systemd may take for each step, in milliseconds
  */
 export async function widenAddressFilter(
@@ -260,10 +260,10 @@ export async function widenAddressFilter(
   return widened ?? nothing;
 }
 
-/** How many addresses a lock may have that is made for old rules and new ones: twice what each may bring. */
+/** How many addresses a filter for old and new rules may have: twice the limit of each. */
 const WIDEST_FILTER = 2000;
 
-/** Changes a unit's address filter; what goes wrong is logged. */
+/** Changes a unit's address filter; logs what goes wrong. */
 async function changeAddressFilter<T>(
   unit: ScopeUnit,
   deadline: number,

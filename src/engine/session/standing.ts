@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What the table has to say of login sessions, by their records.
+// The part of the table that login sessions have, by their records.
 
 import { Refusal } from "../../refusal.ts";
 import { addSubject, closeCgroup } from "../../ruleset/subject.ts";
@@ -14,12 +14,12 @@ import type { Wanted } from "../wanted.ts";
 import { logWarning } from "../warning.ts";
 import { readRecords } from "./records.ts";
 
-/** The records of the sessions whose scopes live. */
+/** Lists the records of the sessions whose scopes live. */
 export function liveRecords(): SessionRecord[] {
   return readRecords().filter((record) => !SESSION_KIND.hasEnded(record, cgroupId(record.cg_path)));
 }
 
-/** Every session that lives: under its rules, or closed where it is to have none or they are not to be had. */
+/** Lists every live session: under its rules, or closed where it has none or they cannot be had. */
 export function standingSessions(): Wanted[] {
   return liveRecords().map((record) => {
     const { cg_path: cgroup } = record;
@@ -28,7 +28,7 @@ export function standingSessions(): Wanted[] {
   });
 }
 
-/** The commands for a session whose rules were not kept; they are from then on. `undefined` where they cannot be had. */
+/** Compiles and saves the rules of a session that has none saved; `undefined` where that fails. */
 function made(record: SessionRecord): readonly string[] | undefined {
   const { scope_unit: unit } = record;
   try {
@@ -37,12 +37,12 @@ function made(record: SessionRecord): readonly string[] | undefined {
     return lines;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    logWarning(`${unit} has no network, for its rules were not kept`, error);
+    logWarning(`${unit} has no network, because its rules were not saved`, error);
     return undefined;
   }
 }
 
-/** The commands for a session whose rules were not kept: one that an earlier release opened. @throws {Refusal} as a login would */
+/** Compiles the rules of a session that an earlier release opened. @returns its commands @throws {Refusal} as a login would */
 export function compiledAnew(record: SessionRecord): readonly string[] {
   const subject = sessionSubject(record);
   return addSubject(subject, compileFor(subject, readWhole(record.fragment)).parts).lines;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What holds for users' slices while no session is open: closed for a member, open for others.
+// The default of users' slices, while no session is open: closed for members, open for others.
 
 import { readdirSync } from "node:fs";
 import { isCovered } from "../../ruleset/removal.ts";
@@ -16,7 +16,7 @@ import { openUserSlice } from "./remove.ts";
 const PATIENCE = 15_000;
 
 /**
- * Closes what users run outside of their sessions, until a session opens.
+ * Closes users' slices, until a session opens.
  *
  * @throws {Refusal} `ruleset`, `record` or `timeout`
  */
@@ -28,9 +28,9 @@ export async function closeUserSlices(uids: readonly number[]): Promise<void> {
 }
 
 /**
- * Gives what users run outside of their sessions the network of everybody: of those who are no members any more.
+ * Opens the slices of users who are no longer members.
  *
- * @returns for each user the scopes for whose sake that cannot be yet; none where it is done
+ * @returns for each user the scopes that stand in the way for now; none where it is done
  * @throws {SystemError} when the kernel refuses
  * @throws {Refusal} `record` or `timeout`
  */
@@ -41,7 +41,7 @@ export async function openUserSlices(
   return new Map(uids.map((uid) => [uid, openUserSlice(uid)]));
 }
 
-/** Which of these users' slices are closed by default now. @throws {SystemError} */
+/** Selects the users whose slices are closed by default. @throws {SystemError} */
 export function closedUserSlices(uids: readonly number[]): number[] {
   return uids.filter((uid) => {
     const id = cgroupId(userSlice(uid));
@@ -49,7 +49,7 @@ export function closedUserSlices(uids: readonly number[]): number[] {
   });
 }
 
-/** The users who have a slice now. */
+/** Lists the users who have a slice now. */
 export function usersWithSlice(): number[] {
   try {
     return readdirSync(`${CGROUP_ROOT}/${USERS_SLICE}`).flatMap((name) => {

@@ -3,7 +3,7 @@ import { SLICE_KIND } from "../../subjects/slice/slice.ts";
 import type { Keeper } from "../leftovers.ts";
 import { policyNames, rememberedSlices } from "../store.ts";
 
-/** What users' slices leave. A slice goes some time after the last of its sessions, and nobody is told: no fault. */
+/** Users' slices leave nothing that is a fault: a slice goes some time after its last session, and nobody is told. */
 export const SLICE_LEFTOVERS: Keeper = {
   find: () => [],
   remove: async () => true,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// The policy of what a user runs outside of sessions: that of the session opened last, or no network. All of it under the lock
+// The policy of a user's processes outside of sessions: that of the session opened last, or no network. All of it under the lock
 // of the ruleset.
 
 import { chainOf } from "../../ruleset/removal.ts";
@@ -18,12 +18,12 @@ import { readPolicy, savePolicy, swapPolicy } from "../store.ts";
 import { type Piece, run } from "../transaction.ts";
 
 /**
- * Puts what a user runs outside of sessions under the rules of a session that opens.
+ * Puts a user's processes outside of sessions under the rules of a session that opens.
  *
  * @param parts compiled for the slice's own chains
  * @param open the records of all open sessions of the user
- * @param isReload whether the session is reloaded rather than opened: then open flows are judged anew
- * @returns its part of the change; `undefined` where the user has no slice
+ * @param isReload whether the session is reloaded rather than opened: then open flows are judged again
+ * @returns the slice's piece of the change; `undefined` where the user has no slice
  */
 export function slicePolicy(
   { name, uid }: Person,
@@ -37,7 +37,7 @@ export function slicePolicy(
   if (id === undefined) return undefined;
   const before = readPolicy(plan.id) ?? [];
   const inForce = chainOf(id, firewall) === subjectChain(plan.id, "out");
-  // What was closed in between counts on.
+  // Rules that were closed in between count as well.
   const known = generationIn(inForce ? before : [...(readPolicy(plan.id, "closed") ?? []), ...before]);
   const generation = known + (isReload ? 1 : 0);
   const subject: Subject = { ...placed(plan, id), policy: { ...plan.policy, generation } };
@@ -46,11 +46,11 @@ export function slicePolicy(
     `# generation ${generation}`,
     ...replaceSubject(subject, parts, []).lines,
   ];
-  // Chains of its name may be there though nothing leads to them: the slice was made anew, and nft alone has closed it.
+  // Its chains may exist though nothing leads to them: the slice was made again, and nft alone has closed it.
   const isThere = firewall.hasChain(TABLE_NAME, subjectChain(plan.id, "out"));
   const previous = isThere ? ownObjectsIn(before, plan.id) : [];
   return {
-    // To delete rules makes the kernel wait for their readers: only where they differ.
+    // Deleting rules makes the kernel wait for their readers, so only where they differ.
     lines:
       inForce && policyIn(before) === policyIn(whole)
         ? [closeUserSlice(slice), ...subjectElements(subject)]
@@ -63,12 +63,12 @@ export function slicePolicy(
   };
 }
 
-/** How often a slice's rules were replaced: kept among its commands, for it outlives the sessions whose rules it has. */
+/** Reads how often a slice's rules were replaced. It stands among the commands, since a slice outlives its sessions. */
 function generationIn(lines: readonly string[]): number {
   return Number(/^# generation (\d{1,9})/m.exec(lines.join("\n"))?.[1] ?? 0);
 }
 
-/** What lines bring besides the elements that lead to it. */
+/** Selects the rules, objects and elements of a subject's own from its commands. */
 function policyIn(lines: readonly string[]): string {
   return lines
     .filter(
@@ -77,12 +77,12 @@ function policyIn(lines: readonly string[]): string {
     .join("\n");
 }
 
-/** An element of ours: one that leads to a subject's chains, closes a slice or holds an address. */
+/** An element of the base's sets: it leads to a subject's chains, closes a slice or holds an address. */
 const OUR_ELEMENT = /^add element \S+ \S+ (covered_slices|session_(in|out|map_\w+)) /;
 
 /**
- * Closes a user's slice by default, or leads it to the rules that it had where a session of theirs is open. The slice is
- * another one after each of the user's last logouts.
+ * Closes a user's slice by default, and leads it to its rules where a session of theirs is open. After a user's last logout the
+ * next slice of that name is another one.
  *
  * @throws {Refusal} `ruleset`
  */
@@ -91,7 +91,7 @@ export function applySlicePolicy(uid: number): void {
   if (cgroupId(slice) === undefined) return;
   const name = sliceId(uid);
   const closed = closeUserSlice(slice);
-  // First of all, and whatever becomes of the rest.
+  // First of all, whatever happens to the rest.
   run([closed]);
   keepClosed(uid);
   const lines = readPolicy(name);
@@ -103,7 +103,7 @@ export function applySlicePolicy(uid: number): void {
   seal(slice);
 }
 
-/** Keeps what closes a slice, for a restoration and for nft. */
+/** Saves what closes a slice, for restorations and for nft. */
 function keepClosed(uid: number): void {
   const slice = userSlice(uid);
   rememberClosed("covered_slices", slice);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What the table has to say of members' user slices.
+// The part of the table that members' user slices have.
 
 import { Refusal } from "../../refusal.ts";
 import { addSubject } from "../../ruleset/subject.ts";
@@ -16,7 +16,7 @@ import { policyNames, readPolicy, rememberedSlices, removePolicy, savePolicy } f
 import type { Wanted } from "../wanted.ts";
 import { logWarning } from "../warning.ts";
 
-/** What closes the slices that are closed by default. */
+/** Lists the slices that are closed by default, with the commands that close them. */
 export function closedSlices(): Wanted[] {
   return rememberedSlices().flatMap(({ set, name, id }): Wanted[] =>
     set === "covered_slices" && cgroupId(name) === id
@@ -25,7 +25,7 @@ export function closedSlices(): Wanted[] {
   );
 }
 
-/** Forgets what closes slices that are gone: nft would take nothing of a file that names one. @throws {Error} of node:fs */
+/** Forgets the commands that close slices that are gone: nft rejects a file that names one. @throws {Error} of node:fs */
 export function forgetGoneDefaults(): void {
   for (const name of policyNames("slice")) {
     const uid = uidOfSlice(name);
@@ -33,7 +33,7 @@ export function forgetGoneDefaults(): void {
   }
 }
 
-/** The slices of members with a session open, under its rules. Where none were kept they are made anew, and kept. */
+/** Lists the slices of members with an open session, under its rules. Compiles and saves rules that are not there. */
 export function openSlices(): Wanted[] {
   for (const records of Map.groupBy(
     liveRecords().filter(({ state }) => state === "open"),
@@ -60,6 +60,6 @@ function makeAnew(open: readonly SessionRecord[]): void {
     savePolicy(plan.id, [closeUserSlice(plan.cgroup.path), ...addSubject(placed(plan, id), parts).lines]);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    logWarning(`${plan.cgroup.path} has no network, for its rules were not kept`, error);
+    logWarning(`${plan.cgroup.path} has no network, because its rules were not saved`, error);
   }
 }

@@ -30,7 +30,7 @@ export type Login = {
   readonly service?: string;
 };
 
-export class Rig implements Disposable {
+export class Harness implements Disposable {
   readonly host = new FakeHost();
   readonly #on = onHost(this.host);
 

@@ -5,7 +5,7 @@
 //   npm test                          all of it
 //   npm test -- e2e --release trixie  one part: unit, native or e2e, with or without a release; another word filters by file name
 //   npm test -- --strict              no second try
-//   npm test -- --all                 each road into a session on each release, not one on each: half as long again
+//   npm test -- --all                 each via into a session on each release, not one on each: half as long again
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -51,7 +51,7 @@ if (wanted("e2e"))
       suite(
         `e2e on ${release}`,
         "test/e2e",
-        { AUTHNFT_LAB_RELEASE: release, ...(values.all ? { AUTHNFT_ALL_ROADS: "1" } : {}) },
+        { AUTHNFT_LAB_RELEASE: release, ...(values.all ? { AUTHNFT_VIA_BOTH: "1" } : {}) },
         // A real machine under real load: what fails once is told, and tried again.
         !values.strict,
       ),

@@ -2,7 +2,7 @@
 import { beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
 import { withHook } from "../lab/pam.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease, viaBoth } from "./harness.ts";
 
 type Finding = { level: "ok" | "warn" | "fail"; what: string; why?: string; mend?: string };
 
@@ -133,10 +133,10 @@ onThisRelease("the administrator's command", () => {
   });
 });
 
-onBothRoads("sessions one after another", (road) => {
+viaBoth("sessions one after another", (via) => {
   beforeAll(async () => {
     await lab.reset();
-    await lab.pam("lab", { through: road, args: ["debug"] });
+    await lab.pam("lab", { through: via, args: ["debug"] });
     await lab.fragment("alice", ONLY_FIRST);
   });
 
@@ -159,7 +159,7 @@ onBothRoads("sessions one after another", (road) => {
 
   test("the user's service manager is no session", async () => {
     const stack = await lab.output("cat /usr/lib/pam.d/systemd-user");
-    await lab.write("/etc/pam.d/systemd-user", withHook(stack, { through: road, at: "end" }));
+    await lab.write("/etc/pam.d/systemd-user", withHook(stack, { through: via, at: "end" }));
     const since = await lab.cursor();
     await lab.output("systemctl start user@$(id -u alice).service");
     await waitFor(

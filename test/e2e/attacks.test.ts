@@ -9,10 +9,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Running, waitFor } from "../lab/lab.ts";
-import { type Answer, Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
-import { lab, onBothRoads, onThisRelease, type Road } from "./rig.ts";
+import { Agent, type Answer, installAgent, logIn, logInAndLeave, outside } from "./agent.ts";
+import { lab, onThisRelease, type Via, viaBoth } from "./harness.ts";
 
-/** A hand that forges; see the file. It needs hand.py beside it. */
+/** A agent that forges; see the file. It needs agent.py beside it. */
 const ROGUE = "/usr/local/lib/rogue.py";
 /** Keeps what reaches the world; see the file. */
 const TAP = "/usr/local/lib/tap.py";
@@ -188,7 +188,7 @@ interface Attempt {
   name: string;
   about: Subject;
   word: string;
-  /** Whose hand does it, with what. */
+  /** Whose agent does it, with what. */
   by: Hands;
   command: readonly unknown[];
   /** Where the word must not be seen. */
@@ -409,8 +409,8 @@ interface Through {
   in: Answer;
 }
 
-onBothRoads("attacks", (road) => {
-  attack(road, { sealed: true });
+viaBoth("attacks", (via) => {
+  attack(via, { sealed: true });
 });
 
 // What the seal holds does not depend on the release: one is enough, for the time it takes.
@@ -420,16 +420,16 @@ if (lab.release === "bookworm")
   });
 
 /** @param sealed whether the host lets the slices be sealed: without that, a flush opens what no second lock holds */
-function attack(road: Road, { sealed }: { sealed: boolean }): void {
-  let world: Hand;
-  let service: Hand;
+function attack(via: Via, { sealed }: { sealed: boolean }): void {
+  let world: Agent;
+  let service: Agent;
   let tap: Running;
-  let hands: Hand[] = [];
+  let agents: Agent[] = [];
 
   beforeAll(async () => {
     await lab.reset();
     if (!sealed) await lab.output("/usr/local/lib/lab/unseal --for-good");
-    await installHand();
+    await installAgent();
     for (const [to, from] of [
       [ROGUE, "rogue.py"],
       [TAP, "tap.py"],
@@ -458,12 +458,12 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
     );
     await world.tell("try_all", [...open, ["hear", "tcp", "::", OPEN_THERE]]);
     await service.tell("try_all", [...open, ...services]);
-    hands = await settle();
+    agents = await settle();
   });
 
   afterAll(async () => {
     // Out of the cgroup that the lab knows it by, it has to end by itself.
-    await Promise.all(hands.filter((_, n) => PLACES[n]?.inCgroup).map((hand) => hand.end()));
+    await Promise.all(agents.filter((_, n) => PLACES[n]?.inCgroup).map((agent) => agent.end()));
     await lab.run(`
       echo 1000 >/proc/sys/net/ipv6/icmp/ratelimit
       ip route del 198.51.100.0/24
@@ -475,13 +475,13 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
   });
 
   /** Puts a program into each place. */
-  async function settle(): Promise<Hand[]> {
+  async function settle(): Promise<Agent[]> {
     for (const { user, policy = POLICY } of PLACES) if (policy !== "") await lab.fragment(user, policy);
     await lab.output("loginctl enable-linger m2; loginctl enable-linger m4");
-    const found: Hand[] = [];
+    const found: Agent[] = [];
     const particular = PLACES.filter(({ args }) => args !== undefined).length;
     for (const [n, { args = [] }] of PLACES.slice(0, particular + 1).entries()) {
-      await lab.pam("sshd", { through: road, control: "optional", args });
+      await lab.pam("sshd", { through: via, control: "optional", args });
       found.push(await enter(n));
     }
     // Some at once, for the time it takes, but not all: each has a service manager start.
@@ -492,11 +492,11 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
       return states.join() === STATES_OF_SESSIONS;
     });
     // Only now, for the end of a session is that of its listeners.
-    await Promise.all(found.map((hand, n) => hand.tell("try_all", ears(n))));
+    await Promise.all(found.map((agent, n) => agent.tell("try_all", ears(n))));
     return found;
   }
 
-  async function enter(n: number): Promise<Hand> {
+  async function enter(n: number): Promise<Agent> {
     const { user, by, inCgroup, left, escaped, policy, holds } = PLACES[n] as Place;
     const program = ROGUE;
     const start = async () => {
@@ -504,16 +504,16 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
       if (inCgroup !== undefined) {
         const move = `echo $$ >/sys/fs/cgroup/${inCgroup}/cgroup.procs`;
         const moved = lab.start(`${move}; exec /usr/local/lib/lab/as ${user} python3 ${program}`);
-        return { hand: await new Hand(moved).ready() };
+        return { agent: await new Agent(moved).ready() };
       }
-      if (by === undefined) return { hand: await logIn(user, options) };
-      const { hands: started, logOut } = await logInAndLeave(user, [`in-${user}`], { by, ...options });
-      return { hand: started[0] as Hand, logOut };
+      if (by === undefined) return { agent: await logIn(user, options) };
+      const { agents: started, logOut } = await logInAndLeave(user, [`in-${user}`], { by, ...options });
+      return { agent: started[0] as Agent, logOut };
     };
-    const { hand, logOut } = await start();
-    await hand.tell("wait_for", holds === "nothing" ? PATIENCE : SILENCE);
+    const { agent, logOut } = await start();
+    await agent.tell("wait_for", holds === "nothing" ? PATIENCE : SILENCE);
     // Of each kind so many as all rounds take, and of all together fewer than a process may have open.
-    if (escaped) await hand.tell("lay_in", [140, 90, 40, 40]);
+    if (escaped) await agent.tell("lay_in", [140, 90, 40, 40]);
     // Who may call can leave something that the kernel remembers.
     if (policy === undefined || holds === "nothing") {
       const calls = FAMILIES.flatMap((family) =>
@@ -522,11 +522,11 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
           ["leave_time_wait", LOOPBACK[family], OPEN, own(n, round, 14)],
         ]),
       );
-      expect(new Set((await hand.tell("try_all", calls)) as string[])).toEqual(new Set(["left"]));
+      expect(new Set((await agent.tell("try_all", calls)) as string[])).toEqual(new Set(["left"]));
     }
-    if (escaped) await hand.tell("escape");
+    if (escaped) await agent.tell("escape");
     if (left) await logOut?.();
-    return hand;
+    return agent;
   }
 
   /** What listens in a place all the time. */
@@ -556,7 +556,7 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
         all.flatMap((attempt) => [of(attempt) ?? []]).filter((command) => command.length > 0),
       );
     const inPlaces = async (commands: readonly unknown[][][]) =>
-      await Promise.all(hands.map((hand, place) => hand.tell("try_all", commands[place])));
+      await Promise.all(agents.map((agent, place) => agent.tell("try_all", commands[place])));
     const byPlace = each(({ by, command }) => (by === "place" ? command : undefined));
     const byWorld = each(({ by, command }) => (by === "world" ? command : undefined));
     const byService = each(({ by, command }) => (by === "service" ? command : undefined));
@@ -575,8 +575,8 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
     const needles = tries.flat().map(({ needle }) => needle);
     tap.write(`${needles.join(" ")}\n`);
     const [onLink] = await tap.expect(/^seen.*$/m, { timeoutMs: 20_000 });
-    const heardBy = async (hand: Hand) => (await hand.tell("heard_of", words)) as string[];
-    const [inService, ...inPlace] = await Promise.all([service, ...hands].map(heardBy));
+    const heardBy = async (agent: Agent) => (await agent.tell("heard_of", words)) as string[];
+    const [inService, ...inPlace] = await Promise.all([service, ...agents].map(heardBy));
     // Only now: what was said on a call that is permitted is said again, and heard once the rules are back.
     await lab.output(STATES[state].mend);
     const outcomes = { world: [...(ofWorld as string[])], service: [...(ofService as string[])] };
@@ -612,32 +612,33 @@ function attack(road: Road, { sealed }: { sealed: boolean }): void {
     const calling = PLACES.flatMap(({ name, holds }, place) =>
       holds === "all"
         ? []
-        : [{ name, hand: hands[place] as Hand, port: called(place, 0, 5), own: `${state} ${name}` }],
+        : [{ name, agent: agents[place] as Agent, port: called(place, 0, 5), own: `${state} ${name}` }],
     );
-    for (const { name, hand, port, own } of calling) {
-      expect([name, await hand.tell("connect", "out", FIRST[6], 7001)]).toEqual([name, "connected"]);
-      await hand.tell("receive", "out");
-      await hand.tell("listen", "door", OWN[4], port);
+    for (const { name, agent, port, own } of calling) {
+      expect([name, await agent.tell("connect", "out", FIRST[6], 7001)]).toEqual([name, "connected"]);
+      await agent.tell("receive", "out");
+      await agent.tell("listen", "door", OWN[4], port);
       expect([name, await world.tell("connect", own, OWN[4], port)]).toEqual([name, "connected"]);
-      await hand.tell("accept", "door", "in");
+      await agent.tell("accept", "door", "in");
     }
     const came = async (those: typeof calling, seconds: number) =>
       await Promise.all(
-        those.map(async ({ name, hand }) => {
-          const out = await hand.tell("receive", "out", seconds);
-          return { name, out, in: await hand.tell("receive", "in", seconds) };
+        those.map(async ({ name, agent }) => {
+          const out = await agent.tell("receive", "out", seconds);
+          return { name, out, in: await agent.tell("receive", "in", seconds) };
         }),
       );
     await lab.output(STATES[state].set);
-    for (const { hand, own } of calling) {
-      await hand.tell("send", "out", "word");
+    for (const { agent, own } of calling) {
+      await agent.tell("send", "out", "word");
       await world.tell("send", own, "word");
     }
     const then = await came(calling, SILENCE / 2);
     await lab.output(STATES[state].mend);
     const waiting = calling.filter(({ name }) => then.some((one) => one.name === name && one.out !== "word"));
     const later = await came(waiting, 5);
-    for (const { hand } of calling) for (const name of ["out", "in", "door"]) await hand.tell("close", name);
+    for (const { agent } of calling)
+      for (const name of ["out", "in", "door"]) await agent.tell("close", name);
     return { then, later };
   }
 

@@ -4,7 +4,7 @@
 
 import { afterEach, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./harness.ts";
 
 const TRIES = "echo up; while read -r; do probe tcp 10.88.0.2 7001; probe tcp 10.88.0.3 7001; done";
 

@@ -3,7 +3,7 @@
 // authnft check: what it says of policies before a login does.
 
 import { afterEach, beforeAll, expect, test } from "bun:test";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./harness.ts";
 
 type Told = {
   file: string;

@@ -4,14 +4,14 @@
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { onOneRoad } from "./rig.ts";
+import { viaOne } from "./harness.ts";
 
 const DEMO = join(import.meta.dir, "../lab/demo.ts");
 
-onOneRoad("npm run demo", (road) => {
+viaOne("npm run demo", (via) => {
   test("shows what it says, and ends well", async () => {
     const release = Bun.env["AUTHNFT_LAB_RELEASE"] ?? "bookworm";
-    const child = Bun.spawn([process.execPath, DEMO, "--release", release, "--through", road], {
+    const child = Bun.spawn([process.execPath, DEMO, "--release", release, "--through", via], {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

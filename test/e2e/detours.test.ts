@@ -11,8 +11,8 @@
 import { afterEach, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Running, waitFor } from "../lab/lab.ts";
-import { type Answer, type Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
-import { expectNoLeak, lab, nothingLeft, ONLY_FIRST, onOneRoad } from "./rig.ts";
+import { type Agent, type Answer, installAgent, logIn, logInAndLeave, outside } from "./agent.ts";
+import { expectNoLeak, lab, nothingLeft, ONLY_FIRST, viaOne } from "./harness.ts";
 
 /** Throws its name at world's hosts; see the file. */
 const SLING = "/usr/local/bin/sling";
@@ -193,7 +193,7 @@ const DETOURS: readonly Detour[] = [
   },
 ];
 
-onOneRoad("detours", (road) => {
+viaOne("detours", (via) => {
   let caught: Running;
 
   /** What arrived of a throw. */
@@ -270,7 +270,7 @@ onOneRoad("detours", (road) => {
 
   beforeAll(async () => {
     await lab.reset();
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     for (const [to, from] of [
       [SLING, "sling.py"],
       [CATCH, "catch.py"],
@@ -280,7 +280,7 @@ onOneRoad("detours", (road) => {
       await lab.write(to, await Bun.file(join(import.meta.dir, "fixtures/detours", from)).text(), {
         mode: "0755",
       });
-    await installHand();
+    await installAgent();
     for (const user of ["alice", "bob", "m0", "m1"]) await lab.fragment(user, ONLY_FIRST);
     caught = lab.start(["python3", CATCH], { netns: "world" });
     await caught.expect(/^ready$/m);
@@ -299,7 +299,7 @@ onOneRoad("detours", (road) => {
       Object.values(arrivals).flatMap((lines) => lines.filter((line) => line.endsWith(" second"))).length;
     const thrownThere = second(expected(DETOURS, false));
     console.log(
-      `${lab.release}, ${road}, scope=${scope}: ${DETOURS.length} ways, ${thrownThere} throws that the policy forbids:` +
+      `${lab.release}, ${via}, scope=${scope}: ${DETOURS.length} ways, ${thrownThere} throws that the policy forbids:` +
         ` held ${thrownThere - second(held)}; through without the rules ${free.reduce((sum, each) => sum + second(each), 0)}`,
     );
   }
@@ -345,7 +345,7 @@ onOneRoad("detours", (road) => {
   });
 
   test("with scope=session it is the same, and the cover holds all of it", async () => {
-    await lab.pam("sshd", { through: road, args: ["scope=session"] });
+    await lab.pam("sshd", { through: via, args: ["scope=session"] });
     try {
       const alice = await shellOf("alice");
       const inside = await take("alice", alice, DETOURS, "-4");
@@ -357,7 +357,7 @@ onOneRoad("detours", (road) => {
       await logOut(alice);
       await nothingLeft();
     } finally {
-      await lab.pam("sshd", { through: road });
+      await lab.pam("sshd", { through: via });
     }
   });
 
@@ -378,10 +378,10 @@ onOneRoad("detours", (road) => {
         await root.tell("close", family);
         const flow = `conntrack -L -f ${family} -p udp --orig-port-src ${port}`;
         expect(await lab.output(flow)).not.toContain("UNREPLIED");
-        const hand = await logIn(user);
-        await hand.tell("bind", "own", any, port);
-        seen.push(await hand.tell("send", "own", "x", there, 7001));
-        await hand.end();
+        const agent = await logIn(user);
+        await agent.tell("bind", "own", any, port);
+        seen.push(await agent.tell("send", "own", "x", there, 7001));
+        await agent.end();
       }
       return seen;
     };
@@ -440,7 +440,7 @@ onOneRoad("detours", (road) => {
     expect(intruder.stdout).not.toContain(other.scope);
     // Root may.
     await lab.output(`sleep 5 & echo $! >/sys/fs/cgroup/authnft.slice/${bob.scope}/cgroup.procs; kill $!`);
-    await Promise.all([alice, other, bob].map((hand) => hand.end()));
+    await Promise.all([alice, other, bob].map((agent) => agent.end()));
     await nothingLeft();
   });
 
@@ -710,12 +710,12 @@ onOneRoad("detours", (road) => {
     ] as const;
     const settle = async (user: string) => {
       const left = await logInAndLeave(user, [`reads-${user}`, `writes-${user}`]);
-      const [reader, writer] = left.hands as [Hand, Hand];
-      for (const hand of left.hands)
+      const [reader, writer] = left.agents as [Agent, Agent];
+      for (const agent of left.agents)
         for (const [address, any] of families) {
-          expect(await hand.tell("connect", address, address, 7001)).toBe("connected");
-          expect(await hand.tell("receive", address)).toStartWith("hello");
-          await hand.tell("bind", `udp ${address}`, any, 0);
+          expect(await agent.tell("connect", address, address, 7001)).toBe("connected");
+          expect(await agent.tell("receive", address)).toStartWith("hello");
+          await agent.tell("bind", `udp ${address}`, any, 0);
         }
       return { ...left, reader, writer };
     };
@@ -770,16 +770,16 @@ onOneRoad("detours", (road) => {
     await lab.output(["authnft", "release", String(record?.scope_unit)]);
     expect(await alice.writer.tell("ask", "tcp", "10.88.0.2", 7001)).toBe("ok");
     expect(await alice.writer.tell("ask", "tcp", "10.88.0.3", 7001)).toBe("ECONNREFUSED");
-    for (const hand of [...alice.hands, ...dave.hands])
-      await lab.output(["kill", String(await hand.tell("getpid"))]);
+    for (const agent of [...alice.agents, ...dave.agents])
+      await lab.output(["kill", String(await agent.tell("getpid"))]);
     await nothingLeft();
   });
 
   test("lingering=keep: what is left behind keeps the session's rules until it has ended", async () => {
-    await lab.pam("sshd", { through: road, args: ["lingering=keep"] });
+    await lab.pam("sshd", { through: via, args: ["lingering=keep"] });
     try {
-      const { hands, logOut } = await logInAndLeave("alice", ["kept"]);
-      const [kept] = hands as [Hand];
+      const { agents, logOut } = await logInAndLeave("alice", ["kept"]);
+      const [kept] = agents as [Agent];
       expect(await kept.tell("connect", "c", "10.88.0.2", 7001)).toBe("connected");
       expect(await kept.tell("receive", "c")).toStartWith("hello");
       await logOut();
@@ -794,13 +794,13 @@ onOneRoad("detours", (road) => {
       await lab.output(["kill", String(await kept.tell("getpid"))]);
       await nothingLeft();
     } finally {
-      await lab.pam("sshd", { through: road });
+      await lab.pam("sshd", { through: via });
     }
   });
 
   test("lingering=kill: what is left behind is killed, a fork bomb too, and the program that closes the session is not", async () => {
     for (const service of ["sshd", "su", "sudo"])
-      await lab.pam(service, { through: road, args: ["lingering=kill"] });
+      await lab.pam(service, { through: via, args: ["lingering=kill"] });
     // Forks as fast as it can and hears no signal that it can help; bounded, for this machine's sake.
     const bomb = `trap "" HUP TERM; n=0; while [ $n -lt 200 ]; do (trap "" HUP TERM; exec -a left-bomb sleep 60) & n=$((n + 1)); done; exec -a left-bomb sleep 60`;
     await lab.write("/usr/local/bin/left-bomb", `#!/bin/bash\n${bomb}\n`, { mode: "0755" });
@@ -825,7 +825,7 @@ onOneRoad("detours", (road) => {
         await nothingLeft();
       }
       // Otherwise they stay.
-      await lab.pam("sshd", { through: road });
+      await lab.pam("sshd", { through: via });
       expect((await lab.ssh("alice", `${leave} sleep 0.1; exit 7`)).code).toBe(7);
       await Bun.sleep(500);
       expect(await left()).toBeGreaterThan(1);
@@ -835,7 +835,7 @@ onOneRoad("detours", (road) => {
         "for scope in /sys/fs/cgroup/authnft.slice/authnft-alice-*.scope; do echo 1 >$scope/cgroup.kill; done; rm /usr/local/bin/left-bomb",
       );
       for (const service of ["su", "sudo"]) await lab.pam(service, null);
-      await lab.pam("sshd", { through: road });
+      await lab.pam("sshd", { through: via });
     }
     await nothingLeft();
   });
@@ -858,7 +858,7 @@ onOneRoad("detours", (road) => {
       times.push(performance.now() - start);
       await alice.running.exited;
     }
-    console.log(`${lab.release}, ${road}: from kill to clean: ${times.map(Math.round).join(", ")} ms`);
+    console.log(`${lab.release}, ${via}: from kill to clean: ${times.map(Math.round).join(", ")} ms`);
     expect(Math.max(...times)).toBeLessThan(1000);
     await nothingLeft();
   });

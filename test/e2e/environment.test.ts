@@ -8,7 +8,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease, viaBoth } from "./harness.ts";
 
 const ENTRY = "/usr/libexec/authnft";
 const PROGRAM = "/usr/lib/authnft/authnft";
@@ -231,11 +231,11 @@ onThisRelease("What must not be run", () => {
   });
 });
 
-onBothRoads("A user's variables", (road) => {
+viaBoth("A user's variables", (via) => {
   beforeAll(async () => {
     await lay();
-    await lab.pam("sshd", { through: road, at: "end", before: [READ_USERS_FILE] });
-    await lab.pam("lab", { through: road });
+    await lab.pam("sshd", { through: via, at: "end", before: [READ_USERS_FILE] });
+    await lab.pam("lab", { through: via });
     for (const user of ["alice", "bob", ...members]) await lab.fragment(user, ONLY_FIRST);
   });
 
@@ -304,7 +304,7 @@ onBothRoads("A user's variables", (road) => {
   });
 
   // The shim hands none of them on, so there a few may come together; pam_exec makes them the environment of the entry.
-  const size = road === "shim" ? 4 : 1;
+  const size = via === "shim" ? 4 : 1;
   test(`${size} at a time in the PAM environment do nothing, from open to close`, async () => {
     const since = await lab.cursor();
     const variables = HOSTILE.flatMap((group) =>
@@ -340,7 +340,7 @@ onBothRoads("A user's variables", (road) => {
 
   test("cannot lend a session the user's own claims, but another key that root owns and lets itself read", async () => {
     await lab.pam("sshd", {
-      through: road,
+      through: via,
       at: "end",
       before: [READ_USERS_FILE],
       args: ["claims_env=CLAIMS"],
@@ -370,10 +370,10 @@ onBothRoads("A user's variables", (road) => {
   });
 });
 
-onBothRoads("What surrounds su", (road) => {
+viaBoth("What surrounds su", (via) => {
   beforeAll(async () => {
     await lay();
-    await lab.pam("su", { through: road });
+    await lab.pam("su", { through: via });
     await lab.fragment("alice", ONLY_FIRST);
     await lab.output(`mkdir -m 1777 ${PLACE}/out`);
   });
@@ -428,7 +428,7 @@ onBothRoads("What surrounds su", (road) => {
 
     // Before su comes to us, something else has taken the lowest descriptors; with nothing else in the stack they are free.
     const since = await lab.cursor();
-    await lab.pam("lab", { through: road });
+    await lab.pam("lab", { through: via });
     await lab.output("pamtester lab alice open_session close_session <&- >&- 2>&-");
     await nothingLeft();
     const events = (await lab.journal({ since })).map((entry) => entry["AUTHNFT_EVENT"]);
@@ -441,7 +441,7 @@ onBothRoads("What surrounds su", (road) => {
     await lab.write(stop, "#!/bin/sh\nkill -STOP $(pidof dbus-daemon)\n", { mode: "0755" });
     // In this order: a shell that pam_exec ran after pam_env would load the user's library, as root.
     const before = [`session optional pam_exec.so seteuid quiet type=open_session ${stop}`, READ_USERS_FILE];
-    await lab.pam("su", { through: road, before });
+    await lab.pam("su", { through: via, before });
     await pamEnvironment("alice", { AUTHNFT_NO_SANDBOX: "1", LD_PRELOAD: LIBRARY, SECRET: "of the user" });
     const caller = `
 import os, signal
@@ -473,7 +473,7 @@ os.execv("/usr/bin/su", ["su", "alice", "-c", "${FILTERED}"])
             await lab.run([
               "pgrep",
               "-xf",
-              road === "shim" ? "authnft session in-turn" : "authnft session pam_exec=open",
+              via === "shim" ? "authnft session in-turn" : "authnft session pam_exec=open",
             ])
           ).stdout.trim() || undefined,
       );
@@ -518,7 +518,7 @@ os.execv("/usr/bin/su", ["su", "alice", "-c", "${FILTERED}"])
       const descriptors = (await inside("find fd -type l -printf '%f %l\\n'")).split("\n");
       expect(descriptors.length).toBeLessThan(30);
       expect(descriptors.filter((line) => /passwd|shadow|dev\/pts|home/.test(line))).toEqual([]);
-      const standard = road === "shim" ? ["pipe", "pipe", "/dev/null"] : ["memfd:request", "pipe", "pipe"];
+      const standard = via === "shim" ? ["pipe", "pipe", "/dev/null"] : ["memfd:request", "pipe", "pipe"];
       for (const [fd, kind] of standard.entries())
         expect(descriptors.find((line) => line.startsWith(`${fd} `))).toContain(kind);
       expect(await inside("readlink cwd")).toBe("/");

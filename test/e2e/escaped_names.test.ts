@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type Running, waitFor } from "../lab/lab.ts";
-import { expectNoLeak, lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.ts";
+import { expectNoLeak, lab, nothingLeft, ONLY_FIRST, onThisRelease, viaBoth } from "./harness.ts";
 
 const DINA = "DOM\\dina";
 
@@ -110,12 +110,12 @@ async function stay(user: string): Promise<Running> {
   return session;
 }
 
-onBothRoads("A name that only a directory gives", (road) => {
+viaBoth("A name that only a directory gives", (via) => {
   beforeAll(async () => {
     await lab.reset();
     await serve(ALL);
-    await lab.pam("su", { through: road });
-    await lab.pam("sshd", { through: road });
+    await lab.pam("su", { through: via });
+    await lab.pam("sshd", { through: via });
   });
   afterAll(asBefore);
 
@@ -154,7 +154,7 @@ onBothRoads("A name that only a directory gives", (road) => {
       expect([name, code, reached]).toEqual([name, 0, "ok refused"]);
       expect(cgroup).toMatch(/^authnft-.+-\d+\.scope$/);
       expect(cgroup?.replace(/-\d+\.scope$/, "")).toBe(`authnft-${escaped.get(name)}`);
-      expect(session).toBe(road === "shim" ? (cgroup ?? "") : "");
+      expect(session).toBe(via === "shim" ? (cgroup ?? "") : "");
     }
     await nothingLeft();
     const told = await lab.journal({ since });
@@ -248,10 +248,10 @@ onBothRoads("A name that only a directory gives", (road) => {
     await lab.write(`/etc/authnft/groups/${GROUP_FILE}`, ONLY_FIRST);
     try {
       // In the login session's own scope, whose name tells nobody's.
-      await lab.pam("sshd", { through: road, args: ["scope=session"] });
+      await lab.pam("sshd", { through: via, args: ["scope=session"] });
       const { stdout } = await lab.ssh(DINA, `${REACH}; tail -n 1 /proc/self/cgroup`);
       expect(stdout).toMatch(/^ok refused\n0::\/user\.slice\/user-4000\.slice\/session-\w+\.scope\n$/);
-      await lab.pam("sshd", { through: road });
+      await lab.pam("sshd", { through: via });
       expect((await lab.ssh(DINA, REACH)).stdout).toBe("ok refused\n");
       expect((await lab.run(["authnft", "check", DINA])).stdout).toContain(
         `/etc/authnft/groups/${GROUP_FILE} holds, for DOM\\dina is in group DOM\\domain users.`,
@@ -273,7 +273,7 @@ onBothRoads("A name that only a directory gives", (road) => {
     await lab.output(
       "printf 'm\\374ller:*:4900:%s::/:/bin/bash\\n' $(getent group authnft | cut -d: -f3) >>/etc/passwd",
     );
-    await lab.pam("su", { through: road, control: "optional" });
+    await lab.pam("su", { through: via, control: "optional" });
     const since = await lab.cursor();
     const { stdout } = await lab.run(`su -c '${REACH}' -- $(printf 'm\\374ller') 2>/dev/null`);
     expect(stdout).toMatch(/^(refused|eperm|unreachable) (refused|eperm|unreachable)$/m);

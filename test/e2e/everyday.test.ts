@@ -5,10 +5,10 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { waitFor } from "../lab/lab.ts";
-import { type Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
-import { lab, onBothRoads } from "./rig.ts";
+import { type Agent, installAgent, logIn, logInAndLeave, outside } from "./agent.ts";
+import { lab, viaBoth } from "./harness.ts";
 
-/** A hand that looks at the errors it gets; see the file. */
+/** A agent that looks at the errors it gets; see the file. */
 const ROGUE = "/usr/local/lib/rogue.py";
 
 const FIRST = { 4: "10.88.0.2", 6: "fd88::2" } as const;
@@ -39,18 +39,18 @@ add rule inet authnft filter drop
 `;
 const ANYTHING = "add rule inet authnft egress accept\n";
 
-onBothRoads("everyday", (road) => {
-  let world: Hand;
+viaBoth("everyday", (via) => {
+  let world: Agent;
   /** Two under an open policy, and those under one that names a peer. */
-  let open: Hand;
-  let other: Hand;
-  let strict: Hand[];
+  let open: Agent;
+  let other: Agent;
+  let strict: Agent[];
 
   beforeAll(async () => {
     await lab.reset();
-    await installHand();
+    await installAgent();
     await lab.write(ROGUE, await Bun.file(join(import.meta.dir, "fixtures/attacks/rogue.py")).text());
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     await lab.output(`
       echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
       ip route add 198.51.100.0/24 via ${FIRST[4]} dev world0
@@ -69,14 +69,14 @@ onBothRoads("everyday", (road) => {
     for (const user of ["m0", "m1"]) await lab.fragment(user, FIRST_ONLY);
     const program = ROGUE;
     const byManager = { by: "systemd-run --user --quiet", program };
-    const unit = logInAndLeave("m1", ["unit"], byManager).then(({ hands }) => hands[0] as Hand);
+    const unit = logInAndLeave("m1", ["unit"], byManager).then(({ agents }) => agents[0] as Agent);
     [world, open, other] = await Promise.all([
       outside({ netns: "world", program }),
       logIn("alice", { program }),
       logIn("bob", { program }),
     ]);
     strict = await Promise.all([logIn("m0", { program }), unit]);
-    for (const hand of [world, open, other, ...strict]) await hand.tell("wait_for", 5);
+    for (const agent of [world, open, other, ...strict]) await agent.tell("wait_for", 5);
     for (const address of [FIRST[4], FIRST[6]]) await world.tell("serve", "udplite", LITE, address);
     await world.tell("serve", "tcp", ANSWERING);
     for (const any of Object.values(ANY)) await world.tell("hear", "tcp", any, CALLING);
@@ -98,8 +98,8 @@ onBothRoads("everyday", (road) => {
   let lastPort = 9850;
   const port = () => ++lastPort;
   /** Answers to many questions at once, in one text each, for whoever compares them. */
-  const asked = async (hand: Hand, questions: readonly unknown[][]) => {
-    const answers = (await hand.tell("ask_all", questions)) as string[];
+  const asked = async (agent: Agent, questions: readonly unknown[][]) => {
+    const answers = (await agent.tell("ask_all", questions)) as string[];
     return questions.map((question, n) => `${question.slice(0, 3).join(" ")} ${answers[n]}`);
   };
 
@@ -114,22 +114,22 @@ onBothRoads("everyday", (road) => {
       ["udplite", FIRST[family], LITE],
     ]);
     questions.push(["icmp", `${LINK.first}%world0`, 0], ["tcp", `${LINK.first}%world0`, ANSWERING]);
-    for (const hand of all()) expect(await asked(hand, questions)).toEqual(answered(questions));
+    for (const agent of all()) expect(await asked(agent, questions)).toEqual(answered(questions));
   });
 
   test("a peer that may calls in, from an address of the link too, and from the same port again within the minute", async () => {
-    for (const hand of all()) {
+    for (const agent of all()) {
       const [listening, again] = [port(), port()];
-      await hand.tell("serve", "tcp", listening);
-      await hand.tell("serve", "udp", listening);
+      await agent.tell("serve", "tcp", listening);
+      await agent.tell("serve", "udp", listening);
       const questions = FAMILIES.flatMap((family) =>
         ["tcp", "udp"].map((kind) => [kind, OWN[family], listening, 5, 6, 0, [], FIRST[family]]),
       );
       questions.push(["tcp", `${LINK.own}%guest0`, listening]);
       expect(await asked(world, questions)).toEqual(answered(questions));
       for (const family of FAMILIES) {
-        expect(await hand.tell("leave_time_wait", FIRST[family], CALLING, again)).toBe("left");
-        await hand.tell("hear", "tcp", ANY[family], again);
+        expect(await agent.tell("leave_time_wait", FIRST[family], CALLING, again)).toBe("left");
+        await agent.tell("hear", "tcp", ANY[family], again);
         const call = ["throw", "tcp", OWN[family], again, WORD, FIRST[family], CALLING];
         expect([family, await world.tell(...call)]).toEqual([family, "sent"]);
       }
@@ -140,11 +140,11 @@ onBothRoads("everyday", (road) => {
     // Syn cookies, for every call.
     await lab.output("echo 2 >/proc/sys/net/ipv4/tcp_syncookies");
     try {
-      for (const hand of all()) {
+      for (const agent of all()) {
         const [plain, deferred] = [port(), port()];
         for (const any of Object.values(ANY)) {
-          await hand.tell("hear", "tcp", any, plain);
-          await hand.tell("hear", "tcp", any, deferred, "", "", 20);
+          await agent.tell("hear", "tcp", any, plain);
+          await agent.tell("hear", "tcp", any, deferred, "", "", 20);
         }
         const calls = FAMILIES.flatMap((family) =>
           [plain, deferred].map((at) => ["throw", "tcp", OWN[family], at, WORD, FIRST[family]]),
@@ -154,9 +154,9 @@ onBothRoads("everyday", (road) => {
     } finally {
       await lab.output("echo 1 >/proc/sys/net/ipv4/tcp_syncookies");
     }
-    for (const hand of all()) {
+    for (const agent of all()) {
       const deferred = port();
-      for (const any of Object.values(ANY)) await hand.tell("hear", "tcp", any, deferred, "", "", 20);
+      for (const any of Object.values(ANY)) await agent.tell("hear", "tcp", any, deferred, "", "", 20);
       const calls = FAMILIES.map((family) => ["throw", "tcp", OWN[family], deferred, WORD, FIRST[family]]);
       expect(await world.tell("try_all", calls)).toEqual(calls.map(() => "sent"));
     }
@@ -164,11 +164,11 @@ onBothRoads("everyday", (road) => {
 
   test("megabytes pass both ways, to a peer, from it, and over the loopback", async () => {
     const size = 4 << 20;
-    for (const hand of all()) {
+    for (const agent of all()) {
       const at = port();
-      await hand.tell("serve", "tcp", at);
+      await agent.tell("serve", "tcp", at);
       for (const family of FAMILIES) {
-        const out = await hand.tell("pump", FIRST[family], ANSWERING, size);
+        const out = await agent.tell("pump", FIRST[family], ANSWERING, size);
         const into = await world.tell("pump", OWN[family], at, size, FIRST[family]);
         expect([family, out, into]).toEqual([family, size, size]);
       }
@@ -182,11 +182,11 @@ onBothRoads("everyday", (road) => {
   });
 
   test("who asks too far, or where nobody listens, is told by whom", async () => {
-    for (const hand of all())
+    for (const agent of all())
       for (const family of FAMILIES) {
         const [exceeded, unreachable] = family === 4 ? ["11 0", "3 3"] : ["3 0", "1 4"];
-        const near = await hand.tell("reach_for", FIRST[family], CLOSED);
-        const far = await hand.tell("reach_for", BEHIND[family], CLOSED, 1);
+        const near = await agent.tell("reach_for", FIRST[family], CLOSED);
+        const far = await agent.tell("reach_for", BEHIND[family], CLOSED, 1);
         // From which of its addresses it says so is for it to choose.
         expect(
           [near, far].map((told) => String(told).replace(/:3 |\.3 /, (end) => end.replace("3", "2"))),
@@ -195,24 +195,24 @@ onBothRoads("everyday", (road) => {
   });
 
   test("two calls that meet are one connection", async () => {
-    for (const hand of all())
+    for (const agent of all())
       for (const family of FAMILIES) {
         const own = port();
         // The first call is not let in until the other side calls; that one is not let in here, and the first is made again.
-        hand.say("connect_from_to", FIRST[family], SILENT, OWN[family], own);
+        agent.say("connect_from_to", FIRST[family], SILENT, OWN[family], own);
         await Bun.sleep(100);
         world.say("connect_from_to", OWN[family], own, FIRST[family], SILENT);
-        expect([family, await hand.answer(), await world.answer()]).toEqual([family, "word", "word"]);
+        expect([family, await agent.answer(), await world.answer()]).toEqual([family, "word", "word"]);
       }
   });
 
   test("a session's own client and server reach each other over the loopback, and two sessions do", async () => {
     const [own, others] = [port(), port()];
-    for (const [hand, at] of [
+    for (const [agent, at] of [
       [open, own],
       [other, others],
     ] as const)
-      for (const kind of ["tcp", "udp"]) await hand.tell("serve", kind, at);
+      for (const kind of ["tcp", "udp"]) await agent.tell("serve", kind, at);
     const questions = [own, others].flatMap((at) =>
       [...LOOPBACK[4], ...LOOPBACK[6]].flatMap((address) => [
         ["tcp", address, at],
@@ -225,10 +225,10 @@ onBothRoads("everyday", (road) => {
   });
 
   test("a connection that a session ends is ended at both ends", async () => {
-    for (const hand of all())
+    for (const agent of all())
       for (const family of FAMILIES) {
         const own = port();
-        expect(await hand.tell("leave_time_wait", FIRST[family], CALLING, own)).toBe("left");
+        expect(await agent.tell("leave_time_wait", FIRST[family], CALLING, own)).toBe("left");
         const left = `world ss --no-header --tcp --all 'sport = :${CALLING} and dport = :${own}'`;
         await waitFor(async () => (await lab.output(left)) === "");
       }

@@ -6,8 +6,8 @@ import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { examples } from "../../src/cli/example.ts";
 import { type Running, waitFor } from "../lab/lab.ts";
 import { literals } from "../man_pages.ts";
-import { type Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
-import { lab, nothingLeft } from "./rig.ts";
+import { type Agent, installAgent, logIn, logInAndLeave, outside } from "./agent.ts";
+import { lab, nothingLeft } from "./harness.ts";
 
 /** Where in the lab the addresses lie that the examples name, which are those for documentation. */
 const ADDRESSES: readonly [RegExp, string][] = [
@@ -43,14 +43,14 @@ async function exampleFor(name: string, changes: Readonly<Record<string, string>
 }
 
 /** Logs alice in under an example. */
-async function under(name: string, changes: Readonly<Record<string, string>> = {}): Promise<Hand> {
+async function under(name: string, changes: Readonly<Record<string, string>> = {}): Promise<Agent> {
   await lab.fragment("alice", await exampleFor(name, changes));
   return await logIn("alice");
 }
 
-/** Has a hand ask "tcp|udp ADDRESS PORT [BYTES]", all at once: "ok", "refused", whatever the error, or "timeout". */
-async function ask(hand: Hand, questions: readonly string[], patience = 5): Promise<string[]> {
-  const answers = await hand.tell(
+/** Has a agent ask "tcp|udp ADDRESS PORT [BYTES]", all at once: "ok", "refused", whatever the error, or "timeout". */
+async function ask(agent: Agent, questions: readonly string[], patience = 5): Promise<string[]> {
+  const answers = await agent.tell(
     "ask_all",
     questions.map((question) => {
       const [kind, address, port, size = "6"] = question.split(" ");
@@ -64,13 +64,13 @@ async function ask(hand: Hand, questions: readonly string[], patience = 5): Prom
 
 /** Expects what passes, what is refused by an answer, and what is met by silence. */
 async function expectOf(
-  hand: Hand,
+  agent: Agent,
   { ok = [], refused = [], silent = [] }: { ok?: string[]; refused?: string[]; silent?: string[] },
 ): Promise<void> {
   const lists = { ok, refused, timeout: silent };
   for (const [answer, questions] of Object.entries(lists)) {
     const answers =
-      questions.length === 0 ? [] : await ask(hand, questions, silent === questions ? SILENCE : 5);
+      questions.length === 0 ? [] : await ask(agent, questions, silent === questions ? SILENCE : 5);
     expect(questions.map((question, i) => `${question}: ${answers[i]}`)).toEqual(
       questions.map((question) => `${question}: ${answer}`),
     );
@@ -106,14 +106,14 @@ async function withHostRules(text: string, work: () => Promise<void>): Promise<v
 
 describe(`examples (${lab.release})`, () => {
   /** The destinations' network, the clients' network, and root in the guest itself. */
-  let world: Hand;
-  let client: Hand;
-  let root: Hand;
+  let world: Agent;
+  let client: Agent;
+  let root: Agent;
 
   beforeAll(async () => {
     await lab.reset();
     await lab.pam("sshd", { through: "shim" });
-    await installHand();
+    await installAgent();
     [world, client, root] = await Promise.all([
       outside({ netns: "world" }),
       outside({ netns: "client" }),
@@ -137,7 +137,7 @@ describe(`examples (${lab.release})`, () => {
 
   /** Has a session listen, and tells how the clients' network and the destinations' network see that. */
   async function expectInbound(
-    alice: Hand,
+    alice: Agent,
     { open, closed, from = HERE }: { open: number[]; closed: number[]; from?: string[] },
   ): Promise<void> {
     for (const port of [...open, ...closed]) expect(await alice.tell("serve", "tcp", port)).toBe("listening");
@@ -180,8 +180,8 @@ describe(`examples (${lab.release})`, () => {
 
     async anywhere() {
       await lab.fragment("alice", await exampleFor("anywhere"));
-      const { hands, session, logOut } = await logInAndLeave("alice", ["left"]);
-      const alice = hands[0] as Hand;
+      const { agents, session, logOut } = await logInAndLeave("alice", ["left"]);
+      const alice = agents[0] as Agent;
       await expectOf(alice, { ok: at(WORLD, ...SERVICES) });
       await expectInbound(alice, { open: [8080], closed: [] });
       expect(await lab.ruleset()).toMatch(/^\s*counter packets [1-9]\d* bytes \d+ goto session_alice/m);
@@ -344,10 +344,10 @@ describe(`examples (${lab.release})`, () => {
       await withHostRules(text, async () => {
         const alice = await logIn("alice");
         // World knows no way back to the clients' network: it can only answer to what was masqueraded.
-        const told = async (hand: Hand, name: string, address: string) => {
-          await hand.tell("bind", name, "10.77.0.1", 0);
-          await hand.tell("send", name, "who am I?", address, 7001);
-          return String(await hand.tell("receive", name, SILENCE)).trim();
+        const told = async (agent: Agent, name: string, address: string) => {
+          await agent.tell("bind", name, "10.77.0.1", 0);
+          await agent.tell("send", name, "who am I?", address, 7001);
+          return String(await agent.tell("receive", name, SILENCE)).trim();
         };
         expect(await told(alice, "marked", "10.88.0.3")).toBe("hello 10.88.0.1");
         expect(await told(alice, "other", "10.88.0.2")).toBe("timeout");
@@ -438,7 +438,7 @@ describe(`examples (${lab.release})`, () => {
       await expectOf(double, { refused: ours });
       await lab.output("systemctl restart authnft-seal.service; authnft restore");
       await expectOf(again, { ok: ours, refused: ["tcp 10.88.0.2 7001"] });
-      for (const hand of [alice, again, other, dave, double]) await hand.end();
+      for (const agent of [alice, again, other, dave, double]) await agent.end();
     },
 
     async "no-network"() {

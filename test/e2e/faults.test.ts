@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type JournalEntry, type Result, type Running, waitFor } from "../lab/lab.ts";
 import { hookLines, type PamHook } from "../lab/pam.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease, sweep } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease, sweep, viaBoth } from "./harness.ts";
 
 const ENTRY = "/usr/libexec/authnft";
 const PROGRAM = "/usr/lib/authnft/authnft";
@@ -473,7 +473,7 @@ afterAll(async () => {
   await lab.install();
 });
 
-onBothRoads("On a broken host", (road) => {
+viaBoth("On a broken host", (via) => {
   /** Whether a test ended early: what it left must not fail those after it. */
   let untidy = true;
   beforeEach(async () => {
@@ -485,8 +485,8 @@ onBothRoads("On a broken host", (road) => {
     await placeGate();
     await stack(
       [
-        { for: ["bob"], through: road, control: "optional" },
-        { for: [...MEMBERS.filter((user) => user !== "bob"), "dave", "root"], through: road },
+        { for: ["bob"], through: via, control: "optional" },
+        { for: [...MEMBERS.filter((user) => user !== "bob"), "dave", "root"], through: via },
       ],
       [GATE],
     );
@@ -495,7 +495,7 @@ onBothRoads("On a broken host", (road) => {
   for (const fault of FAULTS) {
     const { what, log, reason, outOfReach } = fault;
     // Nothing of ours runs then, and what says so is not ours; the network is taken by what stands around the session.
-    const silent = outOfReach && road === "exec";
+    const silent = outOfReach && via === "exec";
     test(`with ${what}, a member is refused or without network, others come in, and later logins work`, async () => {
       untidy = true;
       const since = await lab.cursor();
@@ -536,7 +536,7 @@ onBothRoads("On a broken host", (road) => {
     const attempts = REACH.split("; ").map((probe) => `${probe} --timeout 1 &`);
     const ofBob = () => lab.ssh("bob", `sed -n s/^0:://p /proc/self/cgroup; ${attempts.join(" ")} wait`);
     // Under pam_exec it is the entry that moves the process, so there has to be one, and it has to notice.
-    const faults = road === "shim" ? [away(ENTRY), instead("kill -SEGV $$")] : [away(PROGRAM)];
+    const faults = via === "shim" ? [away(ENTRY), instead("kill -SEGV $$")] : [away(PROGRAM)];
     for (const [n, fault] of faults.entries())
       await broken(fault, async () => {
         await lab.output("nft flush ruleset");
@@ -544,7 +544,7 @@ onBothRoads("On a broken host", (road) => {
         expect(held.stdout).toStartWith(`${cgroup}\n`);
         expectNoNetwork(held);
         expect(await lab.ruleset()).toBe("");
-        if (n === 0 || road === "exec") return;
+        if (n === 0 || via === "exec") return;
         // In a cgroup of that name that somebody merely makes the seal alone holds him.
         await waitFor(async () => (await lab.output(`cat /sys/fs/cgroup${cgroup}/cgroup.procs`)) === "");
         await lab.output("systemctl stop run-authnft-refused.mount; /usr/local/lib/lab/unseal");
@@ -579,7 +579,7 @@ onBothRoads("On a broken host", (road) => {
     untidy = false;
   });
 
-  const status = road === "shim" ? 0 : 3;
+  const status = via === "shim" ? 0 : 3;
   test(`a helper that answers with status ${status} and garbage opens nothing for anybody`, async () => {
     untidy = true;
     const since = await lab.cursor();
@@ -588,10 +588,10 @@ onBothRoads("On a broken host", (road) => {
       const results = await Promise.all(users.map((user) => lab.ssh(user, FIRST)));
       expect(results.map(({ code }) => code)).toEqual(users.map(() => 254));
       expect(results.map(words)).toEqual(users.map(() => ""));
-      if (road === "shim") for (const { stdout } of results) expect(stdout).toMatch(HELPFUL);
+      if (via === "shim") for (const { stdout } of results) expect(stdout).toMatch(HELPFUL);
     });
     const ours = (await complaints(since)).map(({ MESSAGE = "" }) => MESSAGE);
-    if (road === "shim") {
+    if (via === "shim") {
       const named = ours.map(
         (line) => /session of (m\d) refused: no answer from .*; run "authnft doctor"/.exec(line)?.[1],
       );

@@ -5,7 +5,7 @@
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, onOneRoad } from "./rig.ts";
+import { lab, nothingLeft, viaOne } from "./harness.ts";
 
 /** Networks of eight addresses with as many between them: a set keeps each as an interval. */
 function networks(count: number): string {
@@ -27,7 +27,7 @@ add rule inet authnft egress reject
 const FLAT_MS = 10_000;
 
 /** What closes a slice before a manager starts, where neither the table nor the program is there. */
-const LAST_RESORT = `
+const QUARANTINE = `
   nft delete table inet authnft
   mv /usr/libexec/authnft /usr/libexec/authnft.away
   sh /usr/lib/authnft/close-slice $uid 2>/dev/null
@@ -91,11 +91,11 @@ async function block(count: number): Promise<void> {
   });
 }
 
-onOneRoad("Beside a table with a set of intervals", (road) => {
+viaOne("Beside a table with a set of intervals", (via) => {
   beforeAll(async () => {
     await lab.reset();
-    await lab.pam("sshd", { through: road });
-    await lab.pam("lab", { through: road });
+    await lab.pam("sshd", { through: via });
+    await lab.pam("lab", { through: via });
     await lab.fragment("alice", WITH_INTERVALS);
   });
   afterEach(() => lab.output("nft 'add table inet foreign; delete table inet foreign'"));
@@ -120,7 +120,7 @@ onOneRoad("Beside a table with a set of intervals", (road) => {
       for (const command of [
         "nft delete table inet authnft; nft -f /run/authnft/ruleset.nft && nft -f /run/authnft/sessions.nft",
         `sh /usr/lib/authnft/close-slice ${uid}`,
-        LAST_RESORT,
+        QUARANTINE,
         "authnft restore",
         "authnft check",
         "authnft doctor | grep -q 'Sessions under their rules: 1'",

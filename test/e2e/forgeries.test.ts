@@ -9,7 +9,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onOneRoad, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease, viaOne } from "./harness.ts";
 
 const FIXTURES = join(import.meta.dir, "fixtures/forgeries");
 const FILTERED = "probe tcp 10.88.0.2 7001; probe tcp 10.88.0.3 7001";
@@ -45,11 +45,11 @@ async function pamtester(user: string, prepare = "", items = ""): Promise<{ code
   return { code, token };
 }
 
-onOneRoad("Forgeries", (road) => {
+viaOne("Forgeries", (via) => {
   beforeAll(async () => {
     await lab.reset();
-    await lab.pam("sshd", { through: road });
-    await lab.pam("lab", { through: road });
+    await lab.pam("sshd", { through: via });
+    await lab.pam("lab", { through: via });
     for (const user of ["alice", "bob"]) await lab.fragment(user, ONLY_FIRST);
     await lab.output("mkdir -p /usr/local/lib/forgeries");
     await lab.write("/usr/local/lib/forgeries/plant", readFileSync(join(FIXTURES, "plant.py")), {
@@ -222,7 +222,7 @@ onOneRoad("Forgeries", (road) => {
   });
 
   test("with several connections the kernel's word is taken only where it is one: PAM_RHOST decides among them", async () => {
-    await lab.pam("lab", { through: road, args: ["rhost_policy=kernel"] });
+    await lab.pam("lab", { through: via, args: ["rhost_policy=kernel"] });
     const two = "exec 3<>/dev/tcp/10.88.0.2/7001 4<>/dev/tcp/10.88.0.3/7001";
     const one = "exec 3<>/dev/tcp/10.88.0.2/7001";
     const cases: [prepare: string, rhost: string, told: string, warned: boolean][] = [
@@ -248,7 +248,7 @@ onOneRoad("Forgeries", (road) => {
       ),
     );
     expect(warned).toEqual(cases.map(([, , , expected]) => expected));
-    await lab.pam("lab", { through: road });
+    await lab.pam("lab", { through: via });
   });
 
   test("entries of the journal that others write in our name are told by their uid, and change nothing", async () => {

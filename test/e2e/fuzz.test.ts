@@ -10,7 +10,7 @@ import { baseTable, closeUserSlice } from "../../src/ruleset/table.ts";
 import { ROOTS } from "../../src/subjects/roots.ts";
 import type { SubjectId } from "../../src/subjects/subject.ts";
 import { acceptedFragments, type Life, lifeOf, type Session } from "../fuzz/fragments.ts";
-import { lab, onThisRelease } from "./rig.ts";
+import { lab, onThisRelease } from "./harness.ts";
 
 /** How many accepted fragments the kernel gets to see. AUTHNFT_FUZZ_FRAGMENTS is for a long run by hand. */
 const COUNT = Number(Bun.env["AUTHNFT_FUZZ_FRAGMENTS"] ?? 120);

@@ -6,7 +6,7 @@
 import { afterEach, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { passwordOf, type Running, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./harness.ts";
 
 const REACH = 'echo "$(probe tcp 10.88.0.2 7001 --timeout 2) $(probe tcp 10.88.0.3 7001 --timeout 2)"';
 

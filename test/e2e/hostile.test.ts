@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatTable, type Row, survey } from "../hostile/survey.ts";
-import { lab, onThisRelease } from "./rig.ts";
+import { lab, onThisRelease } from "./harness.ts";
 
 const documented = readFileSync(join(import.meta.dir, "../../docs/security.md"), "utf8");
 

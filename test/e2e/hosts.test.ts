@@ -4,7 +4,7 @@
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { type Lab, up, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./harness.ts";
 
 /** One that can be reached by the fragment, and one that cannot. */
 const REACH = "echo $(probe tcp 10.88.0.2 7001) $(probe tcp 10.88.0.3 7001)";

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { callsThatKilled } from "../../src/system/host/killed_helpers.ts";
 import type { Result } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease, sweep } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease, sweep } from "./harness.ts";
 
 /** Where the library is that the helper loads, and what the real one is called while another has its name. */
 const LIBRARY = "/usr/lib/*/libnftables.so.1";
@@ -58,7 +58,7 @@ onThisRelease("a helper that its filter kills", () => {
   });
   afterAll(() => lab.reset());
 
-  test("is a login refused on either road, told as such in the journal, and counted by the doctor with what to do", async () => {
+  test("is a login refused on either via, told as such in the journal, and counted by the doctor with what to do", async () => {
     const library = await buildLibrary();
     const before = await counted();
     const known = new Set(kernelLog());

@@ -4,7 +4,7 @@
 
 import { afterEach, beforeAll, expect, test } from "bun:test";
 import { passwordOf, type Running, waitFor } from "../lab/lab.ts";
-import { expectNoLeak, lab, nothingLeft, ONLY_FIRST, onBothRoads } from "./rig.ts";
+import { expectNoLeak, lab, nothingLeft, ONLY_FIRST, viaBoth } from "./harness.ts";
 
 const LOOK = `#!/bin/sh
 echo "in $(sed -n s/^0:://p /proc/self/cgroup) first $(probe tcp 10.88.0.2 7001) second $(probe tcp 10.88.0.3 7001)"
@@ -32,11 +32,11 @@ const sessionOf = async (user: string) =>
     (await lab.sessions()).find((record) => record.user === user && record.state === "open"),
   );
 
-onBothRoads("scope=session", (road) => {
+viaBoth("scope=session", (via) => {
   beforeAll(async () => {
     await lab.reset();
     await lab.write("/usr/local/bin/look", LOOK, { mode: "0755" });
-    await lab.pam("sshd", { through: road, args: ["scope=session"] });
+    await lab.pam("sshd", { through: via, args: ["scope=session"] });
     await lab.fragment("alice", ONLY_FIRST);
     await lab.fragment("bob", "add rule inet authnft egress accept\n");
   });
@@ -57,7 +57,7 @@ onBothRoads("scope=session", (road) => {
     expect(events).toEqual(["open", "close", "end"]);
 
     // With scope=own logind finds the session's process elsewhere, and says so.
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     try {
       const then = await lab.cursor();
       await lab.ssh("alice", ":");
@@ -65,7 +65,7 @@ onBothRoads("scope=session", (road) => {
         (await complaints(then)).some((line) => line.includes("Failed to release session")),
       );
     } finally {
-      await lab.pam("sshd", { through: road, args: ["scope=session"] });
+      await lab.pam("sshd", { through: via, args: ["scope=session"] });
     }
   });
 
@@ -129,7 +129,7 @@ onBothRoads("scope=session", (road) => {
     await nothingLeft();
     const clean = performance.now();
     console.log(
-      `${lab.release}, ${road}, scope=session: from ${command.slice(0, 32)} to clean: ${Math.round(clean - done)} ms`,
+      `${lab.release}, ${via}, scope=session: from ${command.slice(0, 32)} to clean: ${Math.round(clean - done)} ms`,
     );
     expect(clean - ended).toBeLessThan(1500);
     const events = (await lab.journal({ since: cursor })).map((entry) => entry["AUTHNFT_EVENT"]);
@@ -190,7 +190,7 @@ onBothRoads("scope=session", (road) => {
     await lab.output("systemctl daemon-reload; systemctl restart systemd-logind");
     try {
       for (const scope of ["session", "own"]) {
-        await lab.pam("sshd", { through: road, args: [`scope=${scope}`] });
+        await lab.pam("sshd", { through: via, args: [`scope=${scope}`] });
         const isHeld = scope === "session";
         const probe = await lab.ssh("alice", "probe udp 10.88.0.2 7001 --timeout 1");
         expect({ scope, probe: probe.stdout.trim() }).toEqual({ scope, probe: isHeld ? "eperm" : "ok" });
@@ -206,12 +206,12 @@ onBothRoads("scope=session", (road) => {
       await lab.output(
         "rm -r /run/systemd/system/user-.slice.d /etc/systemd/logind.conf.d/lab.conf; systemctl daemon-reload; systemctl restart systemd-logind",
       );
-      await lab.pam("sshd", { through: road, args: ["scope=session"] });
+      await lab.pam("sshd", { through: via, args: ["scope=session"] });
     }
   });
 
   test("lingering=kill ends what is left, and the login's own exit status is kept", async () => {
-    await lab.pam("sshd", { through: road, args: ["scope=session", "lingering=kill"] });
+    await lab.pam("sshd", { through: via, args: ["scope=session", "lingering=kill"] });
     try {
       const cursor = await lab.cursor();
       const { code } = await lab.ssh(
@@ -223,13 +223,13 @@ onBothRoads("scope=session", (road) => {
       expect((await lab.run("pgrep -f 'sleep 61'")).stdout).toBe("");
       expect(await complaints(cursor)).toEqual([]);
     } finally {
-      await lab.pam("sshd", { through: road, args: ["scope=session"] });
+      await lab.pam("sshd", { through: via, args: ["scope=session"] });
     }
   });
 
   test("without a login session of its own it is refused: no logind, or another's session around it", async () => {
-    await lab.pam("lab", { through: road, args: ["scope=session"] });
-    await lab.pam("su", { through: road, args: ["scope=session"] });
+    await lab.pam("lab", { through: via, args: ["scope=session"] });
+    await lab.pam("su", { through: via, args: ["scope=session"] });
     const cursor = await lab.cursor();
     const bare = await lab.run("pamtester lab alice open_session");
     expect(bare.code).not.toBe(0);
@@ -244,7 +244,7 @@ onBothRoads("scope=session", (road) => {
     expect(refusals[0]?.["MESSAGE"]).toContain("write scope=own");
 
     // As the message says.
-    await lab.pam("su", { through: road });
+    await lab.pam("su", { through: via });
     const own = await lab.ssh("alice", `echo ${passwordOf("bob")} | su - bob -c look; look`);
     const [bob = "", alice = ""] = own.stdout.trim().split("\n");
     expect(bob).toMatch(/^in \/authnft\.slice\/authnft-bob-\d+\.scope first ok second ok$/);
@@ -253,7 +253,7 @@ onBothRoads("scope=session", (road) => {
   });
 
   test("a login that is refused and let in all the same has no network, while another session of the user's has", async () => {
-    await lab.pam("sshd", { through: road, control: "optional", args: ["scope=session"] });
+    await lab.pam("sshd", { through: via, control: "optional", args: ["scope=session"] });
     await using other = await stay("alice");
     const staying = await sessionOf("alice");
     await lab.fragment("alice", "add rule inet authnft egress accept all of it\n");
@@ -266,7 +266,7 @@ onBothRoads("scope=session", (road) => {
       expect(await lab.output(["sh", "-c", beside])).toMatch(OWN);
     } finally {
       await lab.fragment("alice", ONLY_FIRST);
-      await lab.pam("sshd", { through: road, args: ["scope=session"] });
+      await lab.pam("sshd", { through: via, args: ["scope=session"] });
     }
     other.end();
     await other.exited;

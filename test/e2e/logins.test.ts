@@ -4,7 +4,7 @@
 
 import { afterEach, beforeAll, expect, test } from "bun:test";
 import { passwordOf, type Running, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads, type Road } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, type Via, viaBoth } from "./harness.ts";
 
 /** The opposite of ONLY_FIRST. */
 const ONLY_SECOND = `
@@ -42,8 +42,8 @@ const filtered = (user: string): View => ({ cgroup: inScopeOf(user), first: "ok"
 const unfiltered: View = { cgroup: expect.stringMatching(/^\/user\.slice\//), first: "ok", second: "ok" };
 
 /** Puts the hook into every service that these tests log in by. */
-async function hookEverything(road: Road): Promise<void> {
-  for (const service of ["sshd", "su", "sudo", "login", "lab"]) await lab.pam(service, { through: road });
+async function hookEverything(via: Via): Promise<void> {
+  for (const service of ["sshd", "su", "sudo", "login", "lab"]) await lab.pam(service, { through: via });
 }
 
 /** Logs in by ssh for as long as the object lives. */
@@ -102,11 +102,11 @@ async function become(shell: Running, program: "su" | "sudo"): Promise<void> {
   if (program === "su") shell.write(`${passwordOf("alice")}\n`);
 }
 
-onBothRoads("logins", (road) => {
+viaBoth("logins", (via) => {
   const setUp = async () => {
     await lab.reset();
     await lab.write("/usr/local/bin/look", LOOK, { mode: "0755" });
-    await hookEverything(road);
+    await hookEverything(via);
     // Nobody shall wait for a wrong password.
     await lab.output("sed -i 's/pam_unix.so/& nodelay/' /etc/pam.d/common-auth");
     await lab.fragment("alice", ONLY_FIRST);
@@ -246,7 +246,7 @@ onBothRoads("logins", (road) => {
     ];
     for (const policy of ["lax", "strict", "kernel"]) {
       const cursor = await lab.cursor();
-      await lab.pam("sshd", { through: road, args: [`rhost_policy=${policy}`] });
+      await lab.pam("sshd", { through: via, args: [`rhost_policy=${policy}`] });
       const found = await Promise.all(
         ways.map(async ({ to }) => {
           await using session = lab.sshStart("alice", "sed -n s/^0:://p /proc/self/cgroup; cat", { to });
@@ -264,7 +264,7 @@ onBothRoads("logins", (road) => {
       // Under "kernel" a difference is worth a warning; these are none.
       expect((await lab.journal({ since: cursor })).filter((entry) => entry["PRIORITY"] === "4")).toEqual([]);
     }
-    await hookEverything(road);
+    await hookEverything(via);
   });
 
   test("a client's name instead of an address: lax does without, strict refuses, kernel takes the peer", async () => {
@@ -273,7 +273,7 @@ onBothRoads("logins", (road) => {
     await lab.write("/etc/ssh/sshd_config.d/names.conf", "UseDNS yes\n");
     await lab.output("cp /etc/hosts /root/hosts; echo '10.77.0.2 client.example' >>/etc/hosts");
     try {
-      await lab.pam("sshd", { through: road, args: ["rhost_policy=lax"] });
+      await lab.pam("sshd", { through: via, args: ["rhost_policy=lax"] });
       const lax = await stay("alice", { to });
       expect(await lab.sessions()).toMatchObject([{ user: "alice", state: "open", remote_ip: "" }]);
       const ruleset = await lab.ruleset();
@@ -284,7 +284,7 @@ onBothRoads("logins", (road) => {
       expect(looks((await lab.ssh("alice", "look", { to })).stdout)).toEqual([filtered("alice")]);
       await nothingLeft();
 
-      await lab.pam("sshd", { through: road, args: ["rhost_policy=strict"] });
+      await lab.pam("sshd", { through: via, args: ["rhost_policy=strict"] });
       const cursor = await lab.cursor();
       const strict = await lab.ssh("alice", "look", { to });
       expect(strict.code).toBe(254);
@@ -294,7 +294,7 @@ onBothRoads("logins", (road) => {
       expect(refusal).toMatchObject({ AUTHNFT_EVENT: "refuse", AUTHNFT_REASON: "address" });
       expect(refusal?.["MESSAGE"]).toContain('"client.example"');
 
-      await lab.pam("sshd", { through: road, args: ["rhost_policy=kernel"] });
+      await lab.pam("sshd", { through: via, args: ["rhost_policy=kernel"] });
       const later = await lab.cursor();
       const kernel = await stay("alice", { to });
       expect(await lab.sessions()).toMatchObject([{ user: "alice", state: "open", remote_ip: "10.77.0.2" }]);
@@ -308,7 +308,7 @@ onBothRoads("logins", (road) => {
       ]);
     } finally {
       await lab.output("mv /root/hosts /etc/hosts; rm /etc/ssh/sshd_config.d/names.conf");
-      await hookEverything(road);
+      await hookEverything(via);
     }
   });
 
@@ -318,7 +318,7 @@ onBothRoads("logins", (road) => {
     await using _server = lab.start(`socat TCP-LISTEN:9100,fork,reuseaddr EXEC:'${login}',nofork`);
     await waitFor(async () => (await lab.run("ss -Hltn sport = :9100")).stdout !== "");
     const logIn = async (policy: string): Promise<{ addresses: string[]; warnings: string[] }> => {
-      await lab.pam("lab", { through: road, args: [`rhost_policy=${policy}`] });
+      await lab.pam("lab", { through: via, args: [`rhost_policy=${policy}`] });
       const cursor = await lab.cursor();
       const said = await lab.run("socat -u -T 5 TCP:10.77.0.1:9100 -", { netns: "client" });
       expect(said.stdout).toContain("successfully opened a session");
@@ -397,7 +397,7 @@ onBothRoads("logins", (road) => {
       expect(
         lines.map((entry) => entry["MESSAGE"]).filter((text) => /group.* authnft/.test(text ?? "")),
         // Under pam_exec nothing of ours runs: the guard lines let everybody pass.
-      ).toEqual(road === "shim" ? [expect.stringContaining("authnft install")] : []);
+      ).toEqual(via === "shim" ? [expect.stringContaining("authnft install")] : []);
       expect(await eventsSince(cursor)).toEqual([]);
     } finally {
       await lab.output("groupmod --new-name authnft elsewhere");
@@ -478,7 +478,7 @@ onBothRoads("logins", (road) => {
       for limit in n:20 f:0 v:300000 t:9 s:256 l:0 i:0; do ulimit -S -\${limit%:*} \${limit#*:}; done
       umask 777; cd /tmp; trap "" HUP INT QUIT TERM TSTP USR1 ALRM
       exec nice -n 19`;
-    for (const service of ["su", "sudo"]) await lab.pam(service, { through: road, before: [HOLD] });
+    for (const service of ["su", "sudo"]) await lab.pam(service, { through: via, before: [HOLD] });
     // Some releases' pam_limits would put the limits back before it is our turn.
     await lab.output("sed -i /pam_limits/d /etc/pam.d/su /etc/pam.d/sudo");
     try {
@@ -528,7 +528,7 @@ onBothRoads("logins", (road) => {
       }
     } finally {
       await goOn();
-      await hookEverything(road);
+      await hookEverything(via);
     }
     // su and sudo lift the limits of theirs that trouble them; this one passes on what it gets.
     const cursor = await lab.cursor();
@@ -555,7 +555,7 @@ onBothRoads("logins", (road) => {
   });
 
   test("Ctrl-Z during the open only makes it wait", async () => {
-    for (const service of ["su", "sudo"]) await lab.pam(service, { through: road, before: [HOLD] });
+    for (const service of ["su", "sudo"]) await lab.pam(service, { through: via, before: [HOLD] });
     try {
       for (const program of ["su", "sudo"] as const) {
         await using shell = await terminal();
@@ -576,7 +576,7 @@ onBothRoads("logins", (road) => {
       }
     } finally {
       await goOn();
-      await hookEverything(road);
+      await hookEverything(via);
     }
   });
 
@@ -592,7 +592,7 @@ onBothRoads("logins", (road) => {
       const wrong = /^(first refused|second ok|in (?!\/authnft\.slice\/authnft-alice-))/;
       expect(said.filter((line) => wrong.test(line))).toEqual([]);
     };
-    for (const service of ["su", "sudo"]) await lab.pam(service, { through: road, before: [HOLD] });
+    for (const service of ["su", "sudo"]) await lab.pam(service, { through: via, before: [HOLD] });
     try {
       for (const program of ["su", "sudo"] as const) {
         await using shell = await terminal();
@@ -604,7 +604,7 @@ onBothRoads("logins", (road) => {
       }
     } finally {
       await goOn();
-      await hookEverything(road);
+      await hookEverything(via);
     }
     // An open takes some 50 ms, and as much passes before it.
     for (const delay of [10, 30, 50, 70, 90]) {
@@ -630,7 +630,7 @@ onBothRoads("logins", (road) => {
   });
 
   test("a PAM process that dies during its open, and that nobody buries, leaves nothing behind", async () => {
-    await lab.pam("su", { through: road, before: [HOLD] });
+    await lab.pam("su", { through: via, before: [HOLD] });
     const su = `echo ${passwordOf("alice")} | su - alice -c look`;
     // The outer shell stands between the one that is stopped here and the lab, which would stop with it.
     let shell: number | undefined;
@@ -638,7 +638,7 @@ onBothRoads("logins", (road) => {
     try {
       const helper = await heldHelper(outer);
       // Under pam_exec the entry stands between.
-      const caller = await parentOf(road === "exec" ? await parentOf(helper) : helper);
+      const caller = await parentOf(via === "exec" ? await parentOf(helper) : helper);
       shell = await parentOf(caller);
       await lab.output(["kill", "-STOP", String(shell)]);
       await lab.output(["kill", "-KILL", String(caller)]);
@@ -649,7 +649,7 @@ onBothRoads("logins", (road) => {
     } finally {
       await goOn();
       if (shell !== undefined) await lab.output(["kill", "-CONT", String(shell)]);
-      await hookEverything(road);
+      await hookEverything(via);
     }
   });
 
@@ -699,7 +699,7 @@ onBothRoads("logins", (road) => {
     const variables = session.lines.filter((line) => line.startsWith("AUTHNFT_"));
     // pam_exec has no way to set variables.
     expect(variables).toEqual(
-      road === "shim" ? [`AUTHNFT_CORRELATION=${correlation}`, `AUTHNFT_SESSION=${unit}`] : [],
+      via === "shim" ? [`AUTHNFT_CORRELATION=${correlation}`, `AUTHNFT_SESSION=${unit}`] : [],
     );
 
     const status = await lab.output(["systemctl", "status", "--no-pager", unit]);

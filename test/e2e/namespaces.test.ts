@@ -5,7 +5,7 @@
 // process has no network then, and nobody else's is touched.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { AS_PROCESS, lab, nothingLeft, ONLY_FIRST, onThisRelease, type Road } from "./rig.ts";
+import { AS_PROCESS, lab, nothingLeft, ONLY_FIRST, onThisRelease, type Via } from "./harness.ts";
 
 const PLACE = "/usr/local/lib/lab-namespaces";
 
@@ -58,7 +58,7 @@ afterAll(async () => {
 });
 
 onThisRelease("A PAM process in another PID namespace", () => {
-  const roads: readonly Road[] = ["shim", "exec"];
+  const vias: readonly Via[] = ["shim", "exec"];
   const ways = [
     {
       what: "with the host's /proc, and the number of somebody else's process",
@@ -80,7 +80,7 @@ onThisRelease("A PAM process in another PID namespace", () => {
         `unshare --pid --cgroup --mount-proc --fork sh -c 'mount --bind / /mnt; exec python3 ${PLACE}/as-process.py ${pid} ${line}'`,
     },
   ];
-  for (const through of roads)
+  for (const through of vias)
     for (const { what, command } of ways)
       test(`${what}, is refused, without network, and that one's is left alone (${through})`, async () => {
         const other = await bystander();
@@ -103,7 +103,7 @@ onThisRelease("A PAM process in another PID namespace", () => {
         await nothingLeft();
       });
 
-  for (const through of roads)
+  for (const through of vias)
     test(`is not in the way of root and of users outside the group (${through})`, async () => {
       await lab.pam("lab", { through, after: [SEEN] });
       for (const user of ["root", "dave"]) {

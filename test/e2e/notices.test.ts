@@ -4,13 +4,13 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, viaBoth } from "./harness.ts";
 
-onBothRoads("the notice of what is left behind", (road) => {
+viaBoth("the notice of what is left behind", (via) => {
   beforeAll(async () => {
     await lab.reset();
     await lab.fragment("alice", ONLY_FIRST);
-    for (const service of ["sshd", "su", "sudo-i"]) await lab.pam(service, { through: road });
+    for (const service of ["sshd", "su", "sudo-i"]) await lab.pam(service, { through: via });
     await lab.ssh("alice", "setsid sleep 1000 >/dev/null 2>&1 </dev/null &");
     await waitFor(async () => (await lab.sessions())[0]?.state === "lingering");
   });
@@ -47,7 +47,7 @@ onBothRoads("the notice of what is left behind", (road) => {
     const piped = lab.start("sudo -i -u alice echo data | cat >/run/notice-out", { tty: true });
     await piped.exited;
     expect(await lab.output("cat /run/notice-out; rm /run/notice-out")).toBe("data");
-    if (road === "shim") expect(piped.stdout).toContain(told);
+    if (via === "shim") expect(piped.stdout).toContain(told);
     const login = lab.sshStart("alice", null, { tty: true });
     await login.expect(new RegExp(told));
     login.write("exit\n");

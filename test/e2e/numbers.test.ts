@@ -4,14 +4,14 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { AS_PROCESS, lab, nothingLeft, ONLY_FIRST, onBothRoads, sweep } from "./rig.ts";
+import { AS_PROCESS, lab, nothingLeft, ONLY_FIRST, sweep, viaBoth } from "./harness.ts";
 
 const SCRIPT = "/root/as-process.py";
 
 /** No process of the guest has got so far. */
 const NUMBER = 31_337;
 
-onBothRoads("A PAM process that ends while its session is opened", (through) => {
+viaBoth("A PAM process that ends while its session is opened", (through) => {
   beforeAll(async () => {
     await lab.reset();
     await lab.write(SCRIPT, AS_PROCESS);

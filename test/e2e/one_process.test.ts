@@ -3,7 +3,7 @@
 // A service that opens and closes the sessions of several users in one and the same process.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./harness.ts";
 
 /**
  * Opens and closes sessions as it is told, and has each word followed by where it is and what a child can reach. Like every

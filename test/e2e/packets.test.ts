@@ -5,17 +5,17 @@
 import { afterEach, beforeAll, expect, test } from "bun:test";
 import { type JournalEntry, waitFor } from "../lab/lab.ts";
 import {
+  AGENT,
+  type Agent,
   type Answer,
-  dropHands,
-  HAND,
-  type Hand,
-  installHand,
+  dropAgents,
+  installAgent,
   logIn,
   logInAndLeave,
   outside,
-  spareHands,
-} from "./hand.ts";
-import { lab, nothingLeft, onBothRoads } from "./rig.ts";
+  spareAgents,
+} from "./agent.ts";
+import { lab, nothingLeft, viaBoth } from "./harness.ts";
 
 /** How long a packet that shall not arrive is waited for, in seconds; others get five. */
 const SILENCE = 1;
@@ -24,12 +24,12 @@ const SILENCE = 1;
  * Asks "tcp|udp|mptcp ADDRESS PORT [BYTES [FROM_PORT]]" all at once, and expects these answers: "ok", "timeout",
  * or the name of an error.
  */
-async function expectAnswers(hand: Hand, expected: Record<string, string>): Promise<void> {
+async function expectAnswers(agent: Agent, expected: Record<string, string>): Promise<void> {
   const questions = Object.entries(expected).map(([question, answer]) => {
     const [kind, address, port, size = "6", from = "0"] = question.split(" ");
     return [kind, address, Number(port), answer === "timeout" ? SILENCE : 5, Number(size), Number(from)];
   });
-  const answers = (await hand.tell("ask_all", questions)) as string[];
+  const answers = (await agent.tell("ask_all", questions)) as string[];
   expect(Object.fromEntries(Object.keys(expected).map((question, i) => [question, answers[i]]))).toEqual(
     expected,
   );
@@ -110,28 +110,28 @@ async function withSliceSettings(settings: string[], work: () => Promise<void>):
 /** SocketBindDeny= takes a systemd that was built with BPF_FRAMEWORK; Debian 12's was not. */
 const bindsWork = (await lab.output(["systemctl", "--version"])).includes("+BPF_FRAMEWORK");
 
-onBothRoads("packets", (road) => {
+viaBoth("packets", (via) => {
   /** The destinations' network, the clients' network, and root in the guest itself. */
-  let world: Hand;
-  let client: Hand;
-  let root: Hand;
+  let world: Agent;
+  let client: Agent;
+  let root: Agent;
 
   beforeAll(async () => {
     await lab.reset();
-    await lab.pam("sshd", { through: road });
-    await installHand();
+    await lab.pam("sshd", { through: via });
+    await installAgent();
     [world, client, root] = await Promise.all([
       outside({ netns: "world" }),
       outside({ netns: "client" }),
       outside(),
     ]);
     for (const address of FIRST) expect(await world.tell("serve", "udp", 9000, address)).toBe("listening");
-    spareHands();
+    spareAgents();
   });
 
   afterEach(async () => {
-    await dropHands();
-    await lab.run(`pkill -KILL -u alice -f ${HAND}; systemctl kill --signal=KILL 'authnft-*.scope'`);
+    await dropAgents();
+    await lab.run(`pkill -KILL -u alice -f ${AGENT}; systemctl kill --signal=KILL 'authnft-*.scope'`);
   });
 
   test("what one rule accepts is reached, and the rest refused, IPv4 and IPv6, TCP, MPTCP and UDP, whatever the socket", async () => {
@@ -238,7 +238,7 @@ onBothRoads("packets", (road) => {
     await lab.fragment("alice", FIRST_ONLY);
     await lab.fragment("bob", `add rule inet authnft egress ct state established accept\n${FIRST_ONLY}`);
     const outcome = async (user: string, port: number): Promise<string[]> => {
-      const hand = await logIn(user);
+      const agent = await logIn(user);
       const seen: string[] = [];
       for (const [any, own, forbidden] of [
         ["0.0.0.0", "10.88.0.1", "10.88.0.3"],
@@ -251,14 +251,14 @@ onBothRoads("packets", (road) => {
         await waitFor(
           async () => (await lab.output(`conntrack -L -p udp -s ${forbidden} --sport ${port}`)) !== "",
         );
-        await hand.tell("bind", peer, any, port);
-        const sent = await hand.tell("send", peer, "laundered", forbidden, port);
+        await agent.tell("bind", peer, any, port);
+        const sent = await agent.tell("send", peer, "laundered", forbidden, port);
         seen.push(`${sent}, ${await world.tell("receive", peer, sent === "sent" ? 5 : SILENCE / 2)}`);
         // The same with TCP, which forgets what was answered with a reset.
         await world.tell("connect_from", own, port + 1, forbidden, port + 1);
-        seen.push(String(await hand.tell("ask", "tcp", forbidden, port + 1, 5, 6, port + 1)));
+        seen.push(String(await agent.tell("ask", "tcp", forbidden, port + 1, 5, 6, port + 1)));
       }
-      await hand.end();
+      await agent.end();
       return seen;
     };
     expect(await outcome("alice", 5500)).toEqual([
@@ -384,8 +384,9 @@ onBothRoads("packets", (road) => {
     );
     expect(addresses).toEqual(["10.77.0.2", "fd77::2", "10.88.0.2", "10.77.0.2"]);
     await Promise.all(
-      sessions.map(async (hand, i) => {
-        for (const kind of ["tcp", "udp"]) expect(await hand.tell("serve", kind, 8100 + i)).toBe("listening");
+      sessions.map(async (agent, i) => {
+        for (const kind of ["tcp", "udp"])
+          expect(await agent.tell("serve", kind, 8100 + i)).toBe("listening");
       }),
     );
     const seenBy =
@@ -401,7 +402,7 @@ onBothRoads("packets", (road) => {
     ]);
     // Neither is the host itself, nor another session of the user.
     await expectAnswers(root, all("timeout", both(8100, "127.0.0.1", "::1")));
-    await Promise.all(sessions.map((hand) => hand.end()));
+    await Promise.all(sessions.map((agent) => agent.end()));
     await nothingLeft();
   });
 
@@ -432,14 +433,14 @@ onBothRoads("packets", (road) => {
     await lab.fragment("bob", ANYTHING);
     const [alice, bob, dave] = await Promise.all([logIn("alice"), logIn("bob"), logIn("dave")]);
     const others = { 8201: bob, 8202: dave, 8203: root };
-    for (const [port, hand] of [...Object.entries(others), [8200, alice] as const])
+    for (const [port, agent] of [...Object.entries(others), [8200, alice] as const])
       for (const kind of ["tcp", "udp"])
-        expect(await hand.tell("serve", kind, Number(port))).toBe("listening");
+        expect(await agent.tell("serve", kind, Number(port))).toBe("listening");
     // Dropped on its way out, a datagram fails at once; a connection waits for an answer.
     const silenced = (question: string) => (question.startsWith("udp") ? "EPERM" : "timeout");
     await Promise.all([
       expectAnswers(alice, Object.fromEntries(WORLD.map((question) => [question, silenced(question)]))),
-      ...[bob, dave, root].map((hand) => expectAnswers(hand, all("ok", WORLD))),
+      ...[bob, dave, root].map((agent) => expectAnswers(agent, all("ok", WORLD))),
       expectAnswers(client, {
         ...all("timeout", both(8200, "10.77.0.1", "fd77::1")),
         ...all(
@@ -459,9 +460,9 @@ onBothRoads("packets", (road) => {
     await Promise.all(["alice", "bob"].map((user) => lab.fragment(user, policy)));
     const [asking, sibling, bob] = await Promise.all([logIn("alice"), logIn("alice"), logIn("bob")]);
     const at = { "127.0.0.1": asking, "127.0.0.2": sibling, "::1": bob };
-    for (const [address, hand] of Object.entries(at)) {
+    for (const [address, agent] of Object.entries(at)) {
       for (const port of [8300, 8301])
-        expect(await hand.tell("serve", "tcp", port, address)).toBe("listening");
+        expect(await agent.tell("serve", "tcp", port, address)).toBe("listening");
     }
     expect(await root.tell("serve", "tcp", 8300, "127.0.0.3")).toBe("listening");
     const questions = [...Object.keys(at), "127.0.0.3"];
@@ -479,7 +480,7 @@ onBothRoads("packets", (road) => {
 
   test("a refused session has no network and is told so at once, though PAM lets it through", async () => {
     await lab.output(["rm", "-f", "/etc/authnft/users/carol"]);
-    await lab.pam("sshd", { through: road, control: "optional" });
+    await lab.pam("sshd", { through: via, control: "optional" });
     try {
       const carol = await logIn("carol");
       expect(carol.cgroup).toStartWith("authnft.slice/");
@@ -494,15 +495,15 @@ onBothRoads("packets", (road) => {
       await expectAnswers(again, all("ok", WORLD));
       await again.end();
     } finally {
-      await lab.pam("sshd", { through: road });
+      await lab.pam("sshd", { through: via });
     }
     await nothingLeft();
   });
 
   test("sockets that outlive the session have no network, and what is open is reset at once: left behind, or moved to the user's manager", async () => {
     await lab.fragment("alice", ANYTHING);
-    const { hands: left, logOut } = await logInAndLeave("alice", ["stays", "escapes"]);
-    const [stays, escapes] = left as [Hand, Hand];
+    const { agents: left, logOut } = await logInAndLeave("alice", ["stays", "escapes"]);
+    const [stays, escapes] = left as [Agent, Agent];
     const families = [
       { any: "0.0.0.0", there: "10.88.0.2", here: "10.77.0.1" },
       { any: "::", there: "fd88::2", here: "fd77::1" },
@@ -511,46 +512,46 @@ onBothRoads("packets", (road) => {
       [stays, 8500],
       [escapes, 8501],
     ]);
-    for (const [hand, port] of offers) {
+    for (const [agent, port] of offers) {
       for (const { any, there } of families) {
-        expect(await hand.tell("connect", `tcp ${there}`, there, 7001)).toBe("connected");
-        expect(await hand.tell("receive", `tcp ${there}`)).toStartWith("hello");
-        await hand.tell("bind", `udp ${there}`, any, 0);
-        expect(await hand.tell("send", `udp ${there}`, "x", there, 9000)).toBe("sent");
-        expect(await hand.tell("receive", `udp ${there}`)).toBe("x");
+        expect(await agent.tell("connect", `tcp ${there}`, there, 7001)).toBe("connected");
+        expect(await agent.tell("receive", `tcp ${there}`)).toStartWith("hello");
+        await agent.tell("bind", `udp ${there}`, any, 0);
+        expect(await agent.tell("send", `udp ${there}`, "x", there, 9000)).toBe("sent");
+        expect(await agent.tell("receive", `udp ${there}`)).toBe("x");
       }
-      for (const kind of ["tcp", "udp"]) await hand.tell("serve", kind, port);
+      for (const kind of ["tcp", "udp"]) await agent.tell("serve", kind, port);
       await expectAnswers(client, all("ok", both(port, "10.77.0.1", "fd77::1")));
-      await hand.tell("told_by", port);
+      await agent.tell("told_by", port);
     }
     expect(await escapes.tell("escape")).toStartWith("user.slice/");
     expect(await escapes.tell("send", "tcp 10.88.0.2", "still open")).toBe("sent");
     expect(await escapes.tell("receive", "tcp 10.88.0.2")).toBe("still open");
 
     await logOut();
-    const cutOff = async (hand: Hand) => {
+    const cutOff = async (agent: Agent) => {
       for (const { there } of families) {
         // A late acknowledgement may have been refused already, and reset the connection.
-        const sent = await hand.tell("send", `tcp ${there}`, "x");
-        const told = sent === "sent" ? await hand.tell("receive", `tcp ${there}`) : sent;
+        const sent = await agent.tell("send", `tcp ${there}`, "x");
+        const told = sent === "sent" ? await agent.tell("receive", `tcp ${there}`) : sent;
         expect(["ECONNABORTED", "ECONNRESET"]).toContain(String(told));
-        expect(hand.ms).toBeLessThan(500);
+        expect(agent.ms).toBeLessThan(500);
         // The first call tells that the socket was aborted, the next that nothing may be sent.
         for (const address of [there, "127.0.0.1", "::1"].filter(
           (a) => a.includes(":") === there.includes(":"),
         ))
           expect(["EPERM", "ECONNABORTED"]).toContain(
-            String(await hand.tell("send", `udp ${there}`, "x", address, 9000)),
+            String(await agent.tell("send", `udp ${there}`, "x", address, 9000)),
           );
       }
-      const port = offers.get(hand) ?? 0;
+      const port = offers.get(agent) ?? 0;
       const big = families.map(({ here }) => `udp ${here} ${port} 4000`);
       // What listened is closed, so the kernel itself answers; what was bound for datagrams still is, and hears nothing.
       await expectAnswers(client, {
         ...all("timeout", [`udp 10.77.0.1 ${port}`, `udp fd77::1 ${port}`, ...big]),
         ...all("ECONNREFUSED", [`tcp 10.77.0.1 ${port}`, `tcp fd77::1 ${port}`]),
       });
-      expect(await hand.tell("told_by", port)).toEqual([]);
+      expect(await agent.tell("told_by", port)).toEqual([]);
     };
     await waitFor(async () => (await lab.sessions()).every(({ state }) => state === "lingering"));
     expect(await chains(stays.scope)).toEqual([]);
@@ -566,8 +567,8 @@ onBothRoads("packets", (road) => {
 
   test("a connection that was only half open at the logout is nobody's: what listens is reset with the session", async () => {
     await lab.fragment("alice", ANYTHING);
-    const { hands: left, logOut } = await logInAndLeave("alice", ["half-open"]);
-    const [alice] = left as [Hand];
+    const { agents: left, logOut } = await logInAndLeave("alice", ["half-open"]);
+    const [alice] = left as [Agent];
     expect(await alice.tell("listen", "listener", "10.77.0.1", 8600)).toBe("listening");
     // The client keeps the third packet of the handshake, and its data, to itself.
     await lab.output(["client", "nft", "-f", "-"], {
@@ -675,24 +676,24 @@ onBothRoads("packets", (road) => {
     users: string[],
     answersOf: (user: string) => Record<string, string>,
   ): Promise<void> {
-    const hands = await Promise.all(users.map(async (user) => ({ user, hand: await logIn(user) })));
+    const agents = await Promise.all(users.map(async (user) => ({ user, agent: await logIn(user) })));
     const records = await lab.sessions();
     const ids = new Set(records.map(({ cg_id }) => cg_id));
     expect(ids.size).toBe(users.length);
     expect(records.map(({ user, cg_path }) => `${user} ${cg_path}`).sort()).toEqual(
-      hands.map(({ user, hand }) => `${user} ${hand.cgroup}`).sort(),
+      agents.map(({ user, agent }) => `${user} ${agent.cgroup}`).sort(),
     );
     const elements = await lab.output(
       "nft list map inet authnft session_out; nft list map inet authnft session_in",
     );
-    for (const { hand } of hands) {
-      expect(await chains(hand.scope)).toEqual(
+    for (const { agent } of agents) {
+      expect(await chains(agent.scope)).toEqual(
         expect.arrayContaining([expect.stringMatching(/_in$/), expect.stringMatching(/_out$/)]),
       );
-      expect(elements.split(`"${hand.cgroup}" `)).toBeArrayOfSize(3);
+      expect(elements.split(`"${agent.cgroup}" `)).toBeArrayOfSize(3);
     }
-    await Promise.all(hands.map(({ user, hand }) => expectAnswers(hand, answersOf(user))));
-    await Promise.all(hands.map(({ hand }) => hand.end()));
+    await Promise.all(agents.map(({ user, agent }) => expectAnswers(agent, answersOf(user))));
+    await Promise.all(agents.map(({ agent }) => agent.end()));
     await nothingLeft();
   }
 
@@ -743,8 +744,8 @@ onBothRoads("packets", (road) => {
       await lab.fragment("alice", ANYTHING);
       await withSliceSettings(["TasksMax=40"], async () => {
         const since = await lab.cursor();
-        const { hands: left, logOut } = await logInAndLeave("alice", ["full"]);
-        const [alice] = left as [Hand];
+        const { agents: left, logOut } = await logInAndLeave("alice", ["full"]);
+        const [alice] = left as [Agent];
         const [count, error] = String(await alice.tell("crowd", 60)).split(" ");
         expect(error).toBe("EAGAIN");
         expect(Number(count)).toBeLessThan(40);
@@ -752,15 +753,15 @@ onBothRoads("packets", (road) => {
         await logOut();
         const empty = () => lab.output(["systemctl", "kill", "--signal=KILL", alice.scope]);
         // pam_exec cannot fork: then it is the end of the scope that cleans up.
-        if (road === "exec") await empty();
+        if (via === "exec") await empty();
         await waitFor(async () => (await chains(alice.scope)).length === 0, { everyMs: 10 });
         expect(performance.now() - start).toBeLessThan(1000);
-        if (road === "shim") await empty();
+        if (via === "shim") await empty();
         await nothingLeft();
         const how = (await journalOf(alice.scope, since))
           .map((entry) => entry["AUTHNFT_HOW"])
           .filter(Boolean);
-        expect(how).toEqual([road === "shim" ? "pam" : "lost"]);
+        expect(how).toEqual([via === "shim" ? "pam" : "lost"]);
       });
     });
 
@@ -811,8 +812,8 @@ onBothRoads("packets", (road) => {
         const id = await slice();
         await lab.output(command);
         const name = `slice-${id}`;
-        const { hands: left, logOut } = await logInAndLeave("alice", [name]);
-        const [alice] = left as [Hand];
+        const { agents: left, logOut } = await logInAndLeave("alice", [name]);
+        const [alice] = left as [Agent];
         expect(await slice()).not.toBe(id);
         await expectAnswers(alice, { ...all("ok", both(7001, ...FIRST)), ...refused(both(7001, ...SECOND)) });
         await logOut();
@@ -827,7 +828,7 @@ onBothRoads("packets", (road) => {
     await nothingLeft();
   });
 
-  test(`where the PAM process cannot fork at the logout, ${road === "shim" ? "the session is closed all the same" : "the end of the scope cleans up"}, within a second`, async () => {
+  test(`where the PAM process cannot fork at the logout, ${via === "shim" ? "the session is closed all the same" : "the end of the scope cleans up"}, within a second`, async () => {
     await lab.fragment("alice", ANYTHING);
     const since = await lab.cursor();
     const alice = await logIn("alice");
@@ -851,9 +852,9 @@ onBothRoads("packets", (road) => {
     const events = (await journalOf(alice.scope, since)).map((entry) =>
       `${entry["AUTHNFT_EVENT"]} ${entry["AUTHNFT_HOW"] ?? ""}`.trim(),
     );
-    expect(events).toEqual(["open", `close ${road === "shim" ? "pam" : "lost"}`, "end"]);
+    expect(events).toEqual(["open", `close ${via === "shim" ? "pam" : "lost"}`, "end"]);
     // The PAM process did try.
-    expect(await lab.output("cat /root/forks")).toMatch(road === "shim" ? /CLONE_INTO_CGROUP/ : /EAGAIN/);
+    expect(await lab.output("cat /root/forks")).toMatch(via === "shim" ? /CLONE_INTO_CGROUP/ : /EAGAIN/);
   });
 
   test("sudo works in a session, and what root does there is judged like the rest", async () => {

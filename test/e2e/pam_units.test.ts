@@ -5,7 +5,7 @@
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, viaBoth } from "./harness.ts";
 
 const DIRECTORY = "/usr/local/lib/lab-units";
 
@@ -33,7 +33,7 @@ const AFTER = {
   kill: /^$/,
 };
 
-onBothRoads("The sessions of a unit with PAMName=", (through) => {
+viaBoth("The sessions of a unit with PAMName=", (through) => {
   beforeAll(async () => {
     await lab.reset();
     await lab.output(`mkdir -p ${DIRECTORY}/seen; chmod 777 ${DIRECTORY} ${DIRECTORY}/seen`);

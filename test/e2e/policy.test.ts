@@ -5,8 +5,8 @@
 import { afterEach, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { Running } from "../lab/lab.ts";
-import { installHand, logIn, logInAndLeave } from "./hand.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onOneRoad } from "./rig.ts";
+import { installAgent, logIn, logInAndLeave } from "./agent.ts";
+import { lab, nothingLeft, ONLY_FIRST, viaBoth, viaOne } from "./harness.ts";
 
 const ONLY_SECOND = `
 add rule inet authnft egress ip daddr 10.88.0.3 accept
@@ -49,10 +49,10 @@ async function view(user: string): Promise<string> {
   return stdout.trim();
 }
 
-onBothRoads("policies", (road) => {
+viaBoth("policies", (via) => {
   beforeAll(async () => {
     await lab.reset();
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
   });
   afterEach(async () => {
     await nothingLeft();
@@ -140,11 +140,11 @@ add rule inet authnft web drop
   });
 });
 
-onOneRoad("policies that change", (road) => {
+viaOne("policies that change", (via) => {
   beforeAll(async () => {
     await lab.reset();
-    await lab.pam("sshd", { through: road });
-    await installHand();
+    await lab.pam("sshd", { through: via });
+    await installAgent();
   });
   afterEach(async () => {
     await nothingLeft();
@@ -269,16 +269,18 @@ add rule inet authnft egress reject\n`,
 
   test("a reload judges open flows anew, and what comes later", async () => {
     await lab.fragment("alice", lockedTo("10.88.0.2"));
-    const { hands, logOut } = await logInAndLeave("alice", ["outside"], { by: "systemd-run --user --quiet" });
+    const { agents, logOut } = await logInAndLeave("alice", ["outside"], {
+      by: "systemd-run --user --quiet",
+    });
     const newest = await logIn("alice");
-    const [manager] = hands;
+    const [manager] = agents;
     if (manager === undefined) throw new Error("The user's manager started nothing.");
     // Reloads of another session count for that one alone.
     const older = (await lab.sessions()).find(({ scope_unit }) => scope_unit !== newest.scope)?.scope_unit;
     await lab.output(`authnft reload ${older}`);
     const both = [newest, manager];
     const each = async (...command: unknown[]): Promise<unknown[]> =>
-      await Promise.all(both.map((hand) => hand.tell(...command)));
+      await Promise.all(both.map((agent) => agent.tell(...command)));
     /** Whether what is sent on a connection comes back. */
     const goesOn = async (name: string, text: string): Promise<unknown[]> => {
       await each("send", name, text);

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { escapeName } from "../../src/escaped_name.ts";
 import { type JournalEntry, type Result, type Running, type SessionRecord, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onBothRoads, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease, viaBoth } from "./harness.ts";
 
 /** Where the guest finds what these tests bring: no noexec mount, and not cleared between the steps of a test. */
 const PLACE = "/srv/refusals";
@@ -327,7 +327,7 @@ type Outcome = {
   readonly mended: Result;
 };
 
-onBothRoads("A fragment that cannot be used", (road) => {
+viaBoth("A fragment that cannot be used", (via) => {
   const outcomes = new Map<string, Outcome>();
   let bystanders: { user: string; inside: Result; inbound: string[] }[] = [];
   let told: { required: JournalEntry[]; optional: JournalEntry[]; mended: JournalEntry[] };
@@ -359,7 +359,7 @@ onBothRoads("A fragment that cannot be used", (road) => {
 
     await using audit = await lab.audit();
     let since = await lab.cursor();
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     const required = await inParallel(badFragments, async ({ slug }) => {
       const start = performance.now();
       return { ...(await lab.ssh(user(slug), "echo shell")), ms: performance.now() - start };
@@ -367,7 +367,7 @@ onBothRoads("A fragment that cannot be used", (road) => {
     told = { required: await events(since), optional: [], mended: [] };
 
     since = await lab.cursor();
-    await lab.pam("sshd", { through: road, control: "optional" });
+    await lab.pam("sshd", { through: via, control: "optional" });
     const everybody = [...users.values(), "dave", "root"];
     const port = (name: string): number => 9100 + everybody.indexOf(name);
     const inside = await inParallel(everybody, async (name) => {
@@ -393,7 +393,7 @@ onBothRoads("A fragment that cannot be used", (road) => {
     told.optional = await events(since);
 
     since = await lab.cursor();
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     await lab.output(
       [...users.values()]
         .map((name) => `rm -rf ${fragmentOf(name)}; cp ${PLACE}/good ${fragmentOf(name)}`)
@@ -505,10 +505,10 @@ async function logOut(running: Running): Promise<Result> {
   return { code, stdout: running.stdout, stderr: running.stderr };
 }
 
-onBothRoads("The directories above fragments", (road) => {
+viaBoth("The directories above fragments", (via) => {
   beforeAll(async () => {
     await reset();
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
   });
   // What `lab.reset` does not put back.
   afterAll(async () => {
@@ -563,10 +563,10 @@ onBothRoads("The directories above fragments", (road) => {
   });
 });
 
-onBothRoads("A fragment that includes good files", (road) => {
+viaBoth("A fragment that includes good files", (via) => {
   beforeAll(async () => {
     await reset();
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
   });
 
   test("is composed of them in order, and of its own rules", async () => {
@@ -594,7 +594,7 @@ onBothRoads("A fragment that includes good files", (road) => {
 
 // ---- the PAM line
 
-onBothRoads("An argument of the PAM line that is wrong", (road) => {
+viaBoth("An argument of the PAM line that is wrong", (via) => {
   beforeAll(async () => {
     await reset();
     await lab.fragment("alice", ONLY_FIRST);
@@ -621,7 +621,7 @@ onBothRoads("An argument of the PAM line that is wrong", (road) => {
     const since = await lab.cursor();
     const results: (Tested & { word: string })[] = [];
     for (const word of words) {
-      await lab.pam("lab", { through: road, args: ["debug", word] });
+      await lab.pam("lab", { through: via, args: ["debug", word] });
       results.push({ word, ...(await pamtester("alice", { rhost: "10.77.0.2" })) });
     }
     const all = await events(since);
@@ -641,7 +641,7 @@ onBothRoads("An argument of the PAM line that is wrong", (road) => {
     expect(all).toHaveLength(words.length);
     // The control: every argument that is right, at once.
     await lab.pam("lab", {
-      through: road,
+      through: via,
       args: ["rhost_policy=strict", "claims_env=A_B", "lingering=quarantine", "scope=own", "debug"],
     });
     expect((await pamtester("alice", { rhost: "10.77.0.2" })).code).toBe(0);
@@ -649,7 +649,7 @@ onBothRoads("An argument of the PAM line that is wrong", (road) => {
   });
 
   test("leaves a member without network under optional, and root and others alone", async () => {
-    await lab.pam("sshd", { through: road, control: "optional", args: ["rhost_policy=lax,strict"] });
+    await lab.pam("sshd", { through: via, control: "optional", args: ["rhost_policy=lax,strict"] });
     const since = await lab.cursor();
     const [alice, dave, root] = await Promise.all(
       ["alice", "dave", "root"].map((user) => lab.ssh(user, `python3 ${PLACE}/cut-off`)),
@@ -659,7 +659,7 @@ onBothRoads("An argument of the PAM line that is wrong", (road) => {
     expect(reached(root?.stdout ?? "")).toEqual(CONNECTED);
     expect((await events(since)).map((entry) => entry["AUTHNFT_USER"])).toEqual(["alice"]);
 
-    await lab.pam("sshd", { through: road, args: ["rhost_policy=lax,strict"] });
+    await lab.pam("sshd", { through: via, args: ["rhost_policy=lax,strict"] });
     const codes = await Promise.all(
       ["alice", "dave", "root"].map(async (user) => (await lab.ssh(user, "true")).code),
     );
@@ -897,11 +897,11 @@ onThisRelease("A request that the shim would not send", () => {
 
 // ---- the log
 
-onBothRoads("Without the journal", (road) => {
+viaBoth("Without the journal", (via) => {
   beforeAll(async () => {
     await reset();
     await lab.fragment("alice", ONLY_FIRST);
-    await lab.pam("lab", { through: road });
+    await lab.pam("lab", { through: via });
   });
   afterAll(async () => {
     await lab.output(`
@@ -1005,7 +1005,7 @@ async function addMembers(accounts: readonly string[]): Promise<void> {
   await lab.output("cat >>/etc/passwd", { input: lines.join("") });
 }
 
-onBothRoads("A user's name", (road) => {
+viaBoth("A user's name", (via) => {
   beforeAll(async () => {
     await reset();
     await addMembers([...Object.keys(names), CONTROL]);
@@ -1016,7 +1016,7 @@ onBothRoads("A user's name", (road) => {
   });
 
   test("that no database or no line of a log can hold is refused, every other works, however odd", async () => {
-    await lab.pam("lab", { through: road });
+    await lab.pam("lab", { through: via });
     const since = await lab.cursor();
     const results = await inParallel(Object.keys(names), async (name) => ({
       name,
@@ -1027,7 +1027,7 @@ onBothRoads("A user's name", (road) => {
     for (const { name, code, stdout, stderr, token } of results) {
       const its = told.filter((entry) => entry["AUTHNFT_CORRELATION"] === token);
       const story = its.map((entry) => entry["AUTHNFT_EVENT"]);
-      if (names[name] === "unknown" && road === "exec") {
+      if (names[name] === "unknown" && via === "exec") {
         expect([name, code, story]).toEqual([name, 0, []]);
       } else if (names[name] !== "refused") {
         expect([name, code, story]).toEqual([name, 0, ["open", "close", "end"]]);
@@ -1047,7 +1047,7 @@ onBothRoads("A user's name", (road) => {
   });
 
   test("is not written to the log or shown as it is where it holds control characters", async () => {
-    await lab.pam("lab", { through: road });
+    await lab.pam("lab", { through: via });
     const since = await lab.cursor();
     const { code, stdout, stderr } = await pamtester(CONTROL);
     const told = await events(since);
@@ -1058,7 +1058,7 @@ onBothRoads("A user's name", (road) => {
   });
 
   test("that is refused leaves the process without network under optional", async () => {
-    await lab.pam("lab", { through: road, control: "optional", after: [LOOK] });
+    await lab.pam("lab", { through: via, control: "optional", after: [LOOK] });
     for (const name of ["al/ice", "../users/alice"]) {
       await lab.output(`: >${PLACE}/seen`);
       expect((await pamtester(name)).code).toBe(0);
@@ -1074,7 +1074,7 @@ onBothRoads("A user's name", (road) => {
   });
 
   test("that differs from another by a sign only has a session and rules of its own", async () => {
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     const ports = { "a.b": 7001, "a-b": 7002, a_b: 7003 };
     for (const [name, port] of Object.entries(ports)) {
       await lab.fragment(
@@ -1109,7 +1109,7 @@ onBothRoads("A user's name", (road) => {
   });
 
   test("of uid 0 under another name is root's: nothing happens", async () => {
-    await lab.pam("lab", { through: road });
+    await lab.pam("lab", { through: via });
     const gid = (await lab.output("getent group authnft")).split(":")[2];
     await lab.output("cat >>/etc/passwd", { input: `toor:*:0:${gid}::/root:/bin/bash\n` });
     const since = await lab.cursor();
@@ -1156,7 +1156,7 @@ const rhosts: Record<string, string> = {
   ["1.".repeat(400)]: "",
 };
 
-onBothRoads("The address of the client", (road) => {
+viaBoth("The address of the client", (via) => {
   beforeAll(async () => {
     await reset();
     for (const user of ["alice", "bob"]) await lab.fragment(user, "add rule inet authnft egress accept\n");
@@ -1181,7 +1181,7 @@ onBothRoads("The address of the client", (road) => {
   const none = Object.keys(rhosts).filter((rhost) => rhosts[rhost] === "");
 
   test("is taken from PAM_RHOST in its canonical form; without one, the session has none", async () => {
-    await lab.pam("lab", { through: road });
+    await lab.pam("lab", { through: via });
     // One of each kind that is none: the next test has all of them.
     const some = ["", "host.example.org", "[fd77::2]:22", "10.77.0.2 } ; flush ruleset"];
     const addresses = Object.keys(rhosts).filter((rhost) => rhosts[rhost] !== "");
@@ -1195,7 +1195,7 @@ onBothRoads("The address of the client", (road) => {
   });
 
   test("must be one under rhost_policy=strict", async () => {
-    await lab.pam("lab", { through: road, args: ["rhost_policy=strict"] });
+    await lab.pam("lab", { through: via, args: ["rhost_policy=strict"] });
     const [first, ...refused] = await openEach(["10.77.0.2", ...none]);
     expect([first?.code, first?.told[0]?.["AUTHNFT_REMOTE_IP"]]).toEqual([0, "10.77.0.2"]);
     for (const { rhost, code, stdout, stderr, told } of refused) {
@@ -1211,7 +1211,7 @@ onBothRoads("The address of the client", (road) => {
   });
 
   test("is in the set of its family while the session lives", async () => {
-    await lab.pam("lab", { through: road, after: [LIST] });
+    await lab.pam("lab", { through: via, after: [LIST] });
     const cases: [string, string | undefined, string][] = [
       ["fe80::2%guest0", "session_map_ipv6", "fe80::2"],
       ["::ffff:10.77.0.2", "session_map_ipv4", "10.77.0.2"],
@@ -1236,7 +1236,7 @@ onBothRoads("The address of the client", (road) => {
 
   test("may be missing, but not for a fragment that asks for one", async () => {
     await lab.fragment("bob", "# require address\nadd rule inet authnft egress accept\n");
-    await lab.pam("lab", { through: road });
+    await lab.pam("lab", { through: via });
     const since = await lab.cursor();
     const without = await pamtester("bob", { rhost: "host.example.org" });
     const with_ = await pamtester("bob", { rhost: "10.77.0.2" });
@@ -1252,7 +1252,7 @@ onBothRoads("The address of the client", (road) => {
   });
 
   test("may be longer than anybody reads: then the session is refused, and without network under optional", async () => {
-    await lab.pam("lab", { through: road, control: "optional", after: [LOOK] });
+    await lab.pam("lab", { through: via, control: "optional", after: [LOOK] });
     await lab.output(`: >${PLACE}/seen`);
     const since = await lab.cursor();
     expect((await pamtester("alice", { rhost: "1.".repeat(1500), operations: ["open_session"] })).code).toBe(
@@ -1280,19 +1280,19 @@ const damages: Record<string, string> = {
   removed: 'rm "$r"',
 };
 
-onBothRoads("A record that is damaged while its session lives", (road) => {
+viaBoth("A record that is damaged while its session lives", (via) => {
   type Damaged = { user: string; loggedOut: Result; objects: number };
   const outcomes = new Map<string, Damaged>();
   let told: JournalEntry[] = [];
   let control = 0;
-  let witness = "";
+  let bystander = "";
   let leftRecords = "";
   let failedUnits = "";
   let rest: unknown;
 
   beforeAll(async () => {
     await reset();
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     const users = Object.keys(damages).map((_, index) => `m${index}`);
     for (const user of [...users, "bob"]) await lab.fragment(user, ONLY_FIRST);
     const since = await lab.cursor();
@@ -1352,7 +1352,7 @@ onBothRoads("A record that is damaged while its session lives", (road) => {
     );
     bob.write("\n");
     await bob.expect(/refused\n/);
-    witness = (await logOut(bob)).stdout;
+    bystander = (await logOut(bob)).stdout;
     rest = await nothingLeft().catch((error) => error);
     leftRecords = await lab.output("ls -A /run/authnft/sessions");
     failedUnits = await lab.output("systemctl list-units --failed --plain --no-legend");
@@ -1370,7 +1370,7 @@ onBothRoads("A record that is damaged while its session lives", (road) => {
   test("does nothing to another session", () => {
     // Three chains and an element in each of four sets.
     expect(control).toBe(7);
-    expect(witness).toBe("in\nok\nrefused\nok\nrefused\n");
+    expect(bystander).toBe("in\nok\nrefused\nok\nrefused\n");
   });
 
   test("does not keep the end from cleaning up the rest", () => {
@@ -1390,7 +1390,7 @@ onBothRoads("A record that is damaged while its session lives", (road) => {
 
 // ---- correlation
 
-onBothRoads("A correlation token that was handed down", (road) => {
+viaBoth("A correlation token that was handed down", (via) => {
   beforeAll(async () => {
     await reset();
     await lab.fragment("alice", ONLY_FIRST);
@@ -1399,7 +1399,7 @@ onBothRoads("A correlation token that was handed down", (road) => {
   test("is kept as far as it is harmless, joins the events, and reaches record and session", async () => {
     await lab.write(`${PLACE}/env`, 'AUTHNFT_CORRELATION=trace:42/$(id)"x_y.z-0\n');
     await lab.pam("sshd", {
-      through: road,
+      through: via,
       before: [`session required pam_env.so conffile=/dev/null envfile=${PLACE}/env user_readenv=0`],
     });
     const since = await lab.cursor();
@@ -1410,7 +1410,7 @@ onBothRoads("A correlation token that was handed down", (road) => {
     );
     expect(JSON.parse(stdout.split("\n")[0] as string)).toMatchObject({ user: "alice", correlation: kept });
     // pam_exec cannot set a variable of the session's: there it is as it was handed down.
-    if (road === "shim") expect(stdout.trim().split("\n").at(-1)).toBe(kept);
+    if (via === "shim") expect(stdout.trim().split("\n").at(-1)).toBe(kept);
     await nothingLeft();
     const told = await events(since);
     expect(told.map((entry) => [entry["AUTHNFT_EVENT"], entry["AUTHNFT_CORRELATION"]])).toEqual(
@@ -1428,7 +1428,7 @@ onBothRoads("A correlation token that was handed down", (road) => {
   });
 
   test("is cut to 64 characters, and replaced by one of our own where nothing is left of it", async () => {
-    await lab.pam("lab", { through: road });
+    await lab.pam("lab", { through: via });
     const made = /^authnft-\d{10}-\d+-[0-9a-f]{8}$/;
     const cases: [string, RegExp][] = [
       ["x".repeat(65), /^x{64}$/],
@@ -1459,7 +1459,7 @@ onBothRoads("A correlation token that was handed down", (road) => {
 
 // ---- claims
 
-onBothRoads("Claims from an earlier module", (road) => {
+viaBoth("Claims from an earlier module", (via) => {
   const CLAIMS = "LAB_CLAIMS";
   const AS_ALICE = "setpriv --reuid=alice --clear-groups keyctl session - bash -c";
   // Keyrings of users are the whole host's: another guest may be there, and what is left must not stay.
@@ -1478,7 +1478,7 @@ onBothRoads("Claims from an earlier module", (road) => {
       { mode: "0755" },
     );
     await lab.pam("sshd", {
-      through: road,
+      through: via,
       args: [`claims_env=${CLAIMS}`],
       before: [
         `session required pam_exec.so seteuid ${PLACE}/module`,
@@ -1517,7 +1517,7 @@ onBothRoads("Claims from an earlier module", (road) => {
 
   async function hook(): Promise<void> {
     await lab.pam("lab", {
-      through: road,
+      through: via,
       args: [`claims_env=${CLAIMS}`],
       after: [LIST],
     });
@@ -1615,7 +1615,7 @@ onBothRoads("Claims from an earlier module", (road) => {
     await nothingLeft();
 
     await lab.pam("lab", {
-      through: road,
+      through: via,
       control: "optional",
       args: [`claims_env=${CLAIMS}`],
       after: [LOOK],
@@ -1632,14 +1632,14 @@ onBothRoads("Claims from an earlier module", (road) => {
 
 // ---- close
 
-onBothRoads("Close", (road) => {
+viaBoth("Close", (via) => {
   const PROBE = "while read -r line; do probe tcp 10.88.0.2 7001; probe tcp 10.88.0.3 7001; echo done; done";
 
   beforeAll(async () => {
     await reset();
     for (const user of ["alice", "bob"]) await lab.fragment(user, ONLY_FIRST);
-    await lab.pam("sshd", { through: road });
-    await lab.pam("lab", { through: road });
+    await lab.pam("sshd", { through: via });
+    await lab.pam("lab", { through: via });
   });
 
   async function filtered(session: Running): Promise<void> {
@@ -1712,7 +1712,7 @@ onBothRoads("Close", (road) => {
   });
 
   test("from inside a session, by su, leaves the session around it alone", async () => {
-    await lab.pam("su", { through: road });
+    await lab.pam("su", { through: via });
     const since = await lab.cursor();
     await using alice = lab.sshStart(
       "alice",
@@ -1743,7 +1743,7 @@ onBothRoads("Close", (road) => {
       expect(output.split("\n")[0]).not.toBe(`/${outer?.cg_path}`);
     }
     // A nested one that is refused, under optional: it has no network, this one has what it had.
-    await lab.pam("su", { through: road, control: "optional" });
+    await lab.pam("su", { through: via, control: "optional" });
     await lab.output(["mv", fragmentOf("bob"), `${PLACE}/bob`]);
     const refused = await run(`sudo su - bob -c "python3 ${PLACE}/cut-off"`);
     await lab.output(["mv", `${PLACE}/bob`, fragmentOf("bob")]);

@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Lab, type Running, up, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./harness.ts";
 
 /** Sends to both of world's hosts without pause; see the file. */
 const STREAM = "/usr/local/lib/stream.py";

@@ -6,8 +6,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Lab, type Running, up, waitFor } from "../lab/lab.ts";
-import { type Hand, installHand, logIn, logInAndLeave, outside } from "./hand.ts";
-import { lab, ONLY_FIRST, onThisRelease } from "./rig.ts";
+import { type Agent, installAgent, logIn, logInAndLeave, outside } from "./agent.ts";
+import { lab, ONLY_FIRST, onThisRelease } from "./harness.ts";
 
 const PROGRAMS = "/usr/local/lib/programs.py";
 const STEADY = "/usr/local/lib/steady.py";
@@ -233,13 +233,13 @@ const MARKING = `add rule inet authnft egress udp dport 7001 meta mark set 0x1\n
 const MULTICAST = "224.0.0.251";
 
 onThisRelease("beside the host's own rules", () => {
-  let world: Hand;
-  let session: Hand;
+  let world: Agent;
+  let session: Agent;
 
   beforeAll(async () => {
     await lab.reset();
     await equip(lab);
-    await installHand();
+    await installAgent();
     await lab.fragment("alice", MARKING);
     [session, world] = [await logIn("alice"), await outside({ netns: "world" })];
   });
@@ -540,29 +540,29 @@ onThisRelease("before anything, and after everything", () => {
   }, 120_000);
 
   test("it stays on sockets that outlive their scope, and on those that outlive their slice", async () => {
-    await installHand();
+    await installAgent();
     for (const sealed of [true, false]) {
       await lab.reset();
       await equip(lab);
-      const { hands, logOut } = await logInAndLeave("alice", ["left"]);
-      const [hand] = hands as [Hand];
-      await hand.tell("bind", "of the scope", "0.0.0.0", 0);
-      await hand.tell("escape");
-      await hand.tell("bind", "of the slice", "0.0.0.0", 0);
+      const { agents, logOut } = await logInAndLeave("alice", ["left"]);
+      const [agent] = agents as [Agent];
+      await agent.tell("bind", "of the scope", "0.0.0.0", 0);
+      await agent.tell("escape");
+      await agent.tell("bind", "of the slice", "0.0.0.0", 0);
       if (!sealed) await lab.output("/usr/local/lib/lab/unseal");
       await logOut();
       await waitFor(async () => (await lab.sessions()).length === 0);
       // To where nothing of ours is.
-      const pid = await hand.tell("getpid");
+      const pid = await agent.tell("getpid");
       await lab.output(`echo ${pid} >/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs
         systemctl stop user@1000.service user-1000.slice; nft delete table inet authnft
         ! [ -e /sys/fs/cgroup/${ALICES} ]`);
-      await hand.tell("bind", "of nobody", "0.0.0.0", 0);
+      await agent.tell("bind", "of nobody", "0.0.0.0", 0);
       const said: Record<string, unknown> = {};
       for (const name of ["of the scope", "of the slice", "of nobody"]) {
         // The logout was told to those that it concerns: once, by an error.
-        await hand.tell("send", name, "word", "10.88.0.3", 7001);
-        said[name] = await hand.tell("send", name, "word", "10.88.0.3", 7001);
+        await agent.tell("send", name, "word", "10.88.0.3", 7001);
+        said[name] = await agent.tell("send", name, "word", "10.88.0.3", 7001);
       }
       const held = sealed ? "EPERM" : "sent";
       expect(said).toEqual({ "of the scope": held, "of the slice": held, "of nobody": "sent" });
@@ -598,9 +598,9 @@ onThisRelease("a seal that comes and goes", () => {
   test("an upgrade from a release without it keeps sessions and managers connected, and gives what was kept of them stamps", async () => {
     await lab.reset();
     await equip(lab);
-    await installHand();
+    await installAgent();
     const streams = await Streams.start(lab);
-    const { hands, logOut } = await logInAndLeave("bob", ["left"]);
+    const { agents, logOut } = await logInAndLeave("bob", ["left"]);
     await logOut();
     await waitFor(async () => (await lab.sessions()).some(({ state }) => state === "lingering"));
     await lab.output(`set -e
@@ -622,7 +622,7 @@ onThisRelease("a seal that comes and goes", () => {
     expect(await lab.output("head -qn 1 /run/authnft/policy/*.nft | sort -u")).toBe("# format 2");
     // What was put aside at a logout can be had back.
     const scope = (await lab.sessions()).find(({ user }) => user === "bob")?.scope_unit;
-    const ask = () => hands[0]?.tell("ask", "udp", "10.88.0.2", 7001, 0.5);
+    const ask = () => agents[0]?.tell("ask", "udp", "10.88.0.2", 7001, 0.5);
     expect(await ask()).not.toBe("ok");
     await lab.output(`authnft release ${scope}`);
     expect(await ask()).toBe("ok");

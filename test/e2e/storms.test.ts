@@ -5,7 +5,7 @@
 
 import { beforeAll, expect, test } from "bun:test";
 import { passwordOf, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onOneRoad, sweep } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, sweep, viaOne } from "./harness.ts";
 
 /** An open, a close and the clean-up after it take some 150 ms of a processor. */
 const SIZE = Number(Bun.env["AUTHNFT_STORM"] ?? 100);
@@ -67,7 +67,7 @@ async function tell(what: string, outcome: Outcome, from: { began: number; since
   );
 }
 
-onOneRoad("A storm of logins", (road) => {
+viaOne("A storm of logins", (via) => {
   beforeAll(async () => {
     await lab.reset();
     await lab.output(
@@ -75,10 +75,10 @@ onOneRoad("A storm of logins", (road) => {
     );
     await lab.write("/usr/local/lib/storm-probe", PROBE, { mode: "0755" });
     await lab.pam("lab", {
-      through: road,
+      through: via,
       after: ["session required pam_exec.so seteuid quiet /usr/local/lib/storm-probe"],
     });
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     for (const user of USERS) await lab.fragment(user, ONLY_FIRST);
   });
 
@@ -146,7 +146,7 @@ onOneRoad("A storm of logins", (road) => {
   );
 
   test("of one's own that somebody stops keeps nobody else waiting", async () => {
-    await lab.pam("su", { through: road });
+    await lab.pam("su", { through: via });
     // Two dozen times su, stopped as soon as it has somebody work for it: whoever starts it may do so, for it keeps their uid.
     const stops = `for ((n = 0; n < 24; n++)); do
         (echo ${passwordOf("m3")} | su m3 -c true >/dev/null 2>&1) &

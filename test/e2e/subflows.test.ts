@@ -7,10 +7,10 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { waitFor } from "../lab/lab.ts";
-import { type Hand, installHand, logIn, outside } from "./hand.ts";
-import { lab, onOneRoad } from "./rig.ts";
+import { type Agent, installAgent, logIn, outside } from "./agent.ts";
+import { lab, viaOne } from "./harness.ts";
 
-/** A hand that speaks Multipath TCP; see the file. */
+/** A agent that speaks Multipath TCP; see the file. */
 const ROGUE = "/usr/local/lib/rogue.py";
 
 /** Addresses of the guest, the second of which it announces, and of the world; `any` for whoever listens. */
@@ -36,14 +36,14 @@ add rule inet authnft filter ip6 saddr ${PATHS.IPv6.first} tcp dport ${TAKEN} ac
 add rule inet authnft filter drop
 `;
 
-onOneRoad("subflows", (road) => {
-  let world: Hand;
+viaOne("subflows", (via) => {
+  let world: Agent;
 
   beforeAll(async () => {
     await lab.reset();
-    await installHand();
+    await installAgent();
     await lab.write(ROGUE, await Bun.file(join(import.meta.dir, "fixtures/attacks/rogue.py")).text());
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     await lab.fragment("alice", POLICY);
     const limits = "mptcp limits set subflow 4 add_addr_accepted 4";
     // With timestamps, an IPv6 address with its port has no room in a segment (RFC 8684, 3.4.1).
@@ -74,26 +74,26 @@ onOneRoad("subflows", (road) => {
       const { first, other } = PATHS[family];
       await lab.output(`ip mptcp endpoint flush; ip mptcp endpoint add ${other} port ${ANNOUNCED} signal`);
       const outcome = async (user: string) => {
-        const hand = await logIn(user, { program: ROGUE });
-        await hand.tell("wait_for", 3);
+        const agent = await logIn(user, { program: ROGUE });
+        await agent.tell("wait_for", 3);
         // The kernel announces an address once and not again for two minutes, and now and then nobody hears it.
         const calls = ["one", "two", "three", "four"];
         for (const name of calls) {
-          expect(await hand.tell("call", name, "mptcp", first, CALLED)).toBe("called");
+          expect(await agent.tell("call", name, "mptcp", first, CALLED)).toBe("called");
           // Only then is the other end sure of the connection.
-          expect(await hand.tell("send", name, "x")).toBe("sent");
+          expect(await agent.tell("send", name, "x")).toBe("sent");
         }
         const paths = `world ss --no-header --tcp state established 'dport = :${ANNOUNCED}'`;
         const opened = await waitFor(async () => (await lab.output(paths)) !== "", { timeoutMs: 1500 }).catch(
           () => false,
         );
         await lab.output(`world nft add rule inet paths i tcp dport ${CALLED} drop`);
-        const said = (await hand.tell(
+        const said = (await agent.tell(
           "try_all",
           calls.map((name) => ["say", name, WORD]),
         )) as string[];
         await lab.output("world nft flush chain inet paths i");
-        await hand.end();
+        await agent.end();
         return { opened, answered: said.includes("answered") };
       };
       expect(await outcome("dave")).toEqual({ opened: true, answered: true });

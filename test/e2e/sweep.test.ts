@@ -4,7 +4,7 @@
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./harness.ts";
 
 type Swept = { removed: { kind: string; name: string }[]; stays: { kind: string; name: string }[] };
 

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { inject, Lane, prepare } from "../faults/faults.ts";
 import { waitFor } from "../lab/lab.ts";
 import { stress } from "../stress/stress.ts";
-import { lab, nothingLeft, onThisRelease, sweep } from "./rig.ts";
+import { lab, nothingLeft, onThisRelease, sweep } from "./harness.ts";
 
 /** How many of the calls of an open and a close are tried here; test/faults/run.ts tries all. */
 const FAULTS = 24;

@@ -4,7 +4,7 @@
 
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { type Running, waitFor } from "../lab/lab.ts";
-import { lab, nothingLeft, ONLY_FIRST, onOneRoad, onThisRelease } from "./rig.ts";
+import { lab, nothingLeft, ONLY_FIRST, onThisRelease, viaOne } from "./harness.ts";
 
 type Row = { tried: string; expected: string; seen: string; verdict: string };
 type Finding = { subject: string; cgroup: string; rows: Row[] };
@@ -107,10 +107,10 @@ function dispatchTo(path: string, verdict: string): string {
   return `nft 'delete element inet authnft session_out { "${path}" }; add element inet authnft session_out { "${path}" : ${verdict} }'`;
 }
 
-onOneRoad("verify, of sessions that are well", (road) => {
+viaOne("verify, of sessions that are well", (via) => {
   beforeAll(async () => {
     await lab.reset();
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     await lab.fragment("alice", ONLY_FIRST);
     await lab.fragment("bob", ONE_PORT);
   });
@@ -119,12 +119,12 @@ onOneRoad("verify, of sessions that are well", (road) => {
     // As systemd sets it on hosts that are no containers.
     await lab.output("sysctl --quiet -w net.ipv4.ping_group_range='0 2147483647'");
     await logIn("alice");
-    await lab.pam("sshd", { through: road, args: ["scope=session"] });
+    await lab.pam("sshd", { through: via, args: ["scope=session"] });
     await logIn("bob");
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     const before = await traces();
     const { code, findings, rows } = await verify();
-    reportRows(road, rows);
+    reportRows(via, rows);
     expect(complaints(rows)).toEqual([]);
     expect(code).toBe(0);
     expect(await traces()).toBe(before);
@@ -189,7 +189,7 @@ onOneRoad("verify, of sessions that are well", (road) => {
   });
 
   test("takes nothing for a leak that is about to go: a session that opens and closes meanwhile, a user's slice that ends", async () => {
-    await lab.pam("sshd", { through: road });
+    await lab.pam("sshd", { through: via });
     await lab.ssh("alice", "true");
     await nothingLeft();
     const [{ rows }] = await Promise.all([verify("alice"), lab.ssh("alice", "sleep 2")]);

@@ -10,6 +10,7 @@ import {
   CHECK,
   DEADLINE_MS,
   FUZZ,
+  Harness,
   inCgroup,
   LOG_CRIT,
   LOG_DEBUG,
@@ -19,12 +20,11 @@ import {
   PAM_PERM_DENIED,
   PAM_SUCCESS,
   REFUSED_REPLY,
-  Rig,
   run,
   type Session,
   type SessionOptions,
   TURN_S,
-} from "./rig.ts";
+} from "./harness.ts";
 
 setDefaultTimeout(240_000);
 
@@ -43,13 +43,13 @@ const VALGRIND = [
 /** valgrind has no clone3, so this is the way with fork; a process beside it makes the descriptors that it cannot. */
 const UNDER_VALGRIND = ["pidfd=server", "clone3=38"];
 
-let rig: Rig;
+let harness: Harness;
 /** The longest test by far: it goes on beside the others, in a directory of its own. */
-let besides: Rig;
+let besides: Harness;
 let soak: Promise<Session>;
 
 beforeAll(async () => {
-  [rig, besides] = await Promise.all([Rig.build(), Rig.build()]);
+  [harness, besides] = await Promise.all([Harness.build(), Harness.build()]);
   soak = besides.session({
     build: "patient",
     plan: QUICK,
@@ -60,7 +60,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await soak;
-  rig[Symbol.dispose]();
+  harness[Symbol.dispose]();
   besides[Symbol.dispose]();
 });
 
@@ -88,7 +88,7 @@ function expectNoAnswer(session: Session, why: RegExp | string): void {
   expect(session.said).toHaveLength(1);
   expect(session.said[0]).toContain("Ask the administrator");
   expect(session.env).toEqual([]);
-  expect(rig.networkTaken).toBe(true);
+  expect(harness.networkTaken).toBe(true);
   expectNothingLeft(session);
 }
 
@@ -97,12 +97,12 @@ function expectOpened(session: Session): void {
   expect(session.said).toEqual([]);
   expect(codes(session)).toEqual([PAM_SUCCESS]);
   expect(session.env).toEqual(["AUTHNFT_SESSION=authnft-alice-42.scope", "AUTHNFT_CORRELATION=token-1"]);
-  expect(rig.networkTaken).toBe(false);
+  expect(harness.networkTaken).toBe(false);
   expectNothingLeft(session);
 }
 
 describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
-  const session = (options: SessionOptions = {}) => rig.session({ build, ...options });
+  const session = (options: SessionOptions = {}) => harness.session({ build, ...options });
 
   describe("a user outside of whom something says that they were to be filtered", () => {
     const traces = [
@@ -110,17 +110,17 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       ["a session since the boot", "names/1001"],
     ] as const;
     afterEach(() => {
-      for (const [, path] of traces) rmSync(rig.path(path), { force: true });
+      for (const [, path] of traces) rmSync(harness.path(path), { force: true });
     });
 
     test.each(traces)(
       "by %s is let go where all sources of the name service answer, and refused where not",
       async (_, path) => {
-        writeFileSync(rig.path(path), "");
+        writeFileSync(harness.path(path), "");
         const answered = await session({ user: "bob", reply: "authnft 1\nresult=ok\nend\n" });
         expect(answered).toMatchObject({ logs: [], said: [], env: [] });
         expect(codes(answered)).toEqual([PAM_SUCCESS]);
-        expect(rig.seen.get("arg")?.slice(0, 2)).toEqual(["authnft", "sources"]);
+        expect(harness.seen.get("arg")?.slice(0, 2)).toEqual(["authnft", "sources"]);
         const doubtful = await session({
           user: "bob",
           reply: "authnft 1\nresult=refused\nsay=sss is away\nend\n",
@@ -129,7 +129,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         expect(doubtful.logs[0]?.text).toContain(
           "not all sources of users and groups answer: sss is away; mend it",
         );
-        expect(rig.networkTaken).toBe(true);
+        expect(harness.networkTaken).toBe(true);
         const silent = await session({ user: "bob", plan: null });
         expect(codes(silent)).toEqual([PAM_PERM_DENIED]);
         expectNothingLeft(silent);
@@ -138,13 +138,13 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     test("is root, or somebody else: nobody is asked", async () => {
       for (const name of ["users/root", "users/toor", "users/bobby", "names/0", "names/10010"])
-        writeFileSync(rig.path(name), "");
+        writeFileSync(harness.path(name), "");
       for (const user of ["root", "toor", "bob"]) {
         expect(codes(await session({ user, plan: null }))).toEqual([PAM_SUCCESS]);
-        expect(rig.started).toBe(false);
+        expect(harness.started).toBe(false);
       }
       for (const name of ["users/root", "users/toor", "users/bobby", "names/0", "names/10010"])
-        rmSync(rig.path(name));
+        rmSync(harness.path(name));
     });
   });
 
@@ -181,7 +181,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       expect(refused.said).toEqual([said]);
       expect(refused.logs).toEqual([]);
       expect(refused.env).toEqual([]);
-      expect(rig.networkTaken).toBe(true);
+      expect(harness.networkTaken).toBe(true);
       expectNothingLeft(refused);
     });
 
@@ -195,7 +195,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       const refused = await session({ reply: REFUSED_REPLY, words: ["open-silent"] });
       expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
       expect(refused.said).toEqual([]);
-      expect(rig.networkTaken).toBe(true);
+      expect(harness.networkTaken).toBe(true);
     });
 
     const ok = (line: string) => OK_REPLY.replace("end\n", `${line}\nend\n`);
@@ -311,7 +311,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         env: { LD_PRELOAD: "", SECRET: "x", BUN_OPTIONS: "--preload=/x" },
         words: ["env:PAM_USER=root", "open"],
       });
-      const { seen } = rig;
+      const { seen } = harness;
       expect(seen.get("arg")).toEqual(["authnft", "session", "in-turn"]);
       expect(seen.get("env")).toBeUndefined();
       expect([...seen.keys()].filter((key) => key.startsWith("fd-"))).toEqual(["fd-0", "fd-1", "fd-2"]);
@@ -329,8 +329,12 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         words: ["closed=0", "closed=1", ...(build === "sanitized" ? [] : ["closed=2"]), "open"],
       });
       expectOpened(opened);
-      expect([...rig.seen.keys()].filter((key) => key.startsWith("fd-"))).toEqual(["fd-0", "fd-1", "fd-2"]);
-      expect(rig.request["user"]).toBe("alice");
+      expect([...harness.seen.keys()].filter((key) => key.startsWith("fd-"))).toEqual([
+        "fd-0",
+        "fd-1",
+        "fd-2",
+      ]);
+      expect(harness.request["user"]).toBe("alice");
     });
 
     test.each(["ignore", "handler", "thread"])(
@@ -364,7 +368,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test.each([38, 1])("without clone3 (errno %d) fork does the same", async (errno) => {
       const words = [`clone3=${errno}`, "open"];
       expectOpened(await session({ words }));
-      expect(rig.seen.get("session-leader")).toEqual(["yes"]);
+      expect(harness.seen.get("session-leader")).toEqual(["yes"]);
       expectNoAnswer(await session({ words, plan: "sleep 30000\n" }), "did not answer within");
       expectOpened(await session({ words: ["sigchld=ignore", ...words] }));
       expectOpened(await session({ words: ["sigchld=thread", ...words] }));
@@ -386,7 +390,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
           "open",
         ],
       });
-      expect(rig.requestText).toBe(
+      expect(harness.requestText).toBe(
         '{"v":1,"type":"open","user":"alice","uid":1000,"gid":1000,"service":"sshd","rhost":"192.0.2.7","tty":"ssh",' +
           `"ruser":"eve","pid":${opened.facts.get("pid")},"args":["rhost_policy=strict","claims_env=CLAIMS","debug"],` +
           '"env":{"AUTHNFT_CORRELATION":"abc","CLAIMS":"123"},"session":"","groups":[]}',
@@ -396,12 +400,12 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test("tells those groups of the user that there are fragments for, and asks only where there are fragments", async () => {
       const groups = async (...words: string[]) => {
         const { facts } = await session({ words: [...words, "open"] });
-        return { asked: facts.get("asked"), told: (rig.request as { groups?: string[] }).groups };
+        return { asked: facts.get("asked"), told: (harness.request as { groups?: string[] }).groups };
       };
       try {
-        mkdirSync(rig.path("groups"));
-        writeFileSync(rig.path("groups/.hidden"), "");
-        writeFileSync(rig.path("groups/staff~"), "");
+        mkdirSync(harness.path("groups"));
+        writeFileSync(harness.path("groups/.hidden"), "");
+        writeFileSync(harness.path("groups/staff~"), "");
         for (const file of [
           "domain users",
           "DOM\\users",
@@ -414,11 +418,11 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
           "-x",
           "ü",
         ])
-          writeFileSync(rig.path(`groups/${file}`), "");
+          writeFileSync(harness.path(`groups/${file}`), "");
         expect(await groups()).toEqual({ asked: "person 0 group 0 list 0", told: [] });
-        writeFileSync(rig.path("groups/staff"), "");
+        writeFileSync(harness.path("groups/staff"), "");
         const files = ["DOM\\x5cdomain\\x20users", "\\x2dx", "\\xc3\\xbc", "a-b", "g".repeat(255)];
-        for (const file of files) writeFileSync(rig.path(`groups/${file}`), "");
+        for (const file of files) writeFileSync(harness.path(`groups/${file}`), "");
         const all = await groups("nss:group=50:", "nss:list=50");
         expect(all.asked).toBe("person 0 group 6 list 1");
         expect(all.told?.toSorted()).toEqual([...files, "staff"].toSorted());
@@ -427,18 +431,18 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         // Not to know is not "no": left out, so that only a fragment of the user's own will do.
         expect((await groups("nss:group=error:5", "nss:list=50")).told).toBeUndefined();
         expect((await groups("nss:group=50:", "nss:list=fail")).told).toBeUndefined();
-        rmSync(rig.path("groups"), { recursive: true });
-        writeFileSync(rig.path("groups"), "");
+        rmSync(harness.path("groups"), { recursive: true });
+        writeFileSync(harness.path("groups"), "");
         expect((await groups()).told).toBeUndefined();
       } finally {
-        rmSync(rig.path("groups"), { recursive: true, force: true });
+        rmSync(harness.path("groups"), { recursive: true, force: true });
       }
     });
 
     test("tells the internet sockets of the process under rhost_policy=kernel, and no others", async () => {
       const told = async (args: string) => {
         const { facts } = await session({ args, words: ["sockets=3", "open"] });
-        return { sockets: (rig.request as { sockets?: number[] }).sockets, made: facts.get("sockets") };
+        return { sockets: (harness.request as { sockets?: number[] }).sockets, made: facts.get("sockets") };
       };
       const { sockets, made } = await told("rhost_policy=kernel");
       expect(sockets?.join(" ")).toBe(made as string);
@@ -447,7 +451,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     test("has empty strings for what PAM does not know, and no variables that are not set", async () => {
       await session({ args: "claims_env=CLAIMS" });
-      expect(rig.request).toMatchObject({
+      expect(harness.request).toMatchObject({
         rhost: "",
         tty: "",
         ruser: "",
@@ -458,10 +462,10 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     test("escapes quotes, backslashes, controls, and of other bytes those that are no text", async () => {
       await session({ words: ['rhost=a"b\\c\n\t\u0001\u007f', "ruser=é“𝒟\u0080", "open"] });
-      expect(rig.requestText).toContain('"rhost":"a\\"b\\\\c\\u000a\\u0009\\u0001\\u007f"');
-      expect(rig.requestText).toContain('"ruser":"é“𝒟\u0080"');
-      expect(rig.request["rhost"]).toBe('a"b\\c\n\t\u0001\u007f');
-      expect(rig.requestText.replaceAll("\u0080", "")).toMatch(/^\P{Cc}*$/u);
+      expect(harness.requestText).toContain('"rhost":"a\\"b\\\\c\\u000a\\u0009\\u0001\\u007f"');
+      expect(harness.requestText).toContain('"ruser":"é“𝒟\u0080"');
+      expect(harness.request["rhost"]).toBe('a"b\\c\n\t\u0001\u007f');
+      expect(harness.requestText.replaceAll("\u0080", "")).toMatch(/^\P{Cc}*$/u);
     });
 
     test("names a variable once, whichever way it is asked for", async () => {
@@ -469,7 +473,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         args: "claims_env=AUTHNFT_CORRELATION",
         words: ["env:AUTHNFT_CORRELATION=abc", "open"],
       });
-      expect(rig.requestText).toContain('"env":{"AUTHNFT_CORRELATION":"abc"}');
+      expect(harness.requestText).toContain('"env":{"AUTHNFT_CORRELATION":"abc"}');
     });
 
     test("cuts what the user may have written, however long: it does not change the outcome", async () => {
@@ -479,7 +483,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         words: [`env:CLAIMS=${long}`, `env:AUTHNFT_CORRELATION=${long}`, "open"],
       });
       expect(codes(opened)).toEqual([PAM_SUCCESS]);
-      expect(rig.request["env"]).toEqual({
+      expect(harness.request["env"]).toEqual({
         AUTHNFT_CORRELATION: "\u0001".repeat(256),
         CLAIMS: "\u0001".repeat(256),
       });
@@ -490,7 +494,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         await session({ words: [`ruser=${"h".repeat(9000)}`, "open"] }),
         "longer than 8192 bytes",
       );
-      expect(rig.started).toBe(false);
+      expect(harness.started).toBe(false);
     });
 
     test("with debug, the shim logs what came of it", async () => {
@@ -506,20 +510,20 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     function expectUntouched(passed: Session): void {
       expect(codes(passed)).toEqual([PAM_SUCCESS]);
-      expect(rig.started).toBe(false);
+      expect(harness.started).toBe(false);
       expect(passed.said).toEqual([]);
       expect(passed.env).toEqual([]);
-      expect(rig.networkTaken).toBe(false);
+      expect(harness.networkTaken).toBe(false);
       expectNothingLeft(passed);
     }
 
     function expectUnknown(refused: Session): void {
       expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
-      expect(rig.started).toBe(false);
+      expect(harness.started).toBe(false);
       expect(refused.logs).toHaveLength(1);
       expect(refused.logs[0]).toEqual({ level: LOG_ERR, text: expect.stringContaining("cannot look up") });
       expect(refused.said[0]).toContain("the user database does not say");
-      expect(rig.networkTaken).toBe(true);
+      expect(harness.networkTaken).toBe(true);
       expectNothingLeft(refused);
     }
 
@@ -533,7 +537,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       const opened = await session({ user: "carol" });
       expect(codes(opened)).toEqual([PAM_SUCCESS]);
       expect(opened.facts.get("asked")).toBe(nobodyAsked);
-      expect(rig.request).toMatchObject({ user: "carol", uid: 1002, gid: 900 });
+      expect(harness.request).toMatchObject({ user: "carol", uid: 1002, gid: 900 });
     });
 
     test("root: not even the name service is asked, and no helper is there", async () => {
@@ -575,13 +579,13 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test("a user of the name service, member in the local group file", async () => {
       const opened = await session({ user: "zoe", words: ["nss:person=zoe:5000:5000", "open"] });
       expect(codes(opened)).toEqual([PAM_SUCCESS]);
-      expect(rig.request).toMatchObject({ user: "zoe", uid: 5000, gid: 5000 });
+      expect(harness.request).toMatchObject({ user: "zoe", uid: 5000, gid: 5000 });
       expect(opened.facts.get("asked")).toBe("person 1 group 0 list 0");
     });
 
     test("a local user, member in the name service's group", async () => {
       await session({ user: "bob", group: "", words: ["nss:group=7000:x,bob,y", "open"] });
-      expect(rig.request).toMatchObject({ user: "bob", uid: 1001 });
+      expect(harness.request).toMatchObject({ user: "bob", uid: 1001 });
     });
 
     test("a user of the name service, member by primary group", async () => {
@@ -590,14 +594,14 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         group: "",
         words: ["nss:person=dan:6000:7000", "nss:group=7000:", "open"],
       });
-      expect(rig.request).toMatchObject({ user: "dan", gid: 7000 });
+      expect(harness.request).toMatchObject({ user: "dan", gid: 7000 });
     });
 
     test("a user whose membership only getgrouplist knows", async () => {
       const words = ["nss:person=dan:6000:6000", "nss:group=7000:", "nss:list=1,2,7000", "open"];
       const opened = await session({ user: "dan", group: "", words });
       expect(codes(opened)).toEqual([PAM_SUCCESS]);
-      expect(rig.request["user"]).toBe("dan");
+      expect(harness.request["user"]).toBe("dan");
       expect(opened.facts.get("asked")).toBe("person 1 group 1 list 1");
     });
 
@@ -605,7 +609,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       const many = Array.from({ length: 1000 }, (_, i) => 10_000 + i).join(",");
       const words = ["nss:group=7000:", `nss:list=${many},7000`, "open"];
       await session({ user: "bob", group: "", words });
-      expect(rig.request["user"]).toBe("bob");
+      expect(harness.request["user"]).toBe("bob");
       expectUntouched(
         await session({ user: "bob", group: "", words: ["nss:group=7000:", `nss:list=${many}`, "open"] }),
       );
@@ -616,7 +620,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       const opened = await session({ group: `big:x:1:${many}\nauthnft:x:900:${many},alice\n` });
       expectOpened(opened);
       await session({ user: "bob", group: "", words: [`nss:group=900:${many},bob`, "open"] });
-      expect(rig.request["user"]).toBe("bob");
+      expect(harness.request["user"]).toBe("bob");
     });
 
     describe("a uid with several names", () => {
@@ -634,7 +638,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
             const opened = await session({ user, passwd, group });
             expect(codes(opened)).toEqual([PAM_SUCCESS]);
             expect(opened.facts.get("asked")).toBe(nobodyAsked);
-            expect(rig.request).toMatchObject({ type: "open", user, uid: 1000 });
+            expect(harness.request).toMatchObject({ type: "open", user, uid: 1000 });
           }
           expectUntouched(await session({ user: "bob", passwd: PASSWD, group: "authnft:x:900:alice\n" }));
         },
@@ -643,9 +647,9 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       test("is a member's by what the name service says of any local one", async () => {
         const local = { user: "first", passwd: PASSWD, group: "" };
         await session({ ...local, words: ["nss:group=7000:alice", "open"] });
-        expect(rig.request).toMatchObject({ user: "first" });
+        expect(harness.request).toMatchObject({ user: "first" });
         await session({ ...local, words: ["nss:group=7000:", "nss:list-of=last:7000", "open"] });
-        expect(rig.request).toMatchObject({ user: "first" });
+        expect(harness.request).toMatchObject({ user: "first" });
         expectUntouched(
           await session({
             ...local,
@@ -658,7 +662,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       test("is a member's by the one that the name service has for it", async () => {
         const words = ["nss:group=900:zoe", "nss:uid=zoe:1001:1001", "open"];
         await session({ ...alone, words });
-        expect(rig.request).toMatchObject({ user: "bob", uid: 1001 });
+        expect(harness.request).toMatchObject({ user: "bob", uid: 1001 });
         expectUntouched(
           await session({ ...alone, words: ["nss:group=900:zoe", "nss:uid=zed:1001:1001", "open"] }),
         );
@@ -666,7 +670,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
       test("is a member's by that of a member whom only the name service knows", async () => {
         await session({ ...alone, words: ["nss:person=zoe:1001:1001", "nss:group=none", "open"] });
-        expect(rig.request).toMatchObject({ user: "bob", uid: 1001 });
+        expect(harness.request).toMatchObject({ user: "bob", uid: 1001 });
         expectUntouched(
           await session({ ...alone, words: ["nss:person=zoe:1002:1001", "nss:group=none", "open"] }),
         );
@@ -700,7 +704,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       const group = "authnft:x:900:\nstaff:x:50:\n";
       const bob = { user: "bob", group };
       await session({ ...bob, words: ["nss:list=50,7000", "nss:gid=authnft:7000", "open"] });
-      expect(rig.request).toMatchObject({ user: "bob" });
+      expect(harness.request).toMatchObject({ user: "bob" });
       expectUntouched(await session({ ...bob, words: ["nss:list=50,7000", "nss:gid=others:7000", "open"] }));
       expectUntouched(await session({ ...bob, words: ["nss:list=50,7000", "nss:gid=error:5", "open"] }));
       // Nobody is asked for what the local file has a name for; the user's own group is the one that it has not.
@@ -713,7 +717,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test("a group that PAM gave the process counts, one that the process inherited does not", async () => {
       const bob = { user: "bob", group: "authnft:x:900:\n" };
       await session({ ...bob, words: ["groups=900", "open"] });
-      expect(rig.request).toMatchObject({ user: "bob" });
+      expect(harness.request).toMatchObject({ user: "bob" });
       expectUntouched(await session({ ...bob, words: ["groups=901", "open"] }));
       const under = ["setpriv", "--groups", "900", "sh", "-c", '"$0" "$@"; exit $?'];
       expectUntouched(await session({ ...bob, under }));
@@ -721,7 +725,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     test("the name that is handed on is the name service's, not the application's spelling", async () => {
       await session({ user: "ALICE@EXAMPLE", words: ["nss:person=alice:1000:1000", "open"] });
-      expect(rig.request["user"]).toBe("alice");
+      expect(harness.request["user"]).toBe("alice");
     });
 
     test("the group being absent: nobody is a member, with one warning", async () => {
@@ -730,7 +734,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       expect(passed.logs).toEqual([
         { level: LOG_WARNING, text: expect.stringContaining("there is no group authnft") },
       ]);
-      expect(rig.started).toBe(false);
+      expect(harness.started).toBe(false);
     });
 
     test.each([
@@ -766,9 +770,9 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         expect(asked.logs.filter(({ text }) => text.includes("cannot look up"))).toEqual([]);
         // libpam cannot write its audit record with 3, and makes a failure of its own out of our success.
         const passed = asked.calls[1]?.code === PAM_SUCCESS;
-        if (user === "alice") expect(passed).toBe(rig.requestText.includes('"type":"open"'));
+        if (user === "alice") expect(passed).toBe(harness.requestText.includes('"type":"open"'));
         else
-          expect({ passed: passed || limit === 3, started: rig.started }).toEqual({
+          expect({ passed: passed || limit === 3, started: harness.started }).toEqual({
             passed: true,
             started: false,
           });
@@ -784,7 +788,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
           words: ["close", "limit:nofile=3", "open"],
         });
         expect(passed.logs.filter(({ text }) => text.includes("authnft"))).toEqual([]);
-        expect(rig.started).toBe(false);
+        expect(harness.started).toBe(false);
       }
     });
 
@@ -799,7 +803,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test("the user manager's own session: nothing happens", async () => {
       const passed = await session({ service: "systemd-user", words: ["open", "close"] });
       expect(codes(passed)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
-      expect(rig.started).toBe(false);
+      expect(harness.started).toBe(false);
     });
   });
 
@@ -818,7 +822,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         ],
       });
       expect(codes(closed)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
-      expect(rig.request).toMatchObject({
+      expect(harness.request).toMatchObject({
         type: "close",
         user: "dan",
         uid: 6000,
@@ -831,7 +835,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
 
     test("does not take the session from the PAM environment", async () => {
       await session({ words: ["env:AUTHNFT_SESSION=authnft-mallory-1.scope", "close"] });
-      expect(rig.request).toMatchObject({ type: "close", user: "alice", session: "" });
+      expect(harness.request).toMatchObject({ type: "close", user: "alice", session: "" });
     });
 
     test.each([
@@ -848,7 +852,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
         expect(closed.logs).toEqual([
           { level: LOG_WARNING, text: expect.stringContaining("end of session: no answer") },
         ]);
-        expect(rig.networkTaken).toBe(false);
+        expect(harness.networkTaken).toBe(false);
         expectNothingLeft(closed);
       },
     );
@@ -856,7 +860,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     test("asks once more where the helper was killed, which may have been in the middle of its work", async () => {
       const once = await session({ plan: "next 0\nkill 9\n", next: "reply 0\n", words: ["close"] });
       expect(once.logs).toEqual([]);
-      expect(rig.request).toMatchObject({ type: "close", user: "alice" });
+      expect(harness.request).toMatchObject({ type: "close", user: "alice" });
       expectNothingLeft(once);
       const never = await session({ plan: "next 0\nkill 9\n", next: "kill 11\n", words: ["close"] });
       expect(never.logs.map(({ text }) => text)).toEqual([expect.stringContaining("killed by signal 11")]);
@@ -866,31 +870,31 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
       expect(codes(await session({ reply: REFUSED_REPLY, words: ["close"] }))).toEqual([PAM_SUCCESS]);
       const unknown = await session({ user: "dan", words: ["nss:person=error:5", "close"] });
       expect(codes(unknown)).toEqual([PAM_SUCCESS]);
-      expect(rig.networkTaken).toBe(false);
+      expect(harness.networkTaken).toBe(false);
     });
   });
 
   describe("cgroups", () => {
-    const inside = () => inCgroup(rig.cgroups);
+    const inside = () => inCgroup(harness.cgroups);
     const startedIn = (path: string) => [
       ...inside(),
       "sh",
       "-c",
       'mkdir -p "$0" && echo 0 >"$0/cgroup.procs" && exec "$@"',
-      `${rig.cgroups}${path}`,
+      `${harness.cgroups}${path}`,
     ];
 
     test("the helper is born in systemd's own cgroup, not in the caller's", async () => {
       const opened = await session({ under: startedIn("/authnft.slice/authnft-alice-1.scope") });
       expectOpened(opened);
-      expect(rig.seen.get("cgroup")).toEqual(["/init.scope"]);
+      expect(harness.seen.get("cgroup")).toEqual(["/init.scope"]);
       expect(opened.facts.get("cgroup")).toBe("/authnft.slice/authnft-alice-1.scope");
     });
 
     test("where there is no such cgroup, the helper starts all the same", async () => {
-      const under = [...inside(), "sh", "-c", 'rmdir "$0/init.scope" && exec "$@"', rig.cgroups];
+      const under = [...inside(), "sh", "-c", 'rmdir "$0/init.scope" && exec "$@"', harness.cgroups];
       expectOpened(await session({ under }));
-      expect(rig.seen.get("cgroup")).toEqual(["/"]);
+      expect(harness.seen.get("cgroup")).toEqual(["/"]);
     });
 
     test("without a reply the process is moved to where there is no network", async () => {
@@ -905,15 +909,15 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     });
 
     test("refused after the helper moved it below the slice: left there", async () => {
-      await Bun.write(rig.path("cgroup-target"), "");
+      await Bun.write(harness.path("cgroup-target"), "");
       const target = "/authnft.slice/authnft-alice-7.scope";
       const under = [
         ...inside(),
         "sh",
         "-c",
         'printf %s "$1" >"$0" && shift && exec "$@"',
-        rig.path("cgroup"),
-        `${rig.cgroups}${target}`,
+        harness.path("cgroup"),
+        `${harness.cgroups}${target}`,
       ];
       const refused = await session({ under, plan: "move 0\nreply 0\n", reply: REFUSED_REPLY });
       expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
@@ -929,7 +933,7 @@ describe.each(["gcc", "sanitized"] as Build[])("shim (%s)", (build) => {
     });
 
     test("where it cannot be moved, that is logged as critical", async () => {
-      const under = [...inside(), "sh", "-c", 'rmdir "$0/authnft.slice" && exec "$@"', rig.cgroups];
+      const under = [...inside(), "sh", "-c", 'rmdir "$0/authnft.slice" && exec "$@"', harness.cgroups];
       const refused = await session({ under, reply: REFUSED_REPLY });
       expect(codes(refused)).toEqual([PAM_PERM_DENIED]);
       expect(refused.logs).toEqual([
@@ -948,7 +952,7 @@ describe("shim, with this system's own name service", () => {
     "sh",
     "-c",
     'for file in passwd group nsswitch.conf; do mount --bind "$0/etc-$file" "/etc/$file" || exit 1; done; rm "$0/passwd" "$0/group"; exec "$@"',
-    rig.directory,
+    harness.directory,
   ];
   const real = ["nss:person=real", "nss:group=real", "nss:list=real", "open"];
 
@@ -961,25 +965,25 @@ describe("shim, with this system's own name service", () => {
     ["nobody-knows", 0],
   ])("%s starts the helper: %d", async (user, starts) => {
     await Bun.write(
-      rig.path("etc-passwd"),
+      harness.path("etc-passwd"),
       "root:x:0:0::/:/bin/sh\ntoor:x:0:0::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\ncarol:x:1002:900::/:/bin/sh\n",
     );
-    await Bun.write(rig.path("etc-group"), "authnft:x:900:alice\n");
-    await Bun.write(rig.path("etc-nsswitch.conf"), "passwd: files\ngroup: files\n");
-    const session = await rig.session({ under: withFiles(), user, words: real });
+    await Bun.write(harness.path("etc-group"), "authnft:x:900:alice\n");
+    await Bun.write(harness.path("etc-nsswitch.conf"), "passwd: files\ngroup: files\n");
+    const session = await harness.session({ under: withFiles(), user, words: real });
     expect(codes(session)).toEqual([PAM_SUCCESS]);
-    expect(rig.started).toBe(starts === 1);
+    expect(harness.started).toBe(starts === 1);
     expectNothingLeft(session);
   });
 
   // Not under the sanitisers, which take terabytes of address space.
   test("a caller who lowers the limit of memory does not become a non-member, and a non-member passes", async () => {
-    const passed = await rig.session({
+    const passed = await harness.session({
       user: "bob",
       words: ["nss:group=900:", "close", "limit:spare=1000000", "open"],
     });
     expect(codes(passed)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
-    expect(rig.started).toBe(false);
+    expect(harness.started).toBe(false);
     expect(passed.logs).toEqual([]);
   });
 });
@@ -992,7 +996,7 @@ describe("shim, thousands of times in one process", () => {
     "%s: %d opens and closes, a tenth of them with a handle of their own, leave nothing",
     async (build, count) => {
       const words = [`cycles=${count}`, `handles=${count / 10}`];
-      const session = await rig.session({ build, plan: QUICK, words });
+      const session = await harness.session({ build, plan: QUICK, words });
       expect(session.facts.get("cycles")).toBe(`${count} failures 0`);
       expect(session.facts.get("handles")).toBe(`${count / 10} failures 0`);
       expectNothingLeft(session);
@@ -1000,7 +1004,7 @@ describe("shim, thousands of times in one process", () => {
   );
 
   test("2000 opens and closes under the address and undefined behaviour sanitisers", async () => {
-    const session = await rig.session({
+    const session = await harness.session({
       build: "sanitized",
       plan: QUICK,
       words: ["cycles=2000", "handles=100"],
@@ -1032,35 +1036,38 @@ describe("shim, thousands of times in one process", () => {
       { user: "bob", words: ["nss:group=900:x", "nss:list=fail", ...words] },
     ];
     for (const outcome of outcomes) {
-      expectNothingLeft(await rig.session({ build: "patient", words, under: VALGRIND, ...outcome }));
+      expectNothingLeft(await harness.session({ build: "patient", words, under: VALGRIND, ...outcome }));
     }
   });
 });
 
 describe("a turn", () => {
-  const turns = () => rig.path("lock/turns");
+  const turns = () => harness.path("lock/turns");
   const held = (count: number): string => `turns=${turns()}:${count}`;
 
   test("is there while fewer than eight log in, and goes with the helper", async () => {
-    const opened = await rig.session({ build: "chain", words: [held(7), "open", "close", "open", "close"] });
+    const opened = await harness.session({
+      build: "chain",
+      words: [held(7), "open", "close", "open", "close"],
+    });
     expect(codes(opened)).toEqual(Array(4).fill(PAM_SUCCESS));
     for (const { ms } of opened.calls) expect(ms).toBeLessThan(TURN_S * 1000);
     expectNothingLeft(opened);
-    expect(rig.seen.get("arg")).toEqual(["authnft", "session", "in-turn"]);
+    expect(harness.seen.get("arg")).toEqual(["authnft", "session", "in-turn"]);
   });
 
   test("is waited for while eight do, before the helper's own time begins, and not for ever", async () => {
-    const late = await rig.session({ build: "chain", words: [held(8), "open", "close"] });
+    const late = await harness.session({ build: "chain", words: [held(8), "open", "close"] });
     expect(codes(late)).toEqual([PAM_SUCCESS, PAM_SUCCESS]);
     for (const { ms } of late.calls) expect(ms).toBeGreaterThanOrEqual(TURN_S * 1000);
     expectNothingLeft(late);
-    expect(rig.seen.get("arg")).toEqual([
+    expect(harness.seen.get("arg")).toEqual([
       "authnft",
       "session",
       "in-turn",
       expect.stringMatching(/^since=\d+$/),
     ]);
-    const hung = await rig.session({ build: "chain", words: [held(8), "open"], plan: "sleep 30000\n" });
+    const hung = await harness.session({ build: "chain", words: [held(8), "open"], plan: "sleep 30000\n" });
     expect(hung.calls[0]?.ms).toBeGreaterThanOrEqual(TURN_S * 1000 + DEADLINE_MS);
     expect(hung.logs[0]?.text).toContain("did not answer within");
   });
@@ -1071,14 +1078,14 @@ describe("a turn", () => {
   ])("is done without %s", async (_, command) => {
     rmSync(turns(), { recursive: true, force: true });
     await run([...command.split(" "), turns()]);
-    expect(codes(await rig.session({ build: "chain" }))).toEqual([PAM_SUCCESS]);
+    expect(codes(await harness.session({ build: "chain" }))).toEqual([PAM_SUCCESS]);
     rmSync(turns(), { recursive: true });
   });
 });
 
 describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
   const entry = (words: readonly string[], args: readonly string[] = [], under: readonly string[] = []) =>
-    rig.entry(words, args, { cc, under });
+    harness.entry(words, args, { cc, under });
   const fixed = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C", "TMPDIR=/run/authnft", "BUN_JSC_useJIT=0"];
   const hostile = [
     "LD_PRELOAD=/home/bob/p.so",
@@ -1115,9 +1122,9 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
   test("session: the program gets the fixed environment, whatever the caller had", async () => {
     const { exitCode } = await entry(hostile, ["session"]);
     expect(exitCode).toBe(0);
-    expect(rig.seen.get("arg")).toEqual(["authnft", "session"]);
-    expect(rig.seen.get("env")).toEqual(fixed);
-    expect(rig.seen.get("alarm")).toEqual(["12"]);
+    expect(harness.seen.get("arg")).toEqual(["authnft", "session"]);
+    expect(harness.seen.get("env")).toEqual(fixed);
+    expect(harness.seen.get("alarm")).toEqual(["12"]);
   });
 
   test.each(["end", "cover", "restore"])(
@@ -1125,34 +1132,34 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     async (verb) => {
       const args = [verb, "authnft-alice-42.scope", "-x", "", "claims_env=A"];
       await entry([...hostile, "env:A=1", "env:NOTIFY_SOCKET=/run/x"], args);
-      expect(rig.seen.get("arg")).toEqual(["authnft", ...args]);
+      expect(harness.seen.get("arg")).toEqual(["authnft", ...args]);
       // "cover" asks the name service first, and comes back for the rest.
-      expect(rig.seen.get("env")).toEqual(verb === "cover" ? fixed : [...fixed, "AUTHNFT_CONFINED=1"]);
-      expect(rig.seen.get("alarm")).toEqual(["0"]);
+      expect(harness.seen.get("env")).toEqual(verb === "cover" ? fixed : [...fixed, "AUTHNFT_CONFINED=1"]);
+      expect(harness.seen.get("alarm")).toEqual(["0"]);
     },
   );
 
   test("pam_exec: its own items only, renamed, and the arguments of the PAM line", async () => {
     const args = ["rhost_policy=strict", "debug", "AUTHNFT_NO_SANDBOX=1"];
     await entry([...hostile, ...fromPamExec], args);
-    expect(rig.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
-    expect(rig.seen.get("env")).toEqual([...fixed, ...renamed]);
-    expect(rig.seen.get("alarm")).toEqual(["12"]);
+    expect(harness.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
+    expect(harness.seen.get("env")).toEqual([...fixed, ...renamed]);
+    expect(harness.seen.get("alarm")).toEqual(["12"]);
   });
 
   test("traced: before a verb and by hand, and never of a PAM line", async () => {
     await entry(["env:LD_PRELOAD=/home/bob/p.so"], ["traced", "session"]);
-    expect(rig.seen.get("arg")).toEqual(["authnft", "traced", "session"]);
-    expect(rig.seen.get("env")).toEqual(fixed);
-    expect(rig.seen.get("alarm")).toEqual(["12"]);
+    expect(harness.seen.get("arg")).toEqual(["authnft", "traced", "session"]);
+    expect(harness.seen.get("env")).toEqual(fixed);
+    expect(harness.seen.get("alarm")).toEqual(["12"]);
     // A supervisor that is stopped must not have it hold the lock for good.
     await entry([], ["traced", "restore"]);
-    expect(rig.seen.get("alarm")).toEqual(["60"]);
+    expect(harness.seen.get("alarm")).toEqual(["60"]);
     // There it is an argument that there is not, and the program refuses the session: also where only the environment says so.
     for (const words of [[...hostile, ...fromPamExec], hostile]) {
       for (const args of [["traced", "session"], ["session", "traced"], ["traced"]]) {
         await entry(words, args);
-        expect(rig.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
+        expect(harness.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
       }
     }
     expect((await entry([], ["traced"])).exitCode).toBe(2);
@@ -1169,7 +1176,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
       "PAM_TYPE=close_session",
     ];
     await entry([...forged.map((variable) => `env:${variable}`), ...fromPamExec]);
-    expect(rig.seen.get("env")).toEqual([...fixed, ...renamed]);
+    expect(harness.seen.get("env")).toEqual([...fixed, ...renamed]);
   });
 
   test("pam_exec: items that are not set are not made up from the user's", async () => {
@@ -1180,7 +1187,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
       "env:PAM_USER=alice",
       "env:PAM_TYPE=open_session",
     ]);
-    expect(rig.seen.get("env")).toEqual([
+    expect(harness.seen.get("env")).toEqual([
       ...fixed,
       "AUTHNFT_PAM_SERVICE=sshd",
       "AUTHNFT_PAM_USER=alice",
@@ -1197,7 +1204,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
       "CLAIMS=4",
     ];
     await entry([...users.map((variable) => `env:${variable}`), ...fromPamExec], ["claims_env=CLAIMS"]);
-    expect(rig.seen.get("env")).toEqual([
+    expect(harness.seen.get("env")).toEqual([
       ...fixed,
       ...renamed,
       "AUTHNFT_PAM_ENV_CORRELATION=one",
@@ -1207,7 +1214,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
 
   test("pam_exec: the claims variable is not looked for among pam_exec's own", async () => {
     await entry([...fromPamExec], ["claims_env=PAM_USER"]);
-    expect(rig.seen.get("env")).toEqual([...fixed, ...renamed]);
+    expect(harness.seen.get("env")).toEqual([...fixed, ...renamed]);
   });
 
   test("pam_exec: what the user may have written is cut at 256 bytes", async () => {
@@ -1215,7 +1222,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
       [`env:AUTHNFT_CORRELATION=${"x".repeat(5000)}`, `env:C=${"y".repeat(257)}`, ...fromPamExec],
       ["claims_env=C"],
     );
-    expect(rig.seen.get("env")?.slice(-2)).toEqual([
+    expect(harness.seen.get("env")?.slice(-2)).toEqual([
       `AUTHNFT_PAM_ENV_CORRELATION=${"x".repeat(256)}`,
       `AUTHNFT_PAM_ENV_CLAIMS=${"y".repeat(256)}`,
     ]);
@@ -1229,13 +1236,13 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
           : word,
       );
     expect((await entry(withHost(4096))).exitCode).toBe(0);
-    expect(rig.seen.get("env")?.find((variable) => variable.startsWith("AUTHNFT_PAM_RHOST="))).toHaveLength(
-      "AUTHNFT_".length + 4096,
-    );
+    expect(
+      harness.seen.get("env")?.find((variable) => variable.startsWith("AUTHNFT_PAM_RHOST=")),
+    ).toHaveLength("AUTHNFT_".length + 4096);
     const { exitCode, stderr } = await entry(withHost(4097));
     expect(exitCode).toBe(1);
     expect(stderr).toContain("longer than 4096 bytes");
-    expect(rig.started).toBe(false);
+    expect(harness.started).toBe(false);
   });
 
   test("pam_exec: a block that pam_exec does not write is refused", async () => {
@@ -1257,7 +1264,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
       const { exitCode, stderr } = await entry(words, args);
       expect(exitCode).toBe(2);
       expect(stderr).toContain("/usr/sbin/authnft");
-      expect(rig.started).toBe(false);
+      expect(harness.started).toBe(false);
     }
   });
 
@@ -1268,43 +1275,43 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
       [[], ["end", "x.scope"]],
     ] as [string[], string[]][]) {
       const { exitCode, stdout, stderr } = await entry(
-        [`log=${rig.logSocket}`, ...words, "uid=65534,65534"],
+        [`log=${harness.logSocket}`, ...words, "uid=65534,65534"],
         args,
       );
       expect(exitCode).toBe(1);
       expect(stderr).toMatch(/^authnft: .*seteuid/);
       expect(stderr.split("\n")).toHaveLength(2);
       expect(stdout).toMatch(/^log: <83>pam_authnft: .*seteuid/);
-      expect(rig.started).toBe(false);
+      expect(harness.started).toBe(false);
     }
   });
 
   test("no program: one line on stderr and in the log, and status 127", async () => {
-    await run(["mv", rig.path("witness"), rig.path("witness-away")]);
+    await run(["mv", harness.path("witness"), harness.path("witness-away")]);
     try {
-      const { exitCode, stdout, stderr } = await entry([`log=${rig.logSocket}`], ["session"]);
+      const { exitCode, stdout, stderr } = await entry([`log=${harness.logSocket}`], ["session"]);
       expect(exitCode).toBe(127);
       expect(stderr).toContain("(error 2)");
       expect(stdout).toMatch(/^log: <83>pam_authnft: Cannot execute .*authnft install/);
       expect(stdout.split("\n")).toHaveLength(2);
     } finally {
-      await run(["mv", rig.path("witness-away"), rig.path("witness")]);
+      await run(["mv", harness.path("witness-away"), harness.path("witness")]);
     }
   });
 
   test("a program that cannot be executed: the error is named", async () => {
-    chmodSync(rig.path("witness"), 0o644);
+    chmodSync(harness.path("witness"), 0o644);
     try {
       expect((await entry([], ["session"])).stderr).toContain("(error 13)");
     } finally {
-      chmodSync(rig.path("witness"), 0o755);
+      chmodSync(harness.path("witness"), 0o755);
     }
   });
 
   test("64 arguments pass, one more is refused", async () => {
     const args = Array.from({ length: 64 }, (_, i) => `a${i}`);
     await entry(fromPamExec, args);
-    expect(rig.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
+    expect(harness.seen.get("arg")).toEqual(["authnft", "pam", ...args]);
     const { exitCode, stderr } = await entry(fromPamExec, [...args, "x"]);
     expect(exitCode).toBe(1);
     expect(stderr).toContain("more than 64 arguments");
@@ -1349,7 +1356,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
       const { exitCode, stderr } = await entry([...words, ...caller], args);
       expect(stderr).toBe("");
       expect(exitCode).toBe(0);
-      const { seen } = rig;
+      const { seen } = harness;
       expect(seen.get("Uid")).toEqual(["0\t0\t0\t0"]);
       expect(seen.get("Gid")).toEqual(["0\t0\t0\t0"]);
       expect(seen.get("Groups")).toEqual([""]);
@@ -1388,23 +1395,23 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     test("standard descriptors that are missing", async () => {
       const { exitCode } = await entry(["closed=0", "closed=1", "closed=2"], ["session"]);
       expect(exitCode).toBe(0);
-      for (const fd of ["fd-0", "fd-1", "fd-2"]) expect(rig.seen.get(fd)).toEqual(["/dev/null"]);
-      expect(rig.seen.get("fd-3")?.[0]).toMatch(/pidfd/);
+      for (const fd of ["fd-0", "fd-1", "fd-2"]) expect(harness.seen.get(fd)).toEqual(["/dev/null"]);
+      expect(harness.seen.get("fd-3")?.[0]).toMatch(/pidfd/);
     });
 
     test("what the second run finds in the place of the process that asks, and is none", async () => {
       await entry(["descriptors=20"], ["session", "pam_exec=open"]);
-      expect(rig.seen.has("fd-3")).toBe(false);
+      expect(harness.seen.has("fd-3")).toBe(false);
     });
 
     test("the signal at the parent's death, where no change of ids has taken it away", async () => {
       await entry(["dies-with=9"], ["restore"]);
-      expect(rig.seen.get("signal-at-parents-death")).toEqual(["0"]);
+      expect(harness.seen.get("signal-at-parents-death")).toEqual(["0"]);
     });
 
     test("a session that is its own already is kept", async () => {
       expect((await entry(["leader"], ["end", "x"])).exitCode).toBe(0);
-      expect(rig.seen.get("session-leader")).toEqual(["yes"]);
+      expect(harness.seen.get("session-leader")).toEqual(["yes"]);
     });
   });
 
@@ -1413,22 +1420,24 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     // capability.h: CAP_NET_ADMIN is 12, CAP_SYS_PTRACE 19, CAP_AUDIT_WRITE 29.
     const TWO = "0000000020001000";
     const THREE = "0000000020081000";
-    const capabilities = () => CAPABILITIES.map((set) => rig.seen.get(set)?.[0]);
+    const capabilities = () => CAPABILITIES.map((set) => harness.seen.get(set)?.[0]);
     const attempts = () =>
       Object.fromEntries(
-        [...rig.seen].flatMap(([key, [value]]) => (key.startsWith("try-") ? [[key.slice(4), value]] : [])),
+        [...harness.seen].flatMap(([key, [value]]) =>
+          key.startsWith("try-") ? [[key.slice(4), value]] : [],
+        ),
       );
     /** Where the kernel has no Landlock, nothing is held, and nothing else may be claimed. */
     const held = (sinceVersion: number, by: string, free = "done") =>
-      Number(rig.seen.get("landlock")?.[0]) >= sinceVersion ? by : free;
+      Number(harness.seen.get("landlock")?.[0]) >= sinceVersion ? by : free;
 
     test.each(["session", "restore", "end x", "release x", "cover-users 1", "reload-sessions"])(
       "%s: two capabilities, and the files that are needed",
       async (line) => {
         expect((await entry([], line.split(" "))).exitCode).toBe(0);
         expect(capabilities()).toEqual([TWO, TWO, TWO]);
-        expect(rig.seen.get("CapInh")).toEqual(["0".repeat(16)]);
-        expect(rig.seen.get("CapAmb")).toEqual(["0".repeat(16)]);
+        expect(harness.seen.get("CapInh")).toEqual(["0".repeat(16)]);
+        expect(harness.seen.get("CapAmb")).toEqual(["0".repeat(16)]);
         expect(attempts()).toEqual({
           "read-shadow": held(1, "EACCES"),
           "read-passwd": "done",
@@ -1452,7 +1461,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
       expect(exitCode).toBe(0);
       // The bounding set bounds what is executed later: nothing is, and that would get no new privileges either.
       expect(capabilities()).toEqual([TWO, TWO, THREE]);
-      expect(rig.seen.get("arg")).toEqual(["authnft", "session", "pam_exec=open"]);
+      expect(harness.seen.get("arg")).toEqual(["authnft", "session", "pam_exec=open"]);
     });
 
     test("groups that cannot be cleared are refused", async () => {
@@ -1480,7 +1489,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
     test("the words between the program and its second run are no words of a PAM line", async () => {
       for (const word of ["pam_exec=open", "session"]) {
         await entry(fromPamExec, ["debug", word]);
-        expect(rig.seen.get("arg")).toEqual(["authnft", "pam", "debug", word]);
+        expect(harness.seen.get("arg")).toEqual(["authnft", "pam", "debug", word]);
       }
       expect((await entry([], ["session", "debug"])).exitCode).toBe(2);
     });
@@ -1488,9 +1497,13 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
 
   describe("under pam_exec it stands behind the program:", () => {
     const through = (plan: string, options: SessionOptions = {}) =>
-      rig.session({ line: `pam_exec.so seteuid quiet ${rig.path(`${cc}/authnft-entry`)}`, plan, ...options });
+      harness.session({
+        line: `pam_exec.so seteuid quiet ${harness.path(`${cc}/authnft-entry`)}`,
+        plan,
+        ...options,
+      });
     const moved = () =>
-      readFileSync(`${rig.cgroups}/authnft.slice/run-authnft-refused.mount/cgroup.procs`, "utf8");
+      readFileSync(`${harness.cgroups}/authnft.slice/run-authnft-refused.mount/cgroup.procs`, "utf8");
 
     test.each([
       ["opens the session: it stays where it is", "exit 0\n", true, false],
@@ -1517,30 +1530,30 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
   });
 
   test("under pam_exec it leaves the session's cgroup; from the shim and systemd it stays where it was put", async () => {
-    const under = inCgroup(rig.cgroups);
+    const under = inCgroup(harness.cgroups);
     await entry(fromPamExec, [], under);
-    expect(rig.seen.get("cgroup")).toEqual(["/init.scope"]);
+    expect(harness.seen.get("cgroup")).toEqual(["/init.scope"]);
     for (const args of [["session"], ["restore"]]) {
       await entry([], args, under);
-      expect(rig.seen.get("cgroup")).toEqual(["/"]);
+      expect(harness.seen.get("cgroup")).toEqual(["/"]);
     }
   });
 });
 
-describe("both roads", () => {
+describe("module and pam_exec", () => {
   test("shim, entry and program: request in, reply out, everything replaced on the way", async () => {
-    const opened = await rig.session({
+    const opened = await harness.session({
       build: "chain",
       words: ["rhost=192.0.2.7", "open"],
       env: { LD_LIBRARY_PATH: "/x" },
     });
     expectOpened(opened);
-    expect(rig.request).toMatchObject({ type: "open", user: "alice", rhost: "192.0.2.7" });
-    expect(rig.seen.get("arg")).toEqual(["authnft", "session", "in-turn"]);
-    expect(rig.seen.get("NoNewPrivs")).toEqual(["1"]);
-    expect(rig.seen.get("umask")).toEqual(["077"]);
-    expect(rig.seen.get("env")).toContain("TMPDIR=/run/authnft");
-    expect(rig.seen.get("parent")).toEqual([opened.facts.get("pid") ?? ""]);
+    expect(harness.request).toMatchObject({ type: "open", user: "alice", rhost: "192.0.2.7" });
+    expect(harness.seen.get("arg")).toEqual(["authnft", "session", "in-turn"]);
+    expect(harness.seen.get("NoNewPrivs")).toEqual(["1"]);
+    expect(harness.seen.get("umask")).toEqual(["077"]);
+    expect(harness.seen.get("env")).toContain("TMPDIR=/run/authnft");
+    expect(harness.seen.get("parent")).toEqual([opened.facts.get("pid") ?? ""]);
   });
 
   test("this system's own pam_exec and the entry: the user's variables come to nothing", async () => {
@@ -1553,8 +1566,8 @@ describe("both roads", () => {
       "BUN_OPTIONS=--preload=/x",
       "TMPDIR=/x",
     ];
-    const opened = await rig.session({
-      line: `pam_exec.so seteuid quiet ${rig.path("gcc/authnft-entry")} claims_env=CLAIMS`,
+    const opened = await harness.session({
+      line: `pam_exec.so seteuid quiet ${harness.path("gcc/authnft-entry")} claims_env=CLAIMS`,
       words: [
         ...forged.map((variable) => `env:${variable}`),
         "env:CLAIMS=7",
@@ -1566,8 +1579,8 @@ describe("both roads", () => {
       plan: "quick",
     });
     expect(codes(opened)).toEqual([PAM_SUCCESS]);
-    await rig.session({
-      line: `pam_exec.so seteuid quiet ${rig.path("gcc/authnft-entry")} claims_env=CLAIMS`,
+    await harness.session({
+      line: `pam_exec.so seteuid quiet ${harness.path("gcc/authnft-entry")} claims_env=CLAIMS`,
       words: [
         ...forged.map((variable) => `env:${variable}`),
         "env:CLAIMS=7",
@@ -1577,8 +1590,8 @@ describe("both roads", () => {
         "open",
       ],
     });
-    expect(rig.seen.get("arg")).toEqual(["authnft", "pam", "claims_env=CLAIMS"]);
-    expect(rig.seen.get("env")?.slice(4)).toEqual([
+    expect(harness.seen.get("arg")).toEqual(["authnft", "pam", "claims_env=CLAIMS"]);
+    expect(harness.seen.get("env")?.slice(4)).toEqual([
       "AUTHNFT_PAM_SERVICE=sshd",
       "AUTHNFT_PAM_USER=alice",
       "AUTHNFT_PAM_TTY=ssh",

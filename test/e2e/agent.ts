@@ -4,32 +4,32 @@
 
 import { join } from "node:path";
 import { type Running, type SshOptions, type StartOptions, waitFor } from "../lab/lab.ts";
-import { lab } from "./rig.ts";
+import { lab } from "./harness.ts";
 
 /** Answers with sockets; see the file. */
-export const HAND = "/usr/local/lib/hand.py";
+export const AGENT = "/usr/local/lib/agent.py";
 
 /** Those that are out, so that a failed test's are not in the way of the next. */
-const out = new Set<Hand>();
+const out = new Set<Agent>();
 
 /** Lets those that are out now serve all tests. */
-export function spareHands(): void {
+export function spareAgents(): void {
   out.clear();
 }
 
 /** Ends those that a test left. */
-export async function dropHands(): Promise<void> {
-  await Promise.all([...out].map((hand) => hand.running.kill()));
+export async function dropAgents(): Promise<void> {
+  await Promise.all([...out].map((agent) => agent.running.kill()));
   out.clear();
 }
 
 export type Answer = string | number | string[];
 
-export async function installHand(): Promise<void> {
-  await lab.write(HAND, await Bun.file(join(import.meta.dir, "fixtures/packets/hand.py")).text());
+export async function installAgent(): Promise<void> {
+  await lab.write(AGENT, await Bun.file(join(import.meta.dir, "fixtures/packets/agent.py")).text());
 }
 
-export class Hand {
+export class Agent {
   /** Where it was when it began. */
   cgroup = "";
   /** How long the last thing took, in milliseconds, on its own clock. */
@@ -77,22 +77,22 @@ export class Hand {
   }
 }
 
-/** The program that is started: another that understands what a hand does, instead of it. */
+/** The program that is started: another that understands what a agent does, instead of it. */
 type Program = { program?: string };
 
 export async function logIn(
   user: string,
-  { program = HAND, ...options }: SshOptions & Program = {},
-): Promise<Hand> {
-  return await new Hand(lab.sshStart(user, `exec python3 ${program}`, options)).ready();
+  { program = AGENT, ...options }: SshOptions & Program = {},
+): Promise<Agent> {
+  return await new Agent(lab.sshStart(user, `exec python3 ${program}`, options)).ready();
 }
 
-export async function outside({ program = HAND, ...options }: StartOptions & Program = {}): Promise<Hand> {
-  return await new Hand(lab.start(["python3", program], options)).ready();
+export async function outside({ program = AGENT, ...options }: StartOptions & Program = {}): Promise<Agent> {
+  return await new Agent(lab.start(["python3", program], options)).ready();
 }
 
 export interface LeftBehind {
-  hands: Hand[];
+  agents: Agent[];
   session: Running;
   logOut: () => Promise<void>;
 }
@@ -104,18 +104,18 @@ export interface LeftBehind {
 export async function logInAndLeave(
   user: string,
   names: readonly string[],
-  { by = "setsid nohup", program = HAND, ...options }: SshOptions & Program & { by?: string } = {},
+  { by = "setsid nohup", program = AGENT, ...options }: SshOptions & Program & { by?: string } = {},
 ): Promise<LeftBehind> {
   const start = names.map((name) => `${by} python3 ${program} ${name} </dev/null >/dev/null 2>&1 &`);
   const session = lab.sshStart(user, `${start.join(" ")} read`, options);
-  const hands = await Promise.all(
+  const agents = await Promise.all(
     names.map((name) =>
-      waitFor(() => new Hand(lab.start(["socat", "-", `ABSTRACT-CONNECT:${name}`])).ready()),
+      waitFor(() => new Agent(lab.start(["socat", "-", `ABSTRACT-CONNECT:${name}`])).ready()),
     ),
   );
   const logOut = async () => {
     session.write("\n");
     await session.exited;
   };
-  return { hands, session, logOut };
+  return { agents, session, logOut };
 }

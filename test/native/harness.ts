@@ -137,22 +137,22 @@ carol:x:1002:900:Carol, by primary group:/home/carol:/bin/sh
 const GROUP = "root:x:0:\nauthnft:x:900:zoe,alice\nusers:x:100:bob\n";
 
 /** A directory with everything built in it. */
-export class Rig implements Disposable {
+export class Harness implements Disposable {
   readonly directory = mkdtempSync("/tmp/authnft-native-");
   /** Where the cgroup tests mount cgroup2; otherwise plain files, which the shim writes to just so. */
   readonly cgroups = join(this.directory, "cg");
   readonly logSocket = join(this.directory, "log");
 
   /** @throws {Error} if something does not build */
-  static async build(): Promise<Rig> {
-    const rig = new Rig();
+  static async build(): Promise<Harness> {
+    const harness = new Harness();
     try {
-      await rig.#build();
+      await harness.#build();
     } catch (error) {
-      rig[Symbol.dispose]();
+      harness[Symbol.dispose]();
       throw error;
     }
-    return rig;
+    return harness;
   }
 
   async #build(): Promise<void> {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What the end-to-end tests share: one guest, with the build installed, and both roads into it.
+// The end-to-end tests share one guest with the build installed, and reach sessions in it via the module or via pam_exec.
 
 import { describe, expect } from "bun:test";
 import { type Lab, type PamHook, type Release, releases, up, waitFor } from "../lab/lab.ts";
 
-export type Road = PamHook["through"];
+export type Via = PamHook["through"];
 
 /** The release under test; test/run.ts runs each suite once for each. */
 const release = (Bun.env["AUTHNFT_LAB_RELEASE"] ?? "bookworm") as Release;
@@ -26,25 +26,23 @@ shared.authnftLab ??= bring();
 export const lab: Lab = await shared.authnftLab;
 
 /**
- * Describes a behaviour on each road and on each release, but on one road in each, for the time it takes; which one, depends
- * on the title. With AUTHNFT_ALL_ROADS set (`npm test -- --all`), on both roads in each.
+ * Describes a behaviour of both the module and pam_exec. To save time each release tries one of them; which one depends on the
+ * title. With AUTHNFT_VIA_BOTH set (`npm test -- --all`), each release tries both.
  */
-export function onBothRoads(what: string, body: (road: Road) => void): void {
+export function viaBoth(what: string, body: (via: Via) => void): void {
   const turn = Buffer.from(what).reduce((sum, byte) => sum + byte, releases.indexOf(release));
-  const roads: Road[] = Bun.env["AUTHNFT_ALL_ROADS"] ? ["shim", "exec"] : [turn % 2 === 0 ? "shim" : "exec"];
-  for (const road of roads)
-    describe(`${what} (${release}, ${road === "shim" ? "shim" : "pam_exec"})`, () => body(road));
+  const vias: Via[] = Bun.env["AUTHNFT_VIA_BOTH"] ? ["shim", "exec"] : [turn % 2 === 0 ? "shim" : "exec"];
+  for (const via of vias)
+    describe(`${what} (${release}, ${via === "shim" ? "shim" : "pam_exec"})`, () => body(via));
 }
 
-/**
- * Describes a behaviour on one road, another on each release, always: for what begins when a session is open.
- */
-export function onOneRoad(what: string, body: (road: Road) => void): void {
-  const road: Road = release === "bookworm" ? "shim" : "exec";
-  describe(`${what} (${release}, ${road === "shim" ? "shim" : "pam_exec"})`, () => body(road));
+/** Describes a behaviour of open sessions: via the module on one release, via pam_exec on the other, always. */
+export function viaOne(what: string, body: (via: Via) => void): void {
+  const via: Via = release === "bookworm" ? "shim" : "exec";
+  describe(`${what} (${release}, ${via === "shim" ? "shim" : "pam_exec"})`, () => body(via));
 }
 
-/** Describes a behaviour that no PAM stack is part of. */
+/** Describes a behaviour that involves no PAM stack. */
 export function onThisRelease(what: string, body: () => void): void {
   describe(`${what} (${release})`, body);
 }

@@ -5,8 +5,17 @@
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { waitFor } from "../lab/lab.ts";
-import { dropHands, HAND, Hand, installHand, logIn, logInAndLeave, outside, spareHands } from "./hand.ts";
-import { lab, nothingLeft, ONLY_FIRST, onOneRoad } from "./rig.ts";
+import {
+  AGENT,
+  Agent,
+  dropAgents,
+  installAgent,
+  logIn,
+  logInAndLeave,
+  outside,
+  spareAgents,
+} from "./agent.ts";
+import { lab, nothingLeft, ONLY_FIRST, viaOne } from "./harness.ts";
 
 /** A fragment from which the second lock can be derived: the first of world's addresses and no other, both ways. */
 const LOCKED = `${ONLY_FIRST}
@@ -20,7 +29,7 @@ add rule inet authnft filter drop
 const REFUSED_BY_KERNEL = "add rule inet authnft egress fib saddr oif missing drop\n";
 
 /** Where the process is whose session nobody answered for. */
-const LAST_RESORT = "/sys/fs/cgroup/authnft.slice/run-authnft-refused.mount";
+const QUARANTINE = "/sys/fs/cgroup/authnft.slice/run-authnft-refused.mount";
 
 const KINDS = ["tcp", "udp", "udplite", "icmp"] as const;
 const FIRST = ["10.88.0.2", "fd88::2"];
@@ -31,9 +40,9 @@ const SILENCE = 0.7;
 /** What was tried, and came through. */
 type Passed = string[];
 
-onOneRoad("without our table", (road) => {
-  let world: Hand;
-  let client: Hand;
+viaOne("without our table", (via) => {
+  let world: Agent;
+  let client: Agent;
   /** Port of the world where UDP-Lite is answered. */
   const LITE = 7100;
   const GROUP = "239.1.1.1";
@@ -47,16 +56,16 @@ onOneRoad("without our table", (road) => {
     await lab.reset();
     // It would hold all of it.
     await lab.output("/usr/local/lib/lab/unseal --for-good");
-    await installHand();
-    await lab.pam("sshd", { through: road, control: "optional" });
+    await installAgent();
+    await lab.pam("sshd", { through: via, control: "optional" });
     await lab.output("echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range");
     [world, client] = await Promise.all([outside({ netns: "world" }), outside({ netns: "client" })]);
-    spareHands();
+    spareAgents();
     for (const address of [...FIRST, ...SECOND]) await world.tell("serve", "udplite", LITE, address);
   });
 
   afterEach(async () => {
-    await dropHands();
+    await dropAgents();
     await lab.run("systemctl kill --signal=KILL 'authnft-*.scope'");
     await nothingLeft();
   });
@@ -67,15 +76,15 @@ onOneRoad("without our table", (road) => {
   });
 
   /** What every subject gets out and in, by every protocol, of unicast and multicast; all at once, for it is silence that takes time. */
-  async function tries(subjects: Readonly<Record<string, Hand>>): Promise<Record<string, Passed>> {
-    const all = Object.entries(subjects).map(([name, hand], n) => ({ name, hand, port: 9510 + 10 * n }));
+  async function tries(subjects: Readonly<Record<string, Agent>>): Promise<Record<string, Passed>> {
+    const all = Object.entries(subjects).map(([name, agent], n) => ({ name, agent, port: 9510 + 10 * n }));
     const out = KINDS.flatMap((kind) =>
       [...FIRST, ...SECOND].map((to) => [kind, to, kind === "udplite" ? LITE : 7001, SILENCE]),
     );
-    for (const { hand, port } of all) {
+    for (const { agent, port } of all) {
       await world.tell("join", `group ${port}`, GROUP, port, "guest0");
-      await hand.tell("join", "from world", GROUP, port + 2, "world0");
-      await hand.tell("join", "from client", GROUP, port + 3, "client0");
+      await agent.tell("join", "from world", GROUP, port + 2, "world0");
+      await agent.tell("join", "from client", GROUP, port + 3, "client0");
     }
     const came = Promise.all(
       PEERS.map(async ({ own, towards, offset }) => {
@@ -93,18 +102,18 @@ onOneRoad("without our table", (road) => {
       }),
     );
     const went = await Promise.all(
-      all.map(async ({ hand, port }) => {
-        await hand.tell("cast", "x", GROUP, port, "world0");
-        const answers = (await hand.tell("ask_all", out)) as string[];
+      all.map(async ({ agent, port }) => {
+        await agent.tell("cast", "x", GROUP, port, "world0");
+        const answers = (await agent.tell("ask_all", out)) as string[];
         return out.map(([kind, to], n) => (answers[n] === "ok" ? `${kind} ${to}` : ""));
       }),
     );
     const got = await came;
-    const each = all.map(async ({ name, hand }, n) => {
+    const each = all.map(async ({ name, agent }, n) => {
       const passed = [...(went[n] ?? []), ...got.flatMap((answers) => answers.slice(6 * n, 6 * n + 6))];
       for (const from of ["from world", "from client"]) {
-        if ((await hand.tell("receive", from, 0.02)) === "x") passed.push(`group ${from}`);
-        await hand.tell("close", from);
+        if ((await agent.tell("receive", from, 0.02)) === "x") passed.push(`group ${from}`);
+        await agent.tell("close", from);
       }
       return [name, passed] as const;
     });
@@ -137,12 +146,12 @@ onOneRoad("without our table", (road) => {
       logIn("m0"),
       logIn("m1"),
     ]);
-    const [bob] = left.hands as [Hand];
+    const [bob] = left.agents as [Agent];
     await left.logOut();
     await waitFor(async () => (await lab.sessions()).some(({ state }) => state === "lingering"));
     // Where the module and the entry put a process, none of ours runs any more; faults.test.ts has them do it.
-    const last = await new Hand(
-      lab.start(["sh", "-c", `echo $$ >${LAST_RESORT}/cgroup.procs; exec python3 ${HAND}`]),
+    const last = await new Agent(
+      lab.start(["sh", "-c", `echo $$ >${QUARANTINE}/cgroup.procs; exec python3 ${AGENT}`]),
     ).ready();
     // Out of the cgroup that the lab knows it by, it has to end by itself, whatever comes.
     await using stack = new AsyncDisposableStack();
@@ -153,11 +162,11 @@ onOneRoad("without our table", (road) => {
     await lab.output("nft delete table inet authnft");
 
     let port = 9500;
-    for (const hand of Object.values(subjects)) {
+    for (const agent of Object.values(subjects)) {
       port += 10;
-      await hand.tell("serve", "tcp", port);
-      await hand.tell("serve", "udp", port);
-      await hand.tell("serve", "udplite", port + 1);
+      await agent.tell("serve", "tcp", port);
+      await agent.tell("serve", "udp", port);
+      await agent.tell("serve", "udplite", port + 1);
     }
     expect(await tries(subjects)).toEqual({ alice: OF_FIRST, bob: [], m0: [], m1: [], last: [] });
 
@@ -182,22 +191,22 @@ onOneRoad("without our table", (road) => {
     for (const [slice, set] of Object.entries(sets)) {
       const by = slice === "authnft.slice" ? "setsid nohup" : "systemd-run --user --quiet --scope";
       const name = `in-${slice.replace(/\W/g, "-")}`;
-      const { hands: left, session } = await logInAndLeave("alice", [name], { by });
-      const [hand] = left as [Hand];
-      expect(hand.cgroup).toStartWith(`${slice}/`);
-      await hand.tell("bind", "kept", "0.0.0.0", 9600);
+      const { agents: left, session } = await logInAndLeave("alice", [name], { by });
+      const [agent] = left as [Agent];
+      expect(agent.cgroup).toStartWith(`${slice}/`);
+      await agent.tell("bind", "kept", "0.0.0.0", 9600);
       await world.tell("bind", "kept", "10.88.0.2", 9601);
       const getsOut = async () => {
-        await hand.tell("send", "kept", "out", "10.88.0.2", 9601);
+        await agent.tell("send", "kept", "out", "10.88.0.2", 9601);
         return (await world.tell("receive", "kept", SILENCE / 2)) === "out";
       };
       const getsIn = async () => {
         await world.tell("send", "kept", "in", "10.88.0.1", 9600);
-        return (await hand.tell("receive", "kept", SILENCE / 2)) === "in";
+        return (await agent.tell("receive", "kept", SILENCE / 2)) === "in";
       };
       expect([slice, await getsOut(), await getsIn()]).toEqual([slice, true, true]);
       // The socket is all that is left of the slice: its holder is somewhere else, as if it had been handed over.
-      await lab.output(`echo ${await hand.tell("getpid")} >/sys/fs/cgroup/init.scope/cgroup.procs`);
+      await lab.output(`echo ${await agent.tell("getpid")} >/sys/fs/cgroup/init.scope/cgroup.procs`);
       const id = await lab.output(`stat -c %i /sys/fs/cgroup/${slice}`);
       session.end();
       await session.exited;
@@ -215,7 +224,7 @@ onOneRoad("without our table", (road) => {
       await lab.output("authnft restore");
       expect([slice, await getsOut()]).toEqual([slice, false]);
       await world.tell("close", "kept");
-      await lab.output(["kill", String(await hand.tell("getpid"))]);
+      await lab.output(["kill", String(await agent.tell("getpid"))]);
     }
     await lab.output("loginctl disable-linger bob");
   });
@@ -223,7 +232,7 @@ onOneRoad("without our table", (road) => {
   test("root in a session gets past both locks by a packet socket, and past the table in another network namespace", async () => {
     await lab.fragment("alice", LOCKED);
     const alice = await logIn("alice");
-    const root = await new Hand(lab.sshStart("alice", `exec sudo -n python3 ${HAND}`)).ready();
+    const root = await new Agent(lab.sshStart("alice", `exec sudo -n python3 ${AGENT}`)).ready();
     expect(root.cgroup).toMatch(/^authnft\.slice\/authnft-alice-\d+\.scope$/);
     await world.tell("bind", "raw", "10.88.0.3", 9610);
     await lab.output("ping -c 1 10.88.0.3");

@@ -144,6 +144,9 @@ export async function waitFor<T>(
   }
 }
 
+/** How long a mark in the journal is looked for, in milliseconds: reading all of a busy one takes a second. */
+const JOURNAL_PATIENCE = 30_000;
+
 export class Lab {
   readonly release: Release;
   /** The cgroup controllers that the guest has: what TasksMax= (pids) and MemoryMax= (memory) need to act. */
@@ -283,9 +286,10 @@ export class Lab {
       const mark = entries.findIndex((entry) => entry["MESSAGE"] === since);
       return mark === -1 ? undefined : entries.slice(mark + 1);
     };
-    // Until two readings agree: one that meets a busy journald now and then lacks entries, and nothing tells.
+    // Until two readings agree: one that meets a busy journald now and then lacks entries, the mark among them, and nothing tells.
     let last: JournalEntry[] | undefined;
-    for (let readings = 0; readings < 5; readings++) {
+    const end = performance.now() + JOURNAL_PATIENCE;
+    for (let readings = 0; readings < 5 || (!last && performance.now() < end); readings++) {
       await this.output(["journalctl", "--sync"]);
       // The whole of it, which takes longer, if its beginning was missed.
       const all = (since && (await read(`--since=@${Number(since.split(" ", 1)[0]) - 1}`))) || (await read());

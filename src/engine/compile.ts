@@ -5,6 +5,7 @@ import { FRAGMENT_DIRECTORY } from "../paths.ts";
 import { type AddressList, addressList } from "../policy/address_list.ts";
 import { compileFragment, type Policy } from "../policy/compile.ts";
 import { type Fragment, readFragment } from "../policy/read.ts";
+import { sharingAt } from "../ruleset/shared_policy.ts";
 import { KINDS } from "../subjects/kinds.ts";
 import type { Plan } from "../subjects/subject.ts";
 import { firewall, readTrusted } from "./host.ts";
@@ -33,5 +34,6 @@ export function compileFor(subject: Plan, fragment: Fragment): Policy {
     level: subject.cgroup.level,
     dialect: KINDS[subject.kind].dialect,
     variables: subject.variables,
+    sharing: sharingAt(subject.cgroup.level),
   });
 }

@@ -127,6 +127,15 @@ export class FakeFirewall implements Firewall {
 
   readonly countRules = (_table: string, chain: string): number => this.rules(chain).length;
 
+  readonly usesOf = (_table: string, chain: string): number | undefined => {
+    const table = this.#table;
+    if (table === undefined || !table.chains.has(chain)) return undefined;
+    const jumps = [...table.chains.values()]
+      .flat()
+      .flatMap((rule) => [...withoutStrings(rule).matchAll(LEADS)]);
+    return this.rules(chain).length + jumps.filter(([, to]) => to === chain).length;
+  };
+
   readonly named = (): Named[] => [
     ...[...(this.#table?.chains.keys() ?? [])].map((name): Named => ({ kind: "chain", name })),
     ...[...(this.#table?.sets ?? [])].map(([name, { kind }]): Named => ({ kind, name })),

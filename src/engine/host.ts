@@ -28,6 +28,7 @@ export type Firewall = Pick<
   | "elements"
   | "hasChain"
   | "countRules"
+  | "usesOf"
   | "named"
   | "translatesOutput"
 >;

@@ -2,6 +2,7 @@
 
 import { hasSessions } from "./session/records.ts";
 import { standingSessions } from "./session/standing.ts";
+import { asWanted } from "./shared.ts";
 import { closedSlices, openSlices } from "./slice/standing.ts";
 import type { Wanted } from "./wanted.ts";
 
@@ -10,8 +11,9 @@ import type { Wanted } from "./wanted.ts";
  * for one cgroup the later one holds.
  */
 export function standing(): Wanted[] {
-  const sessions = standingSessions();
-  return [...closedSlices(), ...openSlices(), ...sessions];
+  const toWanted = asWanted();
+  const sessions = standingSessions(toWanted);
+  return [...closedSlices(), ...openSlices(toWanted), ...sessions];
 }
 
 /** Whether any kind has a subject whose processes may hold sockets. */

@@ -20,14 +20,20 @@ import { asElements, withoutLookingAtOthers } from "../system/kernel/nft_command
 import { deniedDirectory } from "./denied.ts";
 import { listDirectory, lock, makeDirectory, readText, removeFile, renameFile, replaceFile } from "./host.ts";
 
-/** Saved commands: those in force, those put aside when a subject is closed, those that close a slice. */
-type Kind = "nft" | "closed" | "slice";
+/**
+ * Saved commands: those in force, those put aside when a subject is closed, those that close a slice; and of shared policies those
+ * that the table has, and those of which only closed subjects may need a copy.
+ */
+type Kind = "nft" | "closed" | "slice" | "shared" | "spare";
 
 /**
  * The first line of saved commands. Those of an earlier release, whose rules do not stamp the packets that they let through, are not
  * restored but compiled again.
  */
-const FORMAT = "# format 2";
+const FORMAT = "# format 3";
+
+/** The last line of saved commands: a file without it was cut, and a command cut in its middle would swallow those of others. */
+const END = "# end";
 
 /**
  * Takes the lock under which the table, the records and the saved rules change together. Hold it for milliseconds only, and take
@@ -64,10 +70,18 @@ export function removeUnfinished(directory: string, name: string): void {
 }
 
 /** Saves the commands that loaded a subject's rules, or that close a slice. @throws {Refusal} `record` */
-export function savePolicy(name: string, lines: readonly string[], kind: "nft" | "slice" = "nft"): void {
+export function savePolicy(
+  name: string,
+  lines: readonly string[],
+  kind: Exclude<Kind, "closed"> = "nft",
+): void {
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
-    replaceFile(`${POLICY_DIRECTORY}/${name}.${kind}`, `${[FORMAT, ...forNft(lines)].join("\n")}\n`, 0o600);
+    replaceFile(
+      `${POLICY_DIRECTORY}/${name}.${kind}`,
+      `${[FORMAT, ...forNft(lines), END].join("\n")}\n`,
+      0o600,
+    );
     if (kind === "nft") removeFile(`${POLICY_DIRECTORY}/${name}.closed`);
   } catch (error) {
     throw notKept(`write the rules of ${name}`, error);
@@ -94,12 +108,14 @@ export function swapPolicy(name: string, lines: readonly string[]): () => void {
 }
 
 /** Reads the saved commands of a subject; `undefined` when there are none. */
-export function readPolicy(name: string, kind: "nft" | "closed" = "nft"): string[] | undefined {
+export function readPolicy(name: string, kind: Exclude<Kind, "slice"> = "nft"): string[] | undefined {
   const [format, ...lines] =
     readText(`${POLICY_DIRECTORY}/${name}.${kind}`)
       ?.split("\n")
       .filter((line) => line !== "") ?? [];
-  return format === FORMAT ? lines.map((line) => asElements(line, isOfBase)) : undefined;
+  return format === FORMAT && lines.pop() === END
+    ? lines.map((line) => asElements(line, isOfBase))
+    : undefined;
 }
 
 /** Returns a string that differs for every saving of a subject's commands, be they the same word for word. */
@@ -133,6 +149,25 @@ export function removePolicy(name: string): void {
   removeUnfinished(POLICY_DIRECTORY, name);
 }
 
+/** Returns the path of a file of saved commands. */
+export function policyPath(name: string, kind: Kind): string {
+  return `${POLICY_DIRECTORY}/${name}.${kind}`;
+}
+
+/** Puts the commands of a shared policy aside, which the table does not have any more. @throws {Error} of node:fs */
+export function makeSpare(name: string): void {
+  try {
+    renameFile(`${POLICY_DIRECTORY}/${name}.shared`, `${POLICY_DIRECTORY}/${name}.spare`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}
+
+/** Removes one file of saved commands. @throws {Error} of node:fs */
+export function removePolicyFile(name: string, kind: Kind): void {
+  removeFile(`${POLICY_DIRECTORY}/${name}.${kind}`);
+}
+
 /** Lists the ids with saved commands of a kind. */
 export function policyNames(kind: Kind): string[] {
   return namesIn(POLICY_DIRECTORY).flatMap((file) => {
@@ -160,7 +195,7 @@ export function saveRuleset(base: readonly string[]): void {
   try {
     makeDirectory(POLICY_DIRECTORY, 0o700);
     replaceFile(RULESET_FILE, `${[...forNft(base), include("cover_*.slice")].join("\n")}\n`, 0o600);
-    replaceFile(SESSIONS_FILE, `${include("*.nft")}\n`, 0o600);
+    replaceFile(SESSIONS_FILE, `${[include("*.shared"), include("*.nft")].join("\n")}\n`, 0o600);
   } catch (error) {
     throw notKept("write the ruleset", error);
   }

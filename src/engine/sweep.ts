@@ -10,8 +10,9 @@ import { Level, log } from "../system/systemd/journal.ts";
 import { cgroupIdsBelow, firewall, removeFile } from "./host.ts";
 import type { Keeper, Leftover } from "./leftovers.ts";
 import { SESSION_LEFTOVERS } from "./session/leftovers.ts";
+import { dropSpares, dropUnused, sharedInUse, usesOf } from "./shared.ts";
 import { SLICE_LEFTOVERS } from "./slice/leftovers.ts";
-import { lockRuleset, unfinishedFiles } from "./store.ts";
+import { lockRuleset, policyNames, policyPath, unfinishedFiles } from "./store.ts";
 import { forgetGoneSlices } from "./table.ts";
 import { logWarning } from "./warning.ts";
 
@@ -53,6 +54,9 @@ async function find(): Promise<Found[]> {
         name: `element ${Buffer.from(key).toString("hex")} of ${set}`,
       }),
     ),
+    ...policyNames("shared")
+      .filter((name) => usesOf(name) === undefined)
+      .map((name): Leftover => ({ kind: "file", name: policyPath(name, "shared") })),
     ...unfinishedFiles()
       .filter(({ writer }) => !existsSync(`/proc/${writer}`))
       .map(({ path }): Leftover => ({ kind: "file", name: path })),
@@ -95,6 +99,8 @@ export async function sweep(
     const isDone = isRemoved(rules[0] as Leftover, removeStrays);
     for (const one of rules) settle(one, isDone);
   }
+  dropUnused(policyNames("shared"));
+  dropSpares();
   forgetGoneSlices();
   return { removed, stays };
 }
@@ -126,7 +132,7 @@ function straysOfTable(): ReturnType<typeof findStrays> {
       ),
     },
     {
-      subjects: KEEPERS.flatMap((keeper) => keeper.ids()),
+      subjects: [...KEEPERS.flatMap((keeper) => keeper.ids()), ...sharedInUse()],
       live: new Set([...cgroupIdsBelow(""), ...KEEPERS.flatMap((keeper) => keeper.cgroups())]),
     },
   );

@@ -19,6 +19,7 @@ import { SystemError } from "../system/ffi/libc.ts";
 import { TransactionError } from "../system/ffi/nftables.ts";
 import { cgroupId, firewall, mayBeHeldBelow, seal, stampBits } from "./host.ts";
 import { rememberClosed, saveBestEffort } from "./saved.ts";
+import { keepShared } from "./shared.ts";
 import { closedSlices, forgetGoneDefaults } from "./slice/standing.ts";
 import { isAnybodyIn, standing } from "./standing.ts";
 import { type ClosedSlice, keepSlices, rememberedSlices, saveRuleset } from "./store.ts";
@@ -87,28 +88,43 @@ export function restoreTable(): number {
   }
   const all = standing();
   let wanted = all;
-  while (all.length - wanted.length < CULPRITS) {
-    const lines = [...fresh, ...closing, ...wanted.flatMap((one) => one.lines)];
+  for (let tries = 0; tries < CULPRITS; tries++) {
+    const shared = sharedBy(wanted);
+    const lines = [
+      ...fresh,
+      ...closing,
+      ...shared.flatMap((one) => one.lines),
+      ...wanted.flatMap((one) => one.lines),
+    ];
     try {
       firewall.runTransaction(lines);
+      saveBestEffort("The table is loaded, but", () => keepShared(shared));
       closeGoneSlices();
       sealAll();
       return countSessions(wanted);
     } catch (error) {
       if (!(error instanceof TransactionError)) throw error;
-      const culprit = ownerOf(wanted, (error.line ?? -1) - fresh.length - closing.length);
-      if (culprit === undefined)
-        run(lines); // throws a sentence about the base
-      else logSkipped(culprit, error);
-      wanted = wanted.filter((one) => one !== culprit);
+      const owner = ownerOf([...shared, ...wanted], (error.line ?? -1) - fresh.length - closing.length);
+      // A base that does not load says so below. Else a subject's line runs on over those of others: told one by one.
+      if (owner === undefined) break;
+      const isCulprit = (one: Wanted): boolean =>
+        one === owner || (one.shared !== undefined && one.shared === owner);
+      for (const one of wanted) if (isCulprit(one)) logSkipped(one, error);
+      wanted = wanted.filter((one) => !isCulprit(one));
     }
   }
   // With many culprits, searching the whole for each would take too long.
   closed();
   closeGoneSlices();
+  const loaded = new Set<string>();
   const restored = wanted.filter((one) => {
+    const { shared } = one;
     try {
-      firewall.runTransaction(one.lines);
+      firewall.runTransaction([
+        ...(shared === undefined || loaded.has(shared.name) ? [] : shared.lines),
+        ...one.lines,
+      ]);
+      if (shared !== undefined) loaded.add(shared.name);
       return true;
     } catch (error) {
       if (!(error instanceof TransactionError)) throw error;
@@ -123,6 +139,11 @@ export function restoreTable(): number {
 /** Seals the slices that are closed by default. Rules in them are those just loaded, which stamp. */
 function sealAll(): void {
   for (const slice of [SLICE, ...closedSlices().map(({ cgroup }) => cgroup)]) seal(slice);
+}
+
+/** Lists the shared policies of what is wanted, each once: subjects that share one have the same object. */
+function sharedBy(wanted: readonly Wanted[]): NonNullable<Wanted["shared"]>[] {
+  return [...new Set(wanted.flatMap(({ shared }) => shared ?? []))];
 }
 
 /** How many subjects with bad rules are found by trying again with all the others. */
@@ -147,7 +168,10 @@ function keepRuleset(base: readonly string[]): void {
 }
 
 /** Finds the owner of a line, counted from the first of theirs. */
-function ownerOf(wanted: readonly Wanted[], line: number): Wanted | undefined {
+function ownerOf<Of extends { readonly lines: readonly string[] }>(
+  wanted: readonly Of[],
+  line: number,
+): Of | undefined {
   let left = line;
   if (left < 0) return undefined;
   return wanted.find(({ lines }) => {

@@ -3,11 +3,13 @@
 import type { CompiledPart } from "../policy/compile.ts";
 import { locate } from "../policy/tokenise.ts";
 import { Refusal } from "../refusal.ts";
+import { addShared } from "../ruleset/shared_policy.ts";
 import { type Commands, withOwnNames } from "../ruleset/subject.ts";
 import { TABLE } from "../ruleset/table.ts";
 import { TransactionError } from "../system/ffi/nftables.ts";
 import type { Change } from "./change.ts";
 import { firewall } from "./host.ts";
+import { type Layout, lacking, saveShared } from "./shared.ts";
 
 /**
  * Runs a transaction.
@@ -39,6 +41,8 @@ export function run(
 /** The part of a change that concerns one subject. */
 export type Piece = {
   readonly lines: readonly string[];
+  /** The policy that its lines jump to. */
+  readonly shared?: Layout["shared"];
   /** Maps one of the lines, counted from 0, to its location in a fragment. */
   readonly place?: (line: number) => string | undefined;
   /** Writes the files that say so, before the kernel knows it. @returns the undoing of that */
@@ -59,10 +63,19 @@ export function commit(
   step: Pick<Change, "undo">,
   before: readonly string[] = [],
 ): void {
+  const shared = lacking(pieces.map(({ shared }) => shared));
+  for (const policy of shared) step.undo(saveShared(policy));
   for (const piece of pieces) step.undo(piece.save());
-  run([...before, ...pieces.flatMap(({ lines }) => lines)], (line) => {
+  const all: Pick<Piece, "lines" | "place">[] = [
+    ...shared.map((policy) => {
+      const commands = addShared(policy);
+      return { lines: commands.lines, place: placesIn(commands, policy.parts) };
+    }),
+    ...pieces,
+  ];
+  run([...before, ...all.flatMap(({ lines }) => lines)], (line) => {
     let left = line - before.length;
-    for (const { lines, place } of pieces) {
+    for (const { lines, place } of all) {
       if (left < lines.length) return left < 0 ? undefined : place?.(left);
       left -= lines.length;
     }

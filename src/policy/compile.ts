@@ -5,6 +5,7 @@ import type { Dialect, Family, Variables } from "./dialect.ts";
 import { parseFragment } from "./parse.ts";
 import type { Fragment } from "./read.ts";
 import { type RenderOptions, render } from "./render.ts";
+import { canBeShared, NEUTRAL, type Sharing, sharedName } from "./sharing.ts";
 import type { Addition, OwnObjects, ParsedFragment, Rule, Term } from "./statement.ts";
 import { locate } from "./tokenise.ts";
 
@@ -28,6 +29,8 @@ export type Policy = {
   readonly notes: readonly string[];
   /** What the fragment has of its own. */
   readonly own: OwnObjects;
+  /** What its chains and objects are named after where many subjects can share them; `undefined` where each needs its own. */
+  readonly shared?: string;
 };
 
 /** What a fragment is compiled for. */
@@ -35,6 +38,8 @@ export type CompileOptions = RenderOptions & {
   /** The fragment's path, for messages. */
   readonly path: string;
   readonly dialect: Dialect;
+  /** How a policy is written that many subjects can share; when left out, each has its own. */
+  readonly sharing?: Sharing;
 };
 
 /** The rules of a policy. */
@@ -69,8 +74,37 @@ export function compileFragment(fragment: Fragment, options: CompileOptions, ref
   return policy;
 }
 
-/** Compiles what was parsed. Nothing is refused here. */
-function compile({ commands, own }: ParsedFragment, options: CompileOptions): Policy {
+/** Compiles what was parsed: for many subjects where it can be, else for this one. Nothing is refused here. */
+function compile(parsed: ParsedFragment, options: CompileOptions): Policy {
+  const { sharing } = options;
+  if (sharing === undefined || !canBeShared(parsed)) return compileFor(parsed, options, options);
+  const neutral = compileFor(
+    parsed,
+    { ...options, prefix: NEUTRAL, accept: sharing.accept },
+    { ...options, prefix: NEUTRAL, accept: sharing.acceptCalled },
+  );
+  const shared = sharedName(neutral.parts);
+  const named = (text: string): string => text.replaceAll(NEUTRAL, shared);
+  return {
+    ...neutral,
+    parts: neutral.parts.map((part) =>
+      part.kind === "rule"
+        ? { ...part, body: named(part.body) }
+        : { ...part, definition: named(part.definition) },
+    ),
+    shared,
+  };
+}
+
+/**
+ * @param options for the rules of the subject's two chains
+ * @param called for everything that may be reached by a jump: own chains, and maps
+ */
+function compileFor(
+  { commands, own }: ParsedFragment,
+  options: CompileOptions,
+  called: CompileOptions,
+): Policy {
   const parts: CompiledPart[] = [];
   const notes: string[] = [];
   for (const command of commands) {
@@ -82,8 +116,12 @@ function compile({ commands, own }: ParsedFragment, options: CompileOptions): Po
       notes.push(
         `${locate(command.place)}: the ${isRule ? "rule" : "element"} is left out: it needs ${missing}, which this ${options.dialect.noun} does not have`,
       );
-    else if (isRule) parts.push({ ...command, body: render(command.terms, options) });
-    else parts.push(...compileAddition(command, options));
+    else if (isRule)
+      parts.push({
+        ...command,
+        body: render(command.terms, own.has(command.chain) ? called : options),
+      });
+    else parts.push(...compileAddition(command, called));
   }
   return { parts, notes, own };
 }

@@ -12,6 +12,8 @@ export type RenderOptions = {
    * rule accepts goes to `<prefix>_judged`.
    */
   readonly prefix: string;
+  /** The verdict that an `accept` is written as; `goto <prefix>_judged` when left out. */
+  readonly accept?: string;
   /** How deep the cgroup lies that the rules are for, from 1 below the root: what "meta cgroup" is read as. */
   readonly level: number;
   readonly variables: Variables;
@@ -68,12 +70,15 @@ function rendered(terms: readonly Term[], options: RenderOptions): Piece[] {
 }
 
 /** What the table has for a term and what it refers to; `undefined` where that is what is written. */
-function inTable({ text, refers }: Term, { prefix, level, variables }: RenderOptions): string | undefined {
+function inTable(
+  { text, refers }: Term,
+  { prefix, accept, level, variables }: RenderOptions,
+): string | undefined {
   switch (refers?.kind) {
     case undefined:
       return undefined;
     case "accept":
-      return `goto ${prefix}_judged`;
+      return accept ?? `goto ${prefix}_judged`;
     case "chain":
       return `${text} ${prefix}_${refers.name}`;
     case "object":

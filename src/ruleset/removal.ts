@@ -198,10 +198,12 @@ function elementsOf(name: string, keys: Keys | undefined, ruleset: Ruleset): Key
 
 function recordedKeys({ cgroupId, addresses }: Keys): KeyedElement[] {
   const id = cgroupKey(cgroupId);
-  const keys: KeyedElement[] = ["session_in", "session_out", "session_map_cg"].map((set) => ({
-    set,
-    key: id,
-  }));
+  const keys: KeyedElement[] = ["session_in", "session_out", "session_judged", "session_map_cg"].map(
+    (set) => ({
+      set,
+      key: id,
+    }),
+  );
   return [
     ...keys,
     ...addresses.map((address) => ({

@@ -30,7 +30,7 @@ export function findStrays(
 ): { readonly named: Named[]; readonly elements: Keyed[] } {
   const named = table.named.filter(
     ({ name }) =>
-      /^(session|cover)_/.test(name) &&
+      /^(session|cover|policy)_/.test(name) &&
       !OF_THE_TABLE.has(name) &&
       !subjects.some((subject) => name.startsWith(`${subject}_`)),
   );

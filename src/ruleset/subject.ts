@@ -32,7 +32,10 @@ export type OwnObject = { readonly kind: OwnKind; readonly name: string };
 /** What of a subject its part of the ruleset is made from. */
 export type Ruled = Pick<Subject, "id" | "addresses" | "comment"> & {
   readonly cgroup: Pick<Cgroup, "path" | "id">;
-  readonly policy: Pick<Subject["policy"], "generation">;
+  readonly policy: Pick<Subject["policy"], "generation"> & {
+    /** Whether rules that it shares with others accept by its cgroup. */
+    readonly isListed?: boolean;
+  };
 };
 
 /** The chains of every subject, in an order in which they can be deleted: none is named by a later one. */
@@ -104,13 +107,17 @@ export function replaceSubject(
   ]);
 }
 
-/** The objects of a subject's own that commands have brought, by the names that they have in the table. */
-export function ownObjectsIn(lines: readonly string[], id: string): OwnObject[] {
+/** The objects that the commands of a shared policy make, chains included. */
+export function sharedObjectsIn(lines: readonly string[]): OwnObject[] {
   return lines.flatMap((line) => {
     const [, kind, name] = /^create (chain|set|map|counter|quota|limit) inet \S+ (\S+)/.exec(line) ?? [];
-    if (kind === undefined || name === undefined || subjectChains(id).includes(name)) return [];
-    return [{ kind: kind as OwnKind, name }];
+    return kind === undefined || name === undefined ? [] : [{ kind: kind as OwnKind, name }];
   });
+}
+
+/** The objects of a subject's own that commands have brought, by the names that they have in the table. */
+export function ownObjectsIn(lines: readonly string[], id: string): OwnObject[] {
+  return sharedObjectsIn(lines).filter(({ name }) => !subjectChains(id).includes(name));
 }
 
 /** A text with the names that subjects' own objects have in their fragments, instead of those in the table. @param lines what brings the subjects */
@@ -129,6 +136,20 @@ function commands(all: readonly Line[]): Commands {
 /** In which order objects can be made: chains are named in maps, everything in rules. */
 const MAKING: readonly OwnKind[] = ["chain", "counter", "quota", "limit", "set", "map"];
 
+/** Makes the commands that add objects and their elements, each with the number of its part. @param id what their names begin with */
+export function objectCommands(
+  id: string,
+  parts: readonly Part[],
+): { readonly text: string; readonly source: number }[] {
+  const own = (kind: OwnKind | "element", verb: string): { text: string; source: number }[] =>
+    parts.flatMap((part, source) =>
+      part.kind === "rule" || part.kind !== kind
+        ? []
+        : [{ text: `${verb} ${kind} ${TABLE} ${id}_${part.name} ${part.definition}`.trimEnd(), source }],
+    );
+  return [...MAKING.flatMap((kind) => own(kind, "create")), ...own("element", "add")];
+}
+
 function contents(subject: Ruled, parts: readonly Part[]): Line[] {
   const { id: name, cgroup, policy } = subject;
   const labelOf = (opening: Opening): string => flowLabel(cgroup.id, opening, policy.generation).join("|");
@@ -139,14 +160,8 @@ function contents(subject: Ruled, parts: readonly Part[]): Line[] {
   const judged = judgedChain(name);
   const directions = ["in", "out"] as const;
   const chain = (direction: Direction): string => subjectChain(name, direction);
-  const own = (kind: OwnKind | "element", verb: string): Line[] =>
-    parts.flatMap((part, index): Line[] => {
-      if (part.kind === "rule" || part.kind !== kind) return [];
-      return [[`${verb} ${kind} ${TABLE} ${name}_${part.name} ${part.definition}`.trimEnd(), index]];
-    });
   return [
-    ...MAKING.flatMap((kind) => own(kind, "create")),
-    ...own("element", "add"),
+    ...objectCommands(name, parts).map(({ text, source }): Line => [text, source]),
     // The elements first: then the kernel blames the rule that it cannot have in such a chain, and not the element.
     ...subjectElements(subject).map((line): Line => [line]),
     // The opener's direction only: who joins a flow that a peer opened is judged packet by packet. What arrives has no
@@ -174,7 +189,7 @@ function contents(subject: Ruled, parts: readonly Part[]): Line[] {
 }
 
 /** The commands that lead a cgroup's packets to a subject's chains, which must be there, and put it into the sets. */
-export function subjectElements({ id, cgroup: { path }, comment, addresses }: Ruled): string[] {
+export function subjectElements({ id, cgroup: { path }, comment, addresses, policy }: Ruled): string[] {
   const said = `comment "${clipComment(comment)}"`;
   return [
     `add element ${TABLE} session_map_cg { "${path}" ${said} }`,
@@ -187,6 +202,9 @@ export function subjectElements({ id, cgroup: { path }, comment, addresses }: Ru
       (direction) =>
         `add element ${TABLE} session_${direction} { "${path}" ${said} : jump ${subjectChain(id, direction)} }`,
     ),
+    ...(policy.isListed
+      ? [`add element ${TABLE} session_judged { "${path}" ${said} : goto ${judgedChain(id)} }`]
+      : []),
   ];
 }
 

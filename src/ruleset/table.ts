@@ -10,6 +10,7 @@ export const TABLE = `inet ${TABLE_NAME}`;
 export const KEYED_SETS = [
   "session_in",
   "session_out",
+  "session_judged",
   "session_map_cg",
   "session_map_ipv4",
   "session_map_ipv6",
@@ -26,6 +27,16 @@ export const CLOSED = { in: "closed_in", out: "closed_out" } as const;
  * member's comes behind that could undo it.
  */
 export const STAMP = { in: "stamp_in", out: "stamp_out" } as const;
+
+/**
+ * Names the chain by which a rule of a policy that many share accepts, from wherever it stands: it leads a packet to the chain
+ * of its own subject that makes the flow known.
+ *
+ * @param level how deep the cgroups of the subjects lie, one of {@link LEVELS}
+ */
+export function acceptedChain(level: number): string {
+  return `accepted_${level}`;
+}
 
 /** The chains whose rules do not depend on sessions, and how many rules each has. */
 export const BASE_CHAINS = {
@@ -45,6 +56,8 @@ export const BASE_CHAINS = {
   closed_out: 1,
   stamp_in: 1,
   stamp_out: 1,
+  accepted_3: 2,
+  accepted_2: 2,
 } as const;
 
 /** The maps that lead what belongs to a slice to chains, and what the names of those chains end in. */
@@ -67,6 +80,7 @@ export const BASE_SETS = [
   { kind: "set", name: "session_map_ipv6", definition: "typeof socket cgroupv2 level 2 . ip6 saddr" },
   { kind: "map", name: "session_in", definition: "typeof socket cgroupv2 level 2 : verdict; counter" },
   { kind: "map", name: "session_out", definition: "typeof socket cgroupv2 level 2 : verdict; counter" },
+  { kind: "map", name: "session_judged", definition: "typeof socket cgroupv2 level 2 : verdict" },
 ] as const;
 
 /** A cgroup whose subjects the table knows: it leads what is below it to `<chains>_sources`, `<chains>_in` and `<chains>_out`. */
@@ -186,6 +200,10 @@ export function baseTable(base: Base): string[] {
     `add rule ${TABLE} ${CLOSED.out} reject with icmpx admin-prohibited`,
     `add rule ${TABLE} ${STAMP.in} meta mark set meta mark or ${hexMark(stamps.in)} accept`,
     `add rule ${TABLE} ${STAMP.out} meta mark set meta mark or ${hexMark(stamps.out)} accept`,
+    ...LEVELS.flatMap((level) => [
+      `add rule ${TABLE} ${acceptedChain(level)} socket cgroupv2 level ${level} vmap @session_judged`,
+      `add rule ${TABLE} ${acceptedChain(level)} drop`,
+    ]),
   ];
 }
 

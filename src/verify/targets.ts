@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { existsSync } from "node:fs";
 import { readRecords } from "../engine/session/records.ts";
+import { readRules } from "../engine/shared.ts";
 import { usersWithSlice } from "../engine/slice/default.ts";
-import { policyVersion, readPolicy } from "../engine/store.ts";
+import { policyVersion } from "../engine/store.ts";
 import { closeCgroup, subjectChains } from "../ruleset/subject.ts";
 import { closeUserSlice } from "../ruleset/table.ts";
 import { hasRules, type SessionRecord } from "../subjects/session/record.ts";
@@ -92,7 +93,7 @@ export function refresh(subject: Subject): Subject | undefined {
 function sessionOf(record: SessionRecord): Subject {
   const { scope_unit: unit, cg_path: cgroup, uid, user, state } = record;
   const version = policyVersion(unit);
-  const lines = hasRules(record) ? readPolicy(unit) : undefined;
+  const lines = hasRules(record) ? linesOf(unit) : undefined;
   return {
     title: `${unit}, ${user}, ${state}`,
     user: findUserById(uid) ?? { name: user, uid, gid: NOBODY.gid },
@@ -108,11 +109,17 @@ function sessionOf(record: SessionRecord): Subject {
   };
 }
 
+/** The commands that load a subject's rules into an empty table; `undefined` where they are lost. */
+function linesOf(name: string): string[] | undefined {
+  const rules = readRules(name);
+  return rules && [...(rules.shared?.lines ?? []), ...rules.own];
+}
+
 function coverOf(user: User): Subject {
   const cgroup = userSlice(user.uid);
   const name = sliceId(user.uid);
   const version = policyVersion(name);
-  const lines = readPolicy(name);
+  const lines = linesOf(name);
   return {
     title: `${cgroup.replace(/.*\//, "")}, ${user.name}, outside of sessions`,
     user,

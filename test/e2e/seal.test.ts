@@ -619,7 +619,7 @@ onThisRelease("a seal that comes and goes", () => {
     await lab.output("/root/authnft install");
     await streams.goOn();
     expect([names(await programs(lab, SLICE)), names(await programs(lab, ALICES))]).toEqual([KINDS, KINDS]);
-    expect(await lab.output("head -qn 1 /run/authnft/policy/*.nft | sort -u")).toBe("# format 2");
+    expect(await lab.output("head -qn 1 /run/authnft/policy/*.nft | sort -u")).toBe("# format 3");
     // What was put aside at a logout can be had back.
     const scope = (await lab.sessions()).find(({ user }) => user === "bob")?.scope_unit;
     const ask = () => agents[0]?.tell("ask", "udp", "10.88.0.2", 7001, 0.5);

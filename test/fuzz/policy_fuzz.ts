@@ -20,6 +20,7 @@ import { lint } from "../../src/policy/lint.ts";
 import { type ReadTrusted, readFragment } from "../../src/policy/read.ts";
 import { tokenAt } from "../../src/policy/render.ts";
 import { Refusal } from "../../src/refusal.ts";
+import { sharingAt } from "../../src/ruleset/shared_policy.ts";
 import { forSession, SESSION_DIALECT, type SessionSubject } from "../../src/subjects/session/dialect.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { REFUSED } from "../unit/policy/refused.ts";
@@ -241,12 +242,30 @@ export const fragments: Target = {
       if (wrong !== undefined)
         return { complaint: `line ${part.place.line} ${wrong}: ${JSON.stringify(part)}` };
     }
+    const common = compileFragment(readFragment(PATH, read), { ...options, sharing: sharingAt(2) });
+    const different = policy.parts.find(
+      (part, index) => !saysTheSame(part, common.parts[index], common.shared),
+    );
+    if (different !== undefined || common.parts.length !== policy.parts.length)
+      return { complaint: `shared, it says something else: ${JSON.stringify(different)}` };
     const [warning] = lint(policy, HOST, SESSION_DIALECT);
     const lock = addressList(policy, subject.address);
     const said = warning === undefined ? "" : sketch(warning.advice);
     return { ended: `accepted ${lock !== undefined} ${said}` };
   },
 };
+
+/** Whether a part of a shared policy says what that of a session's own says, but for how it accepts and what names begin with. */
+function saysTheSame(own: CompiledPart, common: CompiledPart | undefined, shared = PREFIX): boolean {
+  if (common === undefined) return false;
+  const textOf = (part: CompiledPart): string => (part.kind === "rule" ? part.body : part.definition);
+  const plain = (text: string): string =>
+    text
+      .replaceAll(shared, PREFIX)
+      .replaceAll("goto accepted_2", `goto ${PREFIX}_judged`)
+      .replace(/\breturn\b/g, `goto ${PREFIX}_judged`);
+  return plain(textOf(common)) === plain(textOf(own));
+}
 
 /** Says what is wrong with a part of a policy that was let through. */
 function wrongWith(part: CompiledPart, options: CompileOptions): string | undefined {

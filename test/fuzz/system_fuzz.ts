@@ -17,6 +17,7 @@ import {
   parseDeclaration,
   parseElements,
   parseNamed,
+  parseUses,
 } from "../../src/system/kernel/nft_answers.ts";
 import { parseSocket } from "../../src/system/kernel/sock_diag.ts";
 import {
@@ -201,6 +202,7 @@ export const elements: Target = {
       Buffer.concat([
         new Uint8Array(4),
         textAttribute(7, "nat"),
+        attribute(6, big(2)),
         nested(4, attribute(1, Uint8Array.of(0, 0, 0, 3)), attribute(2, new Uint8Array(4))),
       ]),
     ),
@@ -210,6 +212,7 @@ export const elements: Target = {
     const found = twice(input, (bytes) => ({
       elements: parseElements(bytes),
       nat: isOutputNat(bytes),
+      uses: parseUses(bytes),
       named: [2, 3].map((nameType) => parseNamed(bytes, nameType)),
       declared: parseDeclaration(bytes),
     }));

@@ -33,6 +33,7 @@ import {
   uptime,
 } from "../host.ts";
 import { saveBestEffort } from "../saved.ts";
+import { dropSpares } from "../shared.ts";
 import { closePolicy, lockRuleset, removePolicy } from "../store.ts";
 import { forgetGoneSlices, forgettableSlices } from "../table.ts";
 import { logWarning } from "../warning.ts";
@@ -144,6 +145,7 @@ async function withdraw(
   const { closed, slices } = await change(deadline, ({ afterwards }) => {
     const { traffic, slices } = removeSession(unit, record, { close: left || isLoginScope(unit) });
     saveBestEffort(`The rules of ${unit} are gone, but`, () => closePolicy(unit));
+    dropSpares();
     const closed = record ?? (traffic && reconstruct());
     if (closed?.state !== "open") return { closed: undefined, slices };
     afterwards(() => report({ kind: "close", how: "pam", keeps: false }, closed));
@@ -305,6 +307,7 @@ export async function endSession(unit: ScopeUnit): Promise<boolean> {
       if (record !== undefined)
         for (const event of endOf(record, traffic ?? record.traffic)) afterwards(() => report(event, record));
       removePolicy(unit);
+      dropSpares();
       return slices;
     });
     resetConnections([], slices);

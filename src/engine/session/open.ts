@@ -47,6 +47,7 @@ import {
   tcpPeers,
   uptime,
 } from "../host.ts";
+import { dropSpares, layOut } from "../shared.ts";
 import { applySlicePolicy, slicePolicy } from "../slice/policy.ts";
 import { lockRuleset, removePolicy, savePolicy } from "../store.ts";
 import { closeBase, repairTable } from "../table.ts";
@@ -212,7 +213,7 @@ async function open(
   Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(id) });
   for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
   // Slow steps that change nothing come before the lock, for which others wait.
-  const { parts } = compileFor(SLICE_KIND.plan({ ...person, open: [draft] }), fragment);
+  const sliceRules = compileFor(SLICE_KIND.plan({ ...person, open: [draft] }), fragment);
 
   await findSeal(deadline);
   // From here on a session is in the table, in a record and among the saved rules, or in none of them.
@@ -226,13 +227,14 @@ async function open(
       repairTable();
       const before = closeBase();
       using tried = new DisposableStack();
-      const slice = slicePolicy(person, parts, open);
+      const slice = slicePolicy(person, sliceRules, open);
       commit(slice === undefined ? [opened] : [opened, slice], { undo: (act) => tried.defer(act) }, before);
       tried.move();
     };
     const forget = (): void => {
       removeRecord(unit);
       removePolicy(unit);
+      dropSpares();
     };
     undo(forget);
     undo(() => undoOpen(unit, draft));
@@ -270,10 +272,12 @@ function inScope(draft: Draft, unit: ScopeUnit): Draft {
 
 /** Makes the piece that puts a session under its rules. Its undoing stands with that of the whole session. */
 function beginning(draft: Draft, person: Person, policy: Policy): Piece {
-  const commands = addSubject(sessionSubject(draft), policy.parts);
+  const { subject, parts, shared } = layOut(sessionSubject(draft), policy);
+  const commands = addSubject(subject, parts);
   return {
     lines: commands.lines,
-    place: placesIn(commands, policy.parts),
+    shared,
+    ...(shared === undefined && { place: placesIn(commands, policy.parts) }),
     save: () => {
       savePolicy(draft.scope_unit, commands.lines);
       writeRecord(draft);

@@ -7,7 +7,8 @@ import type { ScopeUnit } from "../../subjects/session/scope_unit.ts";
 import { sessionSubject } from "../../subjects/session/session.ts";
 import { change } from "../change.ts";
 import { cgroupId, firewall } from "../host.ts";
-import { readPolicy, swapPolicy } from "../store.ts";
+import { loading, readRules } from "../shared.ts";
+import { swapPolicy } from "../store.ts";
 import { repairTable } from "../table.ts";
 import { run } from "../transaction.ts";
 import { lockSession, readRecord, writeRecord } from "./records.ts";
@@ -48,7 +49,8 @@ export async function release(unit: ScopeUnit): Promise<void> {
     throw new Refusal("request", `Cannot release ${unit}: it is over.`);
   }
   // Rules that an earlier release put aside are compiled again.
-  const lines = readPolicy(unit, "closed") ?? compiledAnew(record);
+  const rules = readRules(unit, "closed") ?? compiledAnew(record);
+  const lines = rules.own;
   await change(deadline, ({ undo }) => {
     repairTable();
     undo(swapPolicy(unit, lines));
@@ -60,7 +62,7 @@ export async function release(unit: ScopeUnit): Promise<void> {
       const { changes } = departure(subject.id, keysOf(subject), firewall, ownObjectsIn(lines, subject.id));
       firewall.change(TABLE_NAME, [...changes, ...closing(record.cg_id)]);
     });
-    run(lines.filter((line) => !LEADING.test(line)));
+    run(loading(rules).filter((line) => !LEADING.test(line)));
     firewall.change(TABLE_NAME, leading(subject, firewall));
   });
   await setAddresses(unit, undefined, performance.now() + FILTER_PATIENCE);

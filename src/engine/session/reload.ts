@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import type { Policy } from "../../policy/compile.ts";
+import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { ownObjectsIn, replaceSubject } from "../../ruleset/subject.ts";
 import { hasRules, newestOf, type SessionRecord } from "../../subjects/session/record.ts";
 import { sessionSubject } from "../../subjects/session/session.ts";
@@ -8,6 +9,7 @@ import { Level, log } from "../../system/systemd/journal.ts";
 import { type Change, change } from "../change.ts";
 import { addressFilterOf, compileFor, readWhole } from "../compile.ts";
 import { removeFile } from "../host.ts";
+import { dropSpares, dropUnused, layOut } from "../shared.ts";
 import { slicePolicy } from "../slice/policy.ts";
 import { readPolicy, swapPolicy } from "../store.ts";
 import { repairTable } from "../table.ts";
@@ -49,7 +51,7 @@ export async function reloadSession(
   const subject = sessionSubject({ ...session, fragment: path });
   const policy = compileFor(subject, fragment);
   // Compiled here, needed or not: logins wait while the ruleset is locked.
-  const { parts } = compileFor(
+  const sliceRules = compileFor(
     SLICE_KIND.plan({ ...person, open: [{ ...session, fragment: path }] }),
     fragment,
   );
@@ -62,7 +64,7 @@ export async function reloadSession(
       newestOf(open)?.scope_unit === unit
         ? slicePolicy(
             person,
-            parts,
+            sliceRules,
             open.map((one) => (one.scope_unit === unit ? renewed : one)),
             true,
           )
@@ -97,17 +99,24 @@ export async function reloadSession(
 function renewal(record: SessionRecord, renewed: SessionRecord, policy: Policy): Piece {
   const { scope_unit: unit } = record;
   const subject = sessionSubject(renewed);
-  const commands = replaceSubject(subject, policy.parts, ownObjectsIn(readPolicy(unit) ?? [], subject.id));
+  const before = readPolicy(unit) ?? [];
+  const { subject: ruled, parts, shared } = layOut(subject, policy);
+  const commands = replaceSubject(ruled, parts, ownObjectsIn(before, subject.id));
   return {
     lines: commands.lines,
-    place: placesIn(commands, policy.parts),
+    shared,
+    ...(shared === undefined && { place: placesIn(commands, policy.parts) }),
     save: () => {
       using undo = new DisposableStack();
-      undo.defer(swapPolicy(unit, replaceSubject(subject, policy.parts, []).lines));
+      undo.defer(swapPolicy(unit, replaceSubject(ruled, parts, []).lines));
       writeRecord(renewed);
       undo.defer(() => writeRecord(record));
       const all = undo.move();
       return () => all.dispose();
+    },
+    after: () => {
+      dropUnused([sharedIn(before)]);
+      dropSpares();
     },
   };
 }

@@ -4,6 +4,7 @@
 // the lock of the ruleset.
 
 import { closing, departure, keysOf, opening, staleClosings, type Traffic } from "../../ruleset/removal.ts";
+import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { ownObjectsIn } from "../../ruleset/subject.ts";
 import { TABLE_NAME } from "../../ruleset/table.ts";
 import type { SessionRecord } from "../../subjects/session/record.ts";
@@ -17,6 +18,7 @@ import {
 import { sessionSubject } from "../../subjects/session/session.ts";
 import { SystemError } from "../../system/ffi/libc.ts";
 import { cgroupIdsBelow, firewall } from "../host.ts";
+import { dropUnused } from "../shared.ts";
 import { saveSliceChange, slicesWithoutSession, sliceWithout } from "../slice/remove.ts";
 import { readPolicy } from "../store.ts";
 
@@ -68,6 +70,7 @@ function removeOnce(
   const closed = record !== undefined && options.close ? closing(record.cg_id) : [];
   const stale = record === undefined ? staleClosings(liveCgroups(), firewall) : [];
   firewall.change(TABLE_NAME, [...changes, ...slice.changes, ...closed, ...stale]);
+  dropUnused([sharedIn(saved), ...slice.shared]);
   return { traffic, slices: saveSliceChange(slice) };
 }
 
@@ -80,6 +83,7 @@ function removeOnce(
 export function leaveSlice(record: SessionRecord): readonly number[] {
   const slice = sliceWithout(record);
   firewall.change(TABLE_NAME, slice.changes);
+  dropUnused(slice.shared);
   return saveSliceChange(slice);
 }
 

@@ -3,8 +3,9 @@
 // The policy of a user's processes outside of sessions: that of the session opened last, or no network. All of it under the lock
 // of the ruleset.
 
+import type { Policy } from "../../policy/compile.ts";
 import { chainOf } from "../../ruleset/removal.ts";
-import type { Part } from "../../ruleset/subject.ts";
+import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { ownObjectsIn, replaceSubject, subjectChain, subjectElements } from "../../ruleset/subject.ts";
 import { closeUserSlice, TABLE_NAME } from "../../ruleset/table.ts";
 import type { SessionRecord } from "../../subjects/session/record.ts";
@@ -14,20 +15,21 @@ import { placed, type Subject } from "../../subjects/subject.ts";
 import { cgroupId, firewall, seal } from "../host.ts";
 import { rememberClosed, saveBestEffort } from "../saved.ts";
 import type { Person } from "../session/fragment.ts";
+import { dropSpares, dropUnused, layOut, loading, readRules } from "../shared.ts";
 import { readPolicy, savePolicy, swapPolicy } from "../store.ts";
 import { type Piece, run } from "../transaction.ts";
 
 /**
  * Puts a user's processes outside of sessions under the rules of a session that opens.
  *
- * @param parts compiled for the slice's own chains
+ * @param policy compiled for the slice
  * @param open the records of all open sessions of the user
  * @param isReload whether the session is reloaded rather than opened: then open flows are judged again
  * @returns the slice's piece of the change; `undefined` where the user has no slice
  */
 export function slicePolicy(
   { name, uid }: Person,
-  parts: readonly Part[],
+  policy: Policy,
   open: readonly SessionRecord[],
   isReload = false,
 ): Piece | undefined {
@@ -41,10 +43,11 @@ export function slicePolicy(
   const known = generationIn(inForce ? before : [...(readPolicy(plan.id, "closed") ?? []), ...before]);
   const generation = known + (isReload ? 1 : 0);
   const subject: Subject = { ...placed(plan, id), policy: { ...plan.policy, generation } };
+  const { subject: ruled, parts, shared } = layOut(subject, policy);
   const whole = [
     closeUserSlice(slice),
     `# generation ${generation}`,
-    ...replaceSubject(subject, parts, []).lines,
+    ...replaceSubject(ruled, parts, []).lines,
   ];
   // Its chains may exist though nothing leads to them: the slice was made again, and nft alone has closed it.
   const isThere = firewall.hasChain(TABLE_NAME, subjectChain(plan.id, "out"));
@@ -53,13 +56,18 @@ export function slicePolicy(
     // Deleting rules makes the kernel wait for their readers, so only where they differ.
     lines:
       inForce && policyIn(before) === policyIn(whole)
-        ? [closeUserSlice(slice), ...subjectElements(subject)]
-        : [closeUserSlice(slice), ...replaceSubject(subject, parts, previous).lines],
+        ? [closeUserSlice(slice), ...subjectElements(ruled)]
+        : [closeUserSlice(slice), ...replaceSubject(ruled, parts, previous).lines],
     save: () => {
       keepClosed(uid);
       return swapPolicy(plan.id, whole);
     },
-    after: () => seal(slice),
+    shared,
+    after: () => {
+      seal(slice);
+      dropUnused([sharedIn(before)]);
+      dropSpares();
+    },
   };
 }
 
@@ -78,7 +86,7 @@ function policyIn(lines: readonly string[]): string {
 }
 
 /** An element of the base's sets: it leads to a subject's chains, closes a slice or holds an address. */
-const OUR_ELEMENT = /^add element \S+ \S+ (covered_slices|session_(in|out|map_\w+)) /;
+const OUR_ELEMENT = /^add element \S+ \S+ (covered_slices|session_(in|out|judged|map_\w+)) /;
 
 /**
  * Closes a user's slice by default, and leads it to its rules where a session of theirs is open. After a user's last logout the
@@ -94,11 +102,11 @@ export function applySlicePolicy(uid: number): void {
   // First of all, whatever happens to the rest.
   run([closed]);
   keepClosed(uid);
-  const lines = readPolicy(name);
-  if (lines !== undefined) {
+  const rules = readRules(name);
+  if (rules !== undefined) {
     // Where the rules are in force already, the new slice is led to them.
-    const there = firewall.hasChain(TABLE_NAME, subjectChain(name, "in"));
-    run(there ? lines.filter((line) => OUR_ELEMENT.test(line)) : lines);
+    const isThere = firewall.hasChain(TABLE_NAME, subjectChain(name, "in"));
+    run(isThere ? rules.own.filter((line) => OUR_ELEMENT.test(line)) : loading(rules));
   }
   seal(slice);
 }

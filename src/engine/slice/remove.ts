@@ -10,6 +10,7 @@ import {
   isCovered,
   sliceDeparture,
 } from "../../ruleset/removal.ts";
+import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { addressSet, ownObjectsIn, subjectChain } from "../../ruleset/subject.ts";
 import { TABLE_NAME } from "../../ruleset/table.ts";
 import type { SessionRecord } from "../../subjects/session/record.ts";
@@ -18,6 +19,7 @@ import { sliceId, uidOfSlice } from "../../subjects/slice/slice.ts";
 import { cgroupId, firewall, unseal } from "../host.ts";
 import { saveBestEffort } from "../saved.ts";
 import { readRecords } from "../session/records.ts";
+import { dropUnused } from "../shared.ts";
 import {
   closePolicy,
   keepSlices,
@@ -32,6 +34,8 @@ import {
 export type SliceChange = {
   readonly closed: readonly number[];
   readonly changes: readonly Change[];
+  /** The shared policies that the closed ones may be the last to use. */
+  readonly shared: readonly (string | undefined)[];
   readonly files: readonly { readonly name: string; readonly lines: readonly string[] }[];
 };
 
@@ -45,7 +49,7 @@ export function sliceWithout(record: SessionRecord): SliceChange {
   const id = cgroupId(userSlice(uid));
   const address = parseAddress(remote_ip);
   if (id === undefined || address === undefined || others.some((other) => other.remote_ip === remote_ip))
-    return { closed: [], changes: [], files: [] };
+    return { closed: [], changes: [], shared: [], files: [] };
   const name = sliceId(uid);
   const { family, text } = addressElement(address);
   const said = `${addressSet(family)} { "${userSlice(uid)}" . ${text} `;
@@ -53,6 +57,7 @@ export function sliceWithout(record: SessionRecord): SliceChange {
   return {
     closed: [],
     changes: addressDeparture(id, address, firewall),
+    shared: [],
     files: lines === undefined ? [] : [{ name, lines }],
   };
 }
@@ -75,6 +80,7 @@ function closeSlices(uids: readonly number[]): SliceChange {
       const name = sliceId(uid);
       return departure(name, undefined, firewall, ownObjectsIn(readPolicy(name) ?? [], name)).changes;
     }),
+    shared: open.map((uid) => sharedIn(readPolicy(sliceId(uid)) ?? [])),
     files: [],
   };
 }
@@ -115,7 +121,7 @@ export function openUserSlice(uid: number): ScopeUnit[] {
       cgroupId(record.cg_path) === BigInt(record.cg_id),
   );
   if (inside.length > 0) return inside.map(({ scope_unit }) => scope_unit);
-  const changes = closeSlices([uid]).changes;
+  const { changes, shared } = closeSlices([uid]);
   // The files first: what they say is brought back by whoever restores the table.
   keepSlices(rememberedSlices().filter((one) => one.name !== slice || one.id !== id));
   removePolicy(sliceId(uid));
@@ -124,6 +130,7 @@ export function openUserSlice(uid: number): ScopeUnit[] {
     return [];
   }
   firewall.change(TABLE_NAME, [...changes, ...sliceDeparture({ set: "covered_slices", id }, firewall)]);
+  dropUnused(shared);
   unseal(slice);
   return [];
 }

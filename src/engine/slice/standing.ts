@@ -3,7 +3,6 @@
 // The part of the table that members' user slices have.
 
 import { Refusal } from "../../refusal.ts";
-import { addSubject } from "../../ruleset/subject.ts";
 import { closeUserSlice } from "../../ruleset/table.ts";
 import { newestOf, type SessionRecord } from "../../subjects/session/record.ts";
 import { userSlice } from "../../subjects/session/scope_unit.ts";
@@ -12,7 +11,8 @@ import { placed } from "../../subjects/subject.ts";
 import { compileFor, readWhole } from "../compile.ts";
 import { cgroupId } from "../host.ts";
 import { liveRecords } from "../session/standing.ts";
-import { policyNames, readPolicy, rememberedSlices, removePolicy, savePolicy } from "../store.ts";
+import { type asWanted, keepShared, readRules, rulesFor } from "../shared.ts";
+import { policyNames, rememberedSlices, removePolicy, savePolicy } from "../store.ts";
 import type { Wanted } from "../wanted.ts";
 import { logWarning } from "../warning.ts";
 
@@ -34,7 +34,7 @@ export function forgetGoneDefaults(): void {
 }
 
 /** Lists the slices of members with an open session, under its rules. Compiles and saves rules that are not there. */
-export function openSlices(): Wanted[] {
+export function openSlices(toWanted: ReturnType<typeof asWanted>): Wanted[] {
   for (const records of Map.groupBy(
     liveRecords().filter(({ state }) => state === "open"),
     ({ uid }) => uid,
@@ -42,22 +42,24 @@ export function openSlices(): Wanted[] {
     makeAnew(records);
   return policyNames("nft").flatMap((name): Wanted[] => {
     const uid = uidOfSlice(name);
-    const lines = readPolicy(name);
-    if (uid === undefined || lines === undefined || cgroupId(userSlice(uid)) === undefined) return [];
-    return [{ kind: "slice", cgroup: userSlice(uid), lines, hasRules: true }];
+    const rules = readRules(name);
+    if (uid === undefined || rules === undefined || cgroupId(userSlice(uid)) === undefined) return [];
+    return [{ kind: "slice", cgroup: userSlice(uid), ...toWanted(rules), hasRules: true }];
   });
 }
 
 /** @param open the records of all open sessions of a user */
 function makeAnew(open: readonly SessionRecord[]): void {
   const newest = newestOf(open);
-  if (newest === undefined || readPolicy(sliceId(newest.uid)) !== undefined) return;
+  if (newest === undefined || readRules(sliceId(newest.uid)) !== undefined) return;
   const plan = SLICE_KIND.plan({ name: newest.user, uid: newest.uid, open });
   try {
-    const { parts } = compileFor(plan, readWhole(newest.fragment));
+    const policy = compileFor(plan, readWhole(newest.fragment));
     const id = cgroupId(plan.cgroup.path);
     if (id === undefined) return;
-    savePolicy(plan.id, [closeUserSlice(plan.cgroup.path), ...addSubject(placed(plan, id), parts).lines]);
+    const { own, shared } = rulesFor(placed(plan, id), policy);
+    if (shared !== undefined) keepShared([shared]);
+    savePolicy(plan.id, [closeUserSlice(plan.cgroup.path), ...own]);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     logWarning(`${plan.cgroup.path} has no network, because its rules were not saved`, error);

@@ -27,6 +27,7 @@ import {
   parseDeclaration,
   parseElements,
   parseNamed,
+  parseUses,
 } from "../kernel/nft_answers.ts";
 import { type Declaration, withoutLookingAtOthers } from "../kernel/nft_commands.ts";
 import { koffi, loadLibrary } from "./koffi.ts";
@@ -378,6 +379,21 @@ export function countRules(table: string, chain: string): number {
     textAttribute(NFTA_RULE_CHAIN, chain),
   );
   return ask(request).length;
+}
+
+/**
+ * Counts what the kernel counts as a chain's uses: its rules, and whatever leads to it.
+ *
+ * @returns `undefined` when there is no such chain
+ * @throws {SystemError}
+ */
+export function usesOf(table: string, chain: string): number | undefined {
+  const request = nftMessage(
+    NFT_MSG_GETCHAIN,
+    textAttribute(NFTA_CHAIN_TABLE, table),
+    textAttribute(NFTA_CHAIN_NAME, chain),
+  );
+  return ask(request).map(({ payload }) => parseUses(payload))[0];
 }
 
 /** One element of a set or map, by its key; `undefined` when it is not there. @throws {SystemError} */

@@ -18,6 +18,7 @@ const NFTA_EXPR_DATA = 2;
 const NFTA_COUNTER_BYTES = 1;
 const NFTA_COUNTER_PACKETS = 2;
 const NFTA_CHAIN_HOOK = 4;
+const NFTA_CHAIN_USE = 6;
 const NFTA_CHAIN_TYPE = 7;
 const NFTA_HOOK_HOOKNUM = 1;
 const NF_INET_LOCAL_OUT = 3;
@@ -65,6 +66,12 @@ export function isOutputNat(payload: Uint8Array): boolean {
     hook?.length === 4 &&
     view(hook).getUint32(0) === NF_INET_LOCAL_OUT
   );
+}
+
+/** Reads how often a chain is used, from an answer about it: by rules of its own, and by whatever leads to it. */
+export function parseUses(payload: Uint8Array): number {
+  const uses = attributes(payload.subarray(HEADER)).get(NFTA_CHAIN_USE);
+  return uses?.length === 4 ? view(uses).getUint32(0) : 0;
 }
 
 /** What an answer about a chain, set or object says of it; the flags of a set, or an object's type. */

@@ -12,7 +12,7 @@ describe("The end of a scope", () => {
     expect(await harness.end(session)).toBe(true);
     expect(harness.host.firewall.setsWith(session.id)).toEqual([]);
     expect(harness.host.firewall.hasChain("authnft", "session_alice_4711_judged")).toBe(false);
-    expect(harness.saveBestEffort().filter((path) => path.includes("alice"))).toEqual([]);
+    expect(harness.files().filter((path) => path.includes("alice"))).toEqual([]);
   });
 
   test("takes the objects along that its fragment brought", async () => {
@@ -117,7 +117,7 @@ describe("The end of a scope", () => {
     expect(await endSession("authnft-alice-9.scope" as never)).toBe(true);
     expect(harness.host.events).toEqual([]);
     expect(harness.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
-    expect(harness.saveBestEffort("sessions")).toEqual([`${records}/${unit}.json`]);
+    expect(harness.files("sessions")).toEqual([`${records}/${unit}.json`]);
   });
 
   test("that comes late leaves the session alone that was opened under its name", async () => {

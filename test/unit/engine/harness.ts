@@ -94,8 +94,17 @@ export class Harness implements Disposable {
     this.host.firewall.asked.length = 0;
   }
 
+  /** The rules of a chain, those of a shared policy in the place of the jump to it. */
+  rulesOf(chain: string): string[] {
+    const { firewall } = this.host;
+    return firewall.rules(chain).flatMap((rule) => {
+      const shared = /^jump (policy_\w+) comment /.exec(rule)?.[1];
+      return shared === undefined ? [rule] : firewall.rules(shared);
+    });
+  }
+
   /** The files that are kept of sessions. */
-  saveBestEffort(...directories: readonly string[]): string[] {
+  files(...directories: readonly string[]): string[] {
     const all = directories.length === 0 ? ["sessions", "policy", "lock"] : directories;
     return [...this.host.disk.keys()].filter((path) =>
       all.some((directory) => path.startsWith(`/run/authnft/${directory}/`)),

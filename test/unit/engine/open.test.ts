@@ -25,9 +25,7 @@ describe("A session that opens", () => {
     const { firewall } = harness.host;
     expect(firewall.leadOf("out", id)).toBe("session_alice_4711_out");
     expect(firewall.leadOf("in", id)).toBe("session_alice_4711_in");
-    expect(firewall.rules("session_alice_4711_out")).toContain(
-      "tcp dport 443 goto session_alice_4711_judged",
-    );
+    expect(harness.rulesOf("session_alice_4711_out")).toContain("tcp dport 443 return");
     expect(firewall.setsWith(id)).toContain("session_map_ipv4");
   });
 
@@ -115,8 +113,8 @@ describe("A session that opens", () => {
     harness.write("add rule inet authnft egress tcp dport 22 accept");
     await harness.opened({ ...ALICE, pid: 4712, rhost: "2001:db8::7" });
     const { firewall } = harness.host;
-    expect(firewall.rules("cover_1000_out").join()).toContain("tcp dport 22");
-    expect(firewall.rules("cover_1000_out").join()).not.toContain("443");
+    expect(harness.rulesOf("cover_1000_out").join()).toContain("tcp dport 22");
+    expect(harness.rulesOf("cover_1000_out").join()).not.toContain("443");
     expect(firewall.setsWith(slice)).toEqual(
       expect.arrayContaining(["session_map_ipv4", "session_map_ipv6"]),
     );
@@ -205,12 +203,8 @@ describe("A session that opens", () => {
     harness.host.addCgroup("user.slice/user-1000.slice/session-3.scope", ALICE.pid);
     harness.host.logins.set(ALICE.pid, login("session-3.scope"));
     const reply = await harness.open({ ...ALICE, args: ["scope=session"] });
-    expect(harness.host.firewall.rules("session_alice_4711_in").join()).toContain(
-      "cgroupv2 level 3  @session_map_cg",
-    );
-    expect(harness.host.firewall.rules("cover_1000_in").join()).toContain(
-      "cgroupv2 level 2  @session_map_cg",
-    );
+    expect(harness.rulesOf("session_alice_4711_in").join()).toContain("cgroupv2 level 3  @session_map_cg");
+    expect(harness.rulesOf("cover_1000_in").join()).toContain("cgroupv2 level 2  @session_map_cg");
     expect(reply).toMatchObject({ result: "ok", session: "session-3.scope" });
     const id = harness.host.idOf("user.slice/user-1000.slice/session-3.scope");
     expect(harness.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
@@ -314,10 +308,7 @@ describe("A session that cannot be opened", () => {
         failed,
         false,
       ]);
-      expect([failed, harness.saveBestEffort("policy").filter((path) => path.includes("4712"))]).toEqual([
-        failed,
-        [],
-      ]);
+      expect([failed, harness.files("policy").filter((path) => path.includes("4712"))]).toEqual([failed, []]);
       expect(readRecords().filter(({ pid, state }) => pid === 4712 && state !== "refused")).toEqual([]);
       for (const { id } of others) expect(harness.host.firewall.leadOf("out", id)).toBeDefined();
       expect(harness.host.firewall.leadOf("out", slice)).toBe("cover_1000_out");
@@ -340,7 +331,7 @@ describe("A session that cannot be opened", () => {
     expect(harness.host.firewall.asked.flat().join("\n")).not.toContain(
       "chain inet authnft session_alice_4711",
     );
-    expect(harness.saveBestEffort("policy").filter((path) => path.endsWith(".nft"))).toEqual([]);
+    expect(harness.files("policy").filter((path) => path.endsWith(".nft"))).toEqual([]);
     expect(readRecords().map(({ state }) => state)).toEqual(["refused"]);
     expect(isCutOff(harness)).toBe(true);
   });

@@ -21,7 +21,7 @@ describe("What is released", () => {
     await release(session.unit);
     expect(harness.host.firewall.leadOf("out", session.id)).toBe("session_alice_4711_out");
     expect(harness.host.firewall.leadOf("in", session.id)).toBe("session_alice_4711_in");
-    expect(harness.host.firewall.rules("session_alice_4711_out").join()).toContain("443");
+    expect(harness.rulesOf("session_alice_4711_out").join()).toContain("443");
     expect(readRecord(session.unit)).toMatchObject({ state: "lingering", lingering: "keep" });
     expect(readPolicy(session.unit)).toBeDefined();
     expect(readPolicy(session.unit, "closed")).toBeUndefined();
@@ -56,8 +56,7 @@ describe("What is released", () => {
   test("has its rules made anew where none were kept", async () => {
     using harness = new Harness();
     const { unit, id } = await closed(harness);
-    for (const path of harness.saveBestEffort("policy"))
-      if (path.includes("alice")) harness.host.disk.delete(path);
+    for (const path of harness.files("policy")) if (path.includes("alice")) harness.host.disk.delete(path);
     await release(unit);
     expect(harness.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
   });
@@ -118,7 +117,7 @@ describe("There is nothing to release", () => {
   test("of a session that is not, and no lock stays of it", async () => {
     using harness = new Harness();
     await refused(harness, "authnft-bob-1.scope");
-    expect(harness.saveBestEffort("lock")).toEqual([]);
+    expect(harness.files("lock")).toEqual([]);
   });
 
   test("of one that is open", async () => {

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { readRecord } from "../../../src/engine/session/records.ts";
 import { liveSessions, reloadSession } from "../../../src/engine/session/reload.ts";
+import { readRules } from "../../../src/engine/shared.ts";
 import { readPolicy } from "../../../src/engine/store.ts";
 import { ALICE, full, Harness, noAnswer } from "./harness.ts";
 
@@ -9,7 +10,7 @@ const OLD = "tcp dport 443";
 const NEW = "tcp dport 22";
 
 function rulesOf(harness: Harness, name = "session_alice_4711"): string {
-  return harness.host.firewall.rules(`${name}_out`).join("\n");
+  return harness.rulesOf(`${name}_out`).join("\n");
 }
 
 /** Another fragment than the one that sessions were opened with. */
@@ -26,7 +27,7 @@ describe("A session that is reloaded", () => {
     expect(rulesOf(harness)).toContain(NEW);
     expect(rulesOf(harness)).not.toContain(OLD);
     expect(harness.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
-    expect(readPolicy(record.scope_unit)?.join()).toContain(NEW);
+    expect(readRules(record.scope_unit)?.shared?.lines.join()).toContain(NEW);
   });
 
   test("judges open flows anew: no label is the one before, however often", async () => {
@@ -62,7 +63,7 @@ describe("A session that is reloaded", () => {
       lines.some((line) => String(line).includes(NEW)),
     );
     expect(holding).toHaveLength(1);
-    expect(harness.host.firewall.rules("cover_1000_out").join()).toContain(NEW);
+    expect(harness.rulesOf("cover_1000_out").join()).toContain(NEW);
   });
 
   test("takes the objects out that its fragment had, and brings the new ones", async () => {
@@ -80,9 +81,8 @@ describe("A session that is reloaded", () => {
     );
     await reloadSession(record, []);
     const names = harness.host.firewall.named().map(({ name }) => name);
-    expect(names).toContain("session_alice_4711_fresh");
-    expect(names).not.toContain("session_alice_4711_old");
-    expect(names).not.toContain("session_alice_4711_more");
+    expect(names.filter((name) => name.endsWith("_fresh"))).toHaveLength(1);
+    expect(names.filter((name) => /_(old|more)$/.test(name))).toEqual([]);
   });
 
   test("gives its user's slice its rules only if it was opened last", async () => {
@@ -219,7 +219,7 @@ describe("A reload does nothing to a session", () => {
     const session = await harness.opened();
     await harness.end(session);
     expect(await reloadSession(session.record, [])).toBeUndefined();
-    expect(harness.saveBestEffort("lock").filter((path) => path.includes("alice"))).toEqual([]);
+    expect(harness.files("lock").filter((path) => path.includes("alice"))).toEqual([]);
   });
 
   test("that has the name of the one that was meant, and is another", async () => {

@@ -61,8 +61,8 @@ describe("A restoration", () => {
       expect(harness.host.messages.join("\n")).toContain(`${culprit.record.cg_path} has no network`);
     }
     expect(harness.host.firewall.countRules("authnft", "members_out")).toBe(9);
-    // One for the whole, and one more for each that is left out.
-    expect(harness.host.steps.filter((step) => step === "transaction")).toHaveLength(3);
+    // One for the whole, and one more without the policy that both of them have.
+    expect(harness.host.steps.filter((step) => step === "transaction")).toHaveLength(2);
   });
 
   test("tells one by one where the culprits are many, and is no longer in one transaction", async () => {
@@ -111,11 +111,26 @@ describe("A restoration", () => {
     expect(harness.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
   });
 
+  test("compiles rules whose file was cut, wherever, and leaves those of others alone", async () => {
+    using harness = new Harness();
+    const { unit } = await harness.opened();
+    const other = await harness.opened({ ...ALICE, pid: 4712 });
+    const path = `/run/authnft/policy/${unit}.nft`;
+    const whole = harness.host.disk.get(path) ?? "";
+    for (let length = 0; length < whole.length; length += 7) {
+      harness.host.disk.set(path, whole.slice(0, length));
+      harness.host.firewall.flush();
+      expect(await restore()).toBe(2);
+      expect(harness.host.disk.get(path)).toBe(whole);
+      expect(harness.host.firewall.leadOf("out", other.id)).toBe("session_alice_4712_out");
+    }
+  });
+
   test("compiles rules that were not saved, of sessions and of slices", async () => {
     using harness = new Harness();
     const slice = harness.addSlice();
     const { unit, id } = await harness.opened();
-    for (const path of harness.saveBestEffort("policy")) harness.host.disk.delete(path);
+    for (const path of harness.files("policy")) harness.host.disk.delete(path);
     harness.host.firewall.flush();
     expect(await restore()).toBe(1);
     expect(harness.host.firewall.leadOf("out", id)).toBe("session_alice_4711_out");
@@ -161,10 +176,10 @@ describe("A restoration", () => {
     using harness = new Harness();
     harness.addSlice();
     await harness.opened();
-    expect(harness.saveBestEffort("policy").join()).toContain("cover_1000.slice");
+    expect(harness.files("policy").join()).toContain("cover_1000.slice");
     harness.host.endCgroup("user.slice/user-1000.slice");
     await restore();
-    expect(harness.saveBestEffort("policy").join()).not.toContain("cover_1000");
+    expect(harness.files("policy").join()).not.toContain("cover_1000");
   });
 });
 

@@ -94,7 +94,7 @@ describe("What is left", () => {
     const { unit, record, id } = await harness.opened();
     await harness.opened({ ...ALICE, pid: 4712 });
     harness.host.endCgroup(record.cg_path);
-    for (const path of harness.saveBestEffort()) if (path.includes(unit)) harness.host.disk.delete(path);
+    for (const path of harness.files()) if (path.includes(unit)) harness.host.disk.delete(path);
     const left = await findLeftovers();
     expect(new Set(left.map(({ kind }) => kind))).toEqual(new Set(["rules"]));
     expect((await sweep(left)).stays).toEqual([]);
@@ -111,9 +111,9 @@ describe("What is left", () => {
     const left = await findLeftovers();
     expect(left.map(({ kind }) => kind)).toEqual(["lock", "file"]);
     await sweep(left);
-    expect(harness.saveBestEffort("lock").filter((path) => path.includes("alice"))).toEqual([]);
+    expect(harness.files("lock").filter((path) => path.includes("alice"))).toEqual([]);
     // Its writer lives.
-    expect(harness.saveBestEffort("sessions")).toEqual([
+    expect(harness.files("sessions")).toEqual([
       `/run/authnft/sessions/authnft-alice-8.scope.json.${process.pid}.tmp`,
     ]);
   });
@@ -124,7 +124,7 @@ describe("What is left", () => {
     using _held = harness.host.hold("authnft-alice-9.scope");
     const left = await findLeftovers();
     expect(await sweep(left)).toEqual({ removed: [], stays: left });
-    expect(harness.saveBestEffort("lock").join()).toContain("authnft-alice-9.scope");
+    expect(harness.files("lock").join()).toContain("authnft-alice-9.scope");
   });
 
   test("stays where a session comes to have it while the sweep waits", async () => {

@@ -61,6 +61,9 @@ done
 # Touches every page of a large frame, so that it cannot jump over the guard page. Clang has it for some targets only.
 if takes -fstack-clash-protection; then harden="$harden -fstack-clash-protection"; fi
 
+# What the shim is made of.
+shim_sources="$here/pam_shim.c $here/membership.c $here/request.c $here/reply.c $here/helper.c $here/text.c"
+
 build_shim() {
 	fortify=2
 	if takes -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3; then fortify=3; fi
@@ -71,7 +74,7 @@ build_shim() {
 	fi
 	# shellcheck disable=SC2086 # lists of flags
 	$cc $warnings $harden -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$fortify $cfi $cppflags -fPIC -shared \
-		"$here/pam_shim.c" -o "$out/pam_authnft.so" $link -Wl,-z,defs -lpam
+		$shim_sources -o "$out/pam_authnft.so" $link -Wl,-z,defs -lpam
 }
 
 build_entry() {

@@ -113,9 +113,9 @@ check "clang: the shim is built with software CFI, which only lld links" linked_
 # which nobody here does.
 check 'cppcheck: both programs' cppcheck --quiet --std=c11 --enable=warning,style,performance,portability \
 	--error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem \
-	"--suppress=unusedStructMember:$here/entry.c" "$here/pam_shim.c" "$here/entry.c"
-for program in pam_shim entry; do
-	check "gcc -fanalyzer: $program.c" gcc -std=gnu11 -O2 -fanalyzer -Wall -Wextra -Werror -c "$here/$program.c" \
+	"--suppress=unusedStructMember:$here/entry.c" "$here"/*.c
+for file in "$here"/*.c; do
+	check "gcc -fanalyzer: ${file##*/}" gcc -std=gnu11 -O2 -fanalyzer -Wall -Wextra -Werror -c "$file" \
 		-o "$scratch/analysed.o"
 done
 

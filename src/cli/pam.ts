@@ -145,7 +145,7 @@ function isReadByProgram(pid: number): boolean {
   }
 }
 
-/** How many TCP sockets of the PAM process are told; native/pam_shim.c has the same bound. */
+/** How many TCP sockets of the PAM process are told; native/shim.h has the same bound. */
 const SOCKETS = 64;
 
 /** The groups of a user that there are fragments for; `undefined` when the name service does not tell. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The reply's parser under libFuzzer: whatever the bytes, no reply or one that is safe to hand on. See reply.sh. */
 
-#include "../../native/pam_shim.c"
+#include "../../native/text.c"
+#include "../../native/reply.c"
 
 #include <assert.h>
 

@@ -336,7 +336,7 @@ export const answers: Target = {
   },
 };
 
-/** What the shim would not take of a reply: native/pam_shim.c, parse_reply(). */
+/** What the shim would not take of a reply: native/reply.c, parse_reply(). */
 function strangeReply(reply: Reply): string | undefined {
   const text = formatReply(reply);
   const [version, ...lines] = text.split("\n");

@@ -100,7 +100,7 @@ function parseSession({ exitCode, stdout, stderr }: Outcome): Session {
   return { calls, logs, said, env, facts, exitCode, stderr };
 }
 
-/** What the witness saw of itself: a list of values for each kind of line. */
+/** What the stub helper saw of itself: a list of values for each kind of line. */
 export type Seen = ReadonlyMap<string, readonly string[]>;
 
 /** What to run the application with. Everything has a value that makes it an ordinary login of a member. */
@@ -172,7 +172,7 @@ export class Harness implements Disposable {
     ];
     const deadline = `-DDEADLINE_MS=${DEADLINE_MS}`;
     const entry = [
-      define("PROGRAM", at("witness")),
+      define("PROGRAM", at("stub-helper")),
       define("LOG_SOCKET", this.logSocket),
       define("INIT_PROCS", join(this.cgroups, "init.scope/cgroup.procs")),
       `-DTURN_S=${TURN_S}`,
@@ -201,7 +201,9 @@ export class Harness implements Disposable {
       "-shared",
       ...paths,
       deadline,
-      join(native, "pam_shim.c"),
+      ...["pam_shim", "membership", "request", "reply", "helper", "text"].map((name) =>
+        join(native, `${name}.c`),
+      ),
       "-o",
       at("sanitized/pam_authnft.so"),
       "-lpam",
@@ -218,9 +220,9 @@ export class Harness implements Disposable {
       "-Wextra",
       "-Werror",
       define("DIRECTORY", this.directory),
-      source("witness.c"),
+      source("stub_helper.c"),
       "-o",
-      at("witness"),
+      at("stub-helper"),
     ]);
   }
 
@@ -245,7 +247,7 @@ export class Harness implements Disposable {
     writeFileSync(this.path("passwd"), options.passwd ?? PASSWD);
     writeFileSync(this.path("group"), options.group ?? GROUP);
     if (options.plan !== null) {
-      await must(["ln", this.path("witness"), this.path("helper")]);
+      await must(["ln", this.path("stub-helper"), this.path("helper")]);
       writeFileSync(this.path("plan"), options.plan ?? "reply 0\n");
       if (options.next !== undefined) writeFileSync(this.path("next"), options.next);
       writeFileSync(this.path("reply"), options.reply ?? OK_REPLY);

@@ -1287,7 +1287,7 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
   });
 
   test("no program: one line on stderr and in the log, and status 127", async () => {
-    await run(["mv", harness.path("witness"), harness.path("witness-away")]);
+    await run(["mv", harness.path("stub-helper"), harness.path("stub-helper-away")]);
     try {
       const { exitCode, stdout, stderr } = await entry([`log=${harness.logSocket}`], ["session"]);
       expect(exitCode).toBe(127);
@@ -1295,16 +1295,16 @@ describe.each(["gcc", "clang"])("entry (%s)", (cc) => {
       expect(stdout).toMatch(/^log: <83>pam_authnft: Cannot execute .*authnft install/);
       expect(stdout.split("\n")).toHaveLength(2);
     } finally {
-      await run(["mv", harness.path("witness-away"), harness.path("witness")]);
+      await run(["mv", harness.path("stub-helper-away"), harness.path("stub-helper")]);
     }
   });
 
   test("a program that cannot be executed: the error is named", async () => {
-    chmodSync(harness.path("witness"), 0o644);
+    chmodSync(harness.path("stub-helper"), 0o644);
     try {
       expect((await entry([], ["session"])).stderr).toContain("(error 13)");
     } finally {
-      chmodSync(harness.path("witness"), 0o755);
+      chmodSync(harness.path("stub-helper"), 0o755);
     }
   });
 

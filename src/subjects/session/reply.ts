@@ -23,7 +23,7 @@ export type Reply =
       readonly session?: ScopeUnit;
     };
 
-// The shim takes 4096 bytes in all and 512 a value (native/pam_shim.c).
+// The shim takes 4096 bytes in all and 512 a value (native/shim.h).
 const VALUE_LIMIT = 500;
 
 /** A path as the shim takes it. Of another it remembers itself where it came from. */

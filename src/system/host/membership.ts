@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Who is a member, as native/pam_shim.c tells it for a login.
+// Who is a member, as native/membership.c tells it for a login.
 
 import { SystemError } from "../ffi/libc.ts";
 import {

@@ -252,7 +252,7 @@ systemctl reload dbus`,
       head -c 1M /dev/zero >/run/authnft/filler 2>/dev/null || true`,
     // A logout may still have a file of it open.
     mend: "umount --lazy /run/authnft",
-    log: /Cannot write the (record|rules) of authnft-alice-\d+\.scope in \/run\/authnft: ENOSPC; make room in \/run/,
+    log: /Cannot write the (record|rules) of (authnft-alice-\d+\.scope|policy_\w+) in \/run\/authnft: ENOSPC; make room in \/run/,
     reason: "record",
   },
   {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Policies tried out in nftables, where they touch nobody.
+// Dry runs of policies in nftables, in network namespaces of their own.
 
 import { parseAddress } from "../address.ts";
 import { Crash, PATIENCE, tryApart } from "../engine/apart.ts";
@@ -15,16 +15,16 @@ import type { SubjectId } from "../subjects/subject.ts";
 import { type Complaint, TransactionError } from "../system/ffi/nftables.ts";
 import { cgroupId } from "../system/kernel/cgroup.ts";
 
-/** A policy to be tried, as it was compiled. */
-export type Trial = {
+/** A policy to be tried, with what it was compiled with. */
+export type DryRun = {
   readonly policy: Policy;
-  /** What it was compiled with; each trial has a prefix of its own. */
+  /** Each has a prefix of its own. */
   readonly options: RenderOptions;
   readonly subject: SessionSubject;
 };
 
-/** Something that nftables does not take, and where it is written. */
-export type Fault<Of extends Trial> = {
+/** Something that nftables rejects, and its place in the fragment. */
+export type Fault<Of extends DryRun> = {
   readonly trial: Of;
   readonly place: Place;
   readonly complaint: string;
@@ -48,7 +48,7 @@ const ATTEMPTS = 10;
  * @param each is called for each trial that is done
  * @throws {Error} where nothing can be tried on this host
  */
-export function tryOut<Of extends Trial>(trials: readonly Of[], each: () => void): Fault<Of>[] {
+export function dryRun<Of extends DryRun>(trials: readonly Of[], each: () => void): Fault<Of>[] {
   const cgroup = CGROUPS.find((path) => cgroupId(path) !== undefined);
   if (cgroup === undefined) throw new Error("the cgroups are not unified");
   const faults: Fault<Of>[] = [];
@@ -59,7 +59,7 @@ export function tryOut<Of extends Trial>(trials: readonly Of[], each: () => void
   return faults;
 }
 
-function* batches<Of extends Trial>(trials: readonly Of[]): Generator<Of[]> {
+function* batches<Of extends DryRun>(trials: readonly Of[]): Generator<Of[]> {
   let batch: Of[] = [];
   let commands = 0;
   for (const trial of trials) {
@@ -73,7 +73,7 @@ function* batches<Of extends Trial>(trials: readonly Of[]): Generator<Of[]> {
   yield batch;
 }
 
-function tryBatch<Of extends Trial>(batch: readonly Of[], cgroup: string, faults: Fault<Of>[]): void {
+function tryBatch<Of extends DryRun>(batch: readonly Of[], cgroup: string, faults: Fault<Of>[]): void {
   const base = baseTable({ roots: [{ cgroup, chains: "members" }] });
   let left = [...batch];
   for (let attempt = 1; left.length > 0; attempt++) {
@@ -119,7 +119,7 @@ function tryBatch<Of extends Trial>(batch: readonly Of[], cgroup: string, faults
 }
 
 /** The part at which nftables crashes, found by loading more and fewer of those before it, as far as there is time. */
-function crashing<Of extends Trial>(
+function crashing<Of extends DryRun>(
   trial: Of,
   crash: Crash,
   base: readonly string[],
@@ -156,7 +156,7 @@ function onlyLine(error: TransactionError): Complaint {
 }
 
 /** Notes what a policy is blamed for; what is left of it to try, if anything. */
-function without<Of extends Trial>(trial: Of, blames: readonly Blame[], faults: Fault<Of>[]): Of[] {
+function without<Of extends DryRun>(trial: Of, blames: readonly Blame[], faults: Fault<Of>[]): Of[] {
   const { parts } = trial.policy;
   const isObject = ({ source }: Blame): boolean => source !== undefined && parts[source]?.kind !== "rule";
   // Where an object is wrong, so is what names it.
@@ -181,7 +181,7 @@ function without<Of extends Trial>(trial: Of, blames: readonly Blame[], faults: 
 }
 
 /** What nftables says, with the words and names that the fragment has for what it speaks of. */
-function asWritten(complaint: string, { options }: Trial, token: Token | undefined): string {
+function asWritten(complaint: string, { options }: DryRun, token: Token | undefined): string {
   const named = complaint.replaceAll(`${options.prefix}_`, "");
   return token?.text === "accept" ? named.replace("unexpected goto", "unexpected accept") : named;
 }
@@ -191,7 +191,7 @@ function asWritten(complaint: string, { options }: Trial, token: Token | undefin
  *
  * @param shared whether others are tried with it: they cannot all be reached by the same cgroup, and are by a jump
  */
-function commandsOf({ policy, options, subject }: Trial, cgroup: string, shared: boolean): Commands {
+function commandsOf({ policy, options, subject }: DryRun, cgroup: string, shared: boolean): Commands {
   const address = parseAddress(subject.address?.text ?? "");
   const { lines, sources } = addSubject(
     {

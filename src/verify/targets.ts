@@ -4,7 +4,7 @@ import { readRecords } from "../engine/session/records.ts";
 import { readRules } from "../engine/shared.ts";
 import { usersWithSlice } from "../engine/slice/default.ts";
 import { policyVersion } from "../engine/store.ts";
-import { closeCgroup, subjectChains } from "../ruleset/subject.ts";
+import { closeCgroup } from "../ruleset/subject.ts";
 import { closeUserSlice } from "../ruleset/table.ts";
 import { hasRules, type SessionRecord } from "../subjects/session/record.ts";
 import { isLoginScope, parseScopeUnit, SLICE, sessionId, userSlice } from "../subjects/session/scope_unit.ts";
@@ -158,7 +158,7 @@ export function cgroupOfTwin({ user, cgroup }: Subject): { cgroup: string; below
     : { cgroup: slice, below: true };
 }
 
-/** The chains of a subject's own. */
-export function chainsOfSubject({ name }: Subject): string[] {
-  return name === undefined ? [] : subjectChains(name);
+/** Lists the chains that a subject's commands make: its own, and those of the policy that it shares. */
+export function chainsOfSubject({ lines }: Subject): string[] {
+  return lines.flatMap((line) => /^(?:create|add) chain \S+ \S+ (\S+)$/.exec(line)?.[1] ?? []);
 }

@@ -76,6 +76,13 @@ function rowOf(finding: Finding | undefined, tried: string): Pick<Row, "expected
   return { expected, seen, verdict };
 }
 
+/** The chain of the policy that a session's chain jumps to. */
+async function policyChain(chain: string): Promise<string> {
+  return await lab.output(
+    `nft list chain inet authnft ${chain} | sed -n 's/.*jump \\(policy_[a-z0-9_]*\\) .*/\\1/p'`,
+  );
+}
+
 async function scopeOf(user: string): Promise<{ unit: string; path: string; chain: string }> {
   const record = (await lab.sessions()).find((session) => session.user === user);
   if (record === undefined) throw new Error(`${user} has no session.`);
@@ -298,7 +305,8 @@ onThisRelease("verify, where the ruleset holds alone", () => {
 
   test("finds a rule of a session's that was deleted", async () => {
     const { unit, chain } = await scopeOf("alice");
-    const finding = await expectLeak(deleteRule(`${chain}_out`, "10.88.0.0.24 reject"), unit, {
+    const policy = await policyChain(`${chain}_out`);
+    const finding = await expectLeak(deleteRule(policy, "10.88.0.0.24 reject"), unit, {
       "TCP, IPv4, out to 10.88.0.254 port 47011": ["leak", "passes"],
       "UDP, IPv4, out to 10.88.0.254 port 47011": ["leak", "passes"],
     });
@@ -308,10 +316,11 @@ onThisRelease("verify, where the ruleset holds alone", () => {
 
   test("finds a rule that was deleted about addresses that it cannot try", async () => {
     const { unit, chain } = await scopeOf("alice");
-    const finding = await expectLeak(deleteRule(`${chain}_out`, "fd88::.64 reject"), unit, {
+    const policy = await policyChain(`${chain}_out`);
+    const finding = await expectLeak(deleteRule(policy, "fd88::.64 reject"), unit, {
       "the rules in force": [
         "changed",
-        `${chain}_out lacks "ip6 daddr fd88::/64 reject with icmpv6 port-unreachable"`,
+        `${policy} lacks "ip6 daddr fd88::/64 reject with icmpv6 port-unreachable"`,
       ],
     });
     expect(complaints(finding.rows)).toHaveLength(1);

@@ -108,7 +108,7 @@ onThisRelease("on a host that is not kind", () => {
     const units = (await lab.sessions()).map(({ scope_unit }) => scope_unit);
     for (const unit of [...units, "cover_1000"])
       await lab.output(
-        `sed -i '$a add rule inet authnft session_nobody drop' /run/authnft/policy/${unit}.nft`,
+        `sed -i '$i add rule inet authnft session_nobody drop' /run/authnft/policy/${unit}.nft`,
       );
     const restored = await lab.run("nft flush ruleset; authnft restore");
     expect(restored).toMatchObject({

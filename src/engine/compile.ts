@@ -26,14 +26,23 @@ export function readWhole(path: string): Fragment {
   return readFragment(path, (file, sizeLimit) => readTrusted(file, { top: FRAGMENT_DIRECTORY, sizeLimit }));
 }
 
-/** Compiles a fragment for a subject. @throws {Refusal} `content` */
-export function compileFor(subject: Plan, fragment: Fragment): Policy {
+/**
+ * Compiles a fragment for a subject: in the form that others can share, where there is one.
+ *
+ * @param options.own whether the subject is to have rules of its own in any case
+ * @throws {Refusal} `content`
+ */
+export function compileFor(
+  subject: Plan,
+  fragment: Fragment,
+  { own = false }: { readonly own?: boolean } = {},
+): Policy {
   return compileFragment(fragment, {
     path: subject.policy.fragment,
     prefix: subject.id,
     level: subject.cgroup.level,
     dialect: KINDS[subject.kind].dialect,
     variables: subject.variables,
-    sharing: sharingAt(subject.cgroup.level),
+    ...(!own && { sharing: sharingAt(subject.cgroup.level) }),
   });
 }

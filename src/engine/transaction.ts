@@ -47,6 +47,8 @@ export type Piece = {
   readonly place?: (line: number) => string | undefined;
   /** Writes the files that say so, before the kernel knows it. @returns the undoing of that */
   readonly save: () => () => void;
+  /** The commands without sharing, asked for where the kernel rejects a jump: it does not say for which rule behind that. */
+  readonly unshared?: () => Pick<Piece, "lines" | "place">;
   /** Does what needs the rules in force. */
   readonly after?: () => void;
 };
@@ -73,15 +75,37 @@ export function commit(
     }),
     ...pieces,
   ];
-  run([...before, ...all.flatMap(({ lines }) => lines)], (line) => {
-    let left = line - before.length;
-    for (const { lines, place } of all) {
-      if (left < lines.length) return left < 0 ? undefined : place?.(left);
-      left -= lines.length;
-    }
-    return undefined;
-  });
+  try {
+    run([...before, ...all.flatMap(({ lines }) => lines)], (line) => placeIn(all, line - before.length));
+  } catch (error) {
+    if (error instanceof Refusal && error.reason === "ruleset")
+      for (const { unshared } of pieces) if (unshared !== undefined) blame(unshared());
+    throw error;
+  }
   for (const { after } of pieces) after?.();
+}
+
+/** Maps a line, counted from the first of some commands, to its location in a fragment. */
+function placeIn(all: readonly Pick<Piece, "lines" | "place">[], line: number): string | undefined {
+  let left = line;
+  for (const { lines, place } of all) {
+    if (left < lines.length) return left < 0 ? undefined : place?.(left);
+    left -= lines.length;
+  }
+  return undefined;
+}
+
+/** A command that no table takes, so that nothing of its transaction takes effect. */
+const NEVER = `delete chain ${TABLE} no_such_chain`;
+
+/** Asks the kernel which of some commands it rejects, without having any of them take effect. @throws {Refusal} `nft-syntax` */
+function blame({ lines, place }: Pick<Piece, "lines" | "place">): void {
+  try {
+    run([...lines, NEVER], place);
+  } catch (error) {
+    if (error instanceof Refusal && error.reason === "nft-syntax") throw error;
+    if (!(error instanceof Refusal)) throw error;
+  }
 }
 
 /** Makes the map from the lines of a subject's commands to their locations in its fragment. */

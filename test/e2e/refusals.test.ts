@@ -1241,7 +1241,7 @@ viaBoth("The address of the client", (via) => {
     const without = await pamtester("bob", { rhost: "host.example.org" });
     const with_ = await pamtester("bob", { rhost: "10.77.0.2" });
     expect([without.code, with_.code]).toEqual([1, 0]);
-    const [refusal] = await events(since);
+    const [refusal] = await events(since, "bob");
     expect(refusal).toMatchObject({
       AUTHNFT_EVENT: "refuse",
       AUTHNFT_REASON: "content",

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { escapeName } from "../../escaped_name.ts";
 import { FRAGMENT_DIRECTORY } from "../../paths.ts";
 import type { Policy } from "../../policy/compile.ts";
+import type { Fragment } from "../../policy/read.ts";
 import { oneLine, Refusal } from "../../refusal.ts";
 import { addSubject, closeCgroup } from "../../ruleset/subject.ts";
 import { shellWord } from "../../shell_word.ts";
@@ -52,6 +53,7 @@ import { applySlicePolicy, slicePolicy } from "../slice/policy.ts";
 import { lockRuleset, removePolicy, savePolicy } from "../store.ts";
 import { closeBase, repairTable } from "../table.ts";
 import { commit, type Piece, placesIn, run } from "../transaction.ts";
+import { unshared } from "../unshared.ts";
 import { logWarning } from "../warning.ts";
 import { fragmentOf, type Person } from "./fragment.ts";
 import { keepPending, sessionAround, unended } from "./opener.ts";
@@ -221,7 +223,7 @@ async function open(
     const others = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
     draft.sequence = 1 + Math.max(0, ...others.map(({ sequence }) => sequence));
     const open = [draft, ...others.filter(({ state }) => state === "open")];
-    const opened = beginning(draft, person, policy);
+    const opened = beginning(draft, person, policy, fragment);
     const place = (): void => {
       // First, so that a restoration does not find this session.
       repairTable();
@@ -271,13 +273,14 @@ function inScope(draft: Draft, unit: ScopeUnit): Draft {
 }
 
 /** Makes the piece that puts a session under its rules. Its undoing stands with that of the whole session. */
-function beginning(draft: Draft, person: Person, policy: Policy): Piece {
+function beginning(draft: Draft, person: Person, policy: Policy, fragment: Fragment): Piece {
   const { subject, parts, shared } = layOut(sessionSubject(draft), policy);
   const commands = addSubject(subject, parts);
   return {
     lines: commands.lines,
-    shared,
-    ...(shared === undefined && { place: placesIn(commands, policy.parts) }),
+    ...(shared === undefined
+      ? { place: placesIn(commands, policy.parts) }
+      : { shared, unshared: () => unshared(sessionSubject(draft), fragment) }),
     save: () => {
       savePolicy(draft.scope_unit, commands.lines);
       writeRecord(draft);

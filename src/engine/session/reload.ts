@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import type { Policy } from "../../policy/compile.ts";
+import type { Fragment } from "../../policy/read.ts";
 import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { ownObjectsIn, replaceSubject } from "../../ruleset/subject.ts";
 import { hasRules, newestOf, type SessionRecord } from "../../subjects/session/record.ts";
@@ -14,6 +15,7 @@ import { slicePolicy } from "../slice/policy.ts";
 import { readPolicy, swapPolicy } from "../store.ts";
 import { repairTable } from "../table.ts";
 import { commit, type Piece, placesIn } from "../transaction.ts";
+import { unshared } from "../unshared.ts";
 import { fragmentOf } from "./fragment.ts";
 import { lockSession, readRecord, readRecords, writeRecord } from "./records.ts";
 import { widenAddressFilter } from "./scope.ts";
@@ -69,7 +71,7 @@ export async function reloadSession(
             true,
           )
         : undefined;
-    const pieces = [renewal(record, renewed, policy), slice];
+    const pieces = [renewal(record, renewed, policy, fragment), slice];
     commit(
       pieces.filter((piece) => piece !== undefined),
       step,
@@ -96,7 +98,7 @@ export async function reloadSession(
 }
 
 /** Makes the piece that replaces a session's rules. */
-function renewal(record: SessionRecord, renewed: SessionRecord, policy: Policy): Piece {
+function renewal(record: SessionRecord, renewed: SessionRecord, policy: Policy, fragment: Fragment): Piece {
   const { scope_unit: unit } = record;
   const subject = sessionSubject(renewed);
   const before = readPolicy(unit) ?? [];
@@ -104,8 +106,9 @@ function renewal(record: SessionRecord, renewed: SessionRecord, policy: Policy):
   const commands = replaceSubject(ruled, parts, ownObjectsIn(before, subject.id));
   return {
     lines: commands.lines,
-    shared,
-    ...(shared === undefined && { place: placesIn(commands, policy.parts) }),
+    ...(shared === undefined
+      ? { place: placesIn(commands, policy.parts) }
+      : { shared, unshared: () => unshared(subject, fragment, ownObjectsIn(before, subject.id)) }),
     save: () => {
       using undo = new DisposableStack();
       undo.defer(swapPolicy(unit, replaceSubject(ruled, parts, []).lines));

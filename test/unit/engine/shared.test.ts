@@ -4,6 +4,7 @@ import { restore } from "../../../src/engine/restore.ts";
 import { release } from "../../../src/engine/session/release.ts";
 import { reloadSession } from "../../../src/engine/session/reload.ts";
 import { findLeftovers, sweep } from "../../../src/engine/sweep.ts";
+import { TransactionError } from "../../../src/system/ffi/nftables.ts";
 import { ALICE, Harness } from "./harness.ts";
 
 const SECOND = { ...ALICE, pid: 4712, rhost: "198.51.100.9" } as const;
@@ -177,5 +178,35 @@ describe("An accept of a shared policy", () => {
     harness.host.firewall.flush();
     await restore();
     expect(harness.host.firewall.setsWith(id)).toContain("session_judged");
+  });
+});
+
+describe("A rule of a shared policy that the kernel alone rejects", () => {
+  test("is named by its line, and leaves nothing behind", async () => {
+    using harness = new Harness();
+    harness.write(
+      "add rule inet authnft egress tcp dport 443 accept",
+      "add rule inet authnft egress fib daddr type local",
+    );
+    // As the kernel does: it looks at a chain when something leads to it.
+    const { firewall } = harness.host;
+    const { runTransaction } = firewall;
+    const rejecting = (lines: readonly string[]): void => {
+      const shared = lines.some((line) => /policy_\w+_out fib /.test(line));
+      const line = lines.findIndex((text) =>
+        (shared ? / jump policy_\w+_out / : /^add rule .*alice.* fib /).test(text),
+      );
+      if (line !== -1) throw new TransactionError("", line, "Operation not supported");
+      runTransaction(lines);
+    };
+    Object.assign(firewall, { runTransaction: rejecting });
+    const reply = await harness.open();
+    expect(reply.result).toBe("refused");
+    expect(harness.host.messages.join()).toContain(
+      "/etc/authnft/users/alice:2:1: nftables does not take what it says",
+    );
+    expect(policies(harness)).toEqual([]);
+    expect(saved(harness)).toEqual([]);
+    expect(harness.host.firewall.named().filter(({ name }) => name.startsWith("session_alice"))).toEqual([]);
   });
 });

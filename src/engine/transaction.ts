@@ -47,8 +47,11 @@ export type Piece = {
   readonly place?: (line: number) => string | undefined;
   /** Writes the files that say so, before the kernel knows it. @returns the undoing of that */
   readonly save: () => () => void;
-  /** The commands without sharing, asked for where the kernel rejects a jump: it does not say for which rule behind that. */
-  readonly unshared?: () => Pick<Piece, "lines" | "place">;
+  /**
+   * The same with rules of the subject's own, for when the kernel rejects the jump: it does not say for which rule behind that, and
+   * a jump more may be one too many.
+   */
+  readonly unshared?: () => Piece;
   /** Does what needs the rules in force. */
   readonly after?: () => void;
 };
@@ -65,9 +68,24 @@ export function commit(
   step: Pick<Change, "undo">,
   before: readonly string[] = [],
 ): void {
+  try {
+    commitOnce(pieces, step, before);
+  } catch (error) {
+    const isOurs = error instanceof Refusal && error.reason === "ruleset";
+    if (!isOurs || pieces.every(({ unshared }) => unshared === undefined)) throw error;
+    commitOnce(
+      pieces.map((piece) => piece.unshared?.() ?? piece),
+      step,
+      before,
+    );
+  }
+}
+
+function commitOnce(pieces: readonly Piece[], step: Pick<Change, "undo">, before: readonly string[]): void {
+  using undo = new DisposableStack();
   const shared = lacking(pieces.map(({ shared }) => shared));
-  for (const policy of shared) step.undo(saveShared(policy));
-  for (const piece of pieces) step.undo(piece.save());
+  for (const policy of shared) undo.defer(saveShared(policy));
+  for (const piece of pieces) undo.defer(piece.save());
   const all: Pick<Piece, "lines" | "place">[] = [
     ...shared.map((policy) => {
       const commands = addShared(policy);
@@ -75,13 +93,9 @@ export function commit(
     }),
     ...pieces,
   ];
-  try {
-    run([...before, ...all.flatMap(({ lines }) => lines)], (line) => placeIn(all, line - before.length));
-  } catch (error) {
-    if (error instanceof Refusal && error.reason === "ruleset")
-      for (const { unshared } of pieces) if (unshared !== undefined) blame(unshared());
-    throw error;
-  }
+  run([...before, ...all.flatMap(({ lines }) => lines)], (line) => placeIn(all, line - before.length));
+  const saved = undo.move();
+  step.undo(() => saved.dispose());
   for (const { after } of pieces) after?.();
 }
 
@@ -93,19 +107,6 @@ function placeIn(all: readonly Pick<Piece, "lines" | "place">[], line: number): 
     left -= lines.length;
   }
   return undefined;
-}
-
-/** A command that no table takes, so that nothing of its transaction takes effect. */
-const NEVER = `delete chain ${TABLE} no_such_chain`;
-
-/** Asks the kernel which of some commands it rejects, without having any of them take effect. @throws {Refusal} `nft-syntax` */
-function blame({ lines, place }: Pick<Piece, "lines" | "place">): void {
-  try {
-    run([...lines, NEVER], place);
-  } catch (error) {
-    if (error instanceof Refusal && error.reason === "nft-syntax") throw error;
-    if (!(error instanceof Refusal)) throw error;
-  }
 }
 
 /** Makes the map from the lines of a subject's commands to their locations in its fragment. */

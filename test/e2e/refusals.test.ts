@@ -1750,6 +1750,7 @@ viaBoth("Close", (via) => {
     expect(reached(refused)).toEqual(CUT_OFF);
     expect(refused).toEndWith("\nok\nrefused\n");
 
+    await waitFor(async () => (await lab.sessions()).length === 1, { what: "the end of the refused one" });
     expect(await lab.sessions()).toEqual([outer as SessionRecord]);
     expect((await lab.ruleset()).split("chain session_alice_").length - 1).toBe(3);
     await logOut(alice);

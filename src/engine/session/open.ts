@@ -26,7 +26,6 @@ import {
 } from "../../subjects/session/scope_unit.ts";
 import { SESSION_KIND, sessionSubject } from "../../subjects/session/session.ts";
 import { parseUserName } from "../../subjects/session/user_name.ts";
-import { SLICE_KIND } from "../../subjects/slice/slice.ts";
 import { SystemError } from "../../system/ffi/libc.ts";
 import { auditValue } from "../../system/kernel/audit.ts";
 import { Level, log } from "../../system/systemd/journal.ts";
@@ -49,11 +48,10 @@ import {
   uptime,
 } from "../host.ts";
 import { dropSpares, layOut } from "../shared.ts";
-import { applySlicePolicy, slicePolicy } from "../slice/policy.ts";
+import { applySlicePolicy, compiledForSlice, slicePolicy } from "../slice/policy.ts";
 import { lockRuleset, removePolicy, savePolicy } from "../store.ts";
 import { closeBase, repairTable } from "../table.ts";
 import { commit, type Piece, placesIn, run } from "../transaction.ts";
-import { unshared } from "../unshared.ts";
 import { logWarning } from "../warning.ts";
 import { fragmentOf, type Person } from "./fragment.ts";
 import { keepPending, sessionAround, unended } from "./opener.ts";
@@ -215,7 +213,7 @@ async function open(
   Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(id) });
   for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
   // Slow steps that change nothing come before the lock, for which others wait.
-  const sliceRules = compileFor(SLICE_KIND.plan({ ...person, open: [draft] }), fragment);
+  const slicePolicyOf = compiledForSlice({ ...person, open: [draft] }, fragment);
 
   await findSeal(deadline);
   // From here on a session is in the table, in a record and among the saved rules, or in none of them.
@@ -229,7 +227,7 @@ async function open(
       repairTable();
       const before = closeBase();
       using tried = new DisposableStack();
-      const slice = slicePolicy(person, sliceRules, open);
+      const slice = slicePolicy(person, slicePolicyOf, open);
       commit(slice === undefined ? [opened] : [opened, slice], { undo: (act) => tried.defer(act) }, before);
       tried.move();
     };
@@ -280,7 +278,11 @@ function beginning(draft: Draft, person: Person, policy: Policy, fragment: Fragm
     lines: commands.lines,
     ...(shared === undefined
       ? { place: placesIn(commands, policy.parts) }
-      : { shared, unshared: () => unshared(sessionSubject(draft), fragment) }),
+      : {
+          shared,
+          unshared: () =>
+            beginning(draft, person, compileFor(SESSION_KIND.plan(draft), fragment, { own: true }), fragment),
+        }),
     save: () => {
       savePolicy(draft.scope_unit, commands.lines);
       writeRecord(draft);

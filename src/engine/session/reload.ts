@@ -5,17 +5,15 @@ import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { ownObjectsIn, replaceSubject } from "../../ruleset/subject.ts";
 import { hasRules, newestOf, type SessionRecord } from "../../subjects/session/record.ts";
 import { sessionSubject } from "../../subjects/session/session.ts";
-import { SLICE_KIND } from "../../subjects/slice/slice.ts";
 import { Level, log } from "../../system/systemd/journal.ts";
 import { type Change, change } from "../change.ts";
 import { addressFilterOf, compileFor, readWhole } from "../compile.ts";
 import { removeFile } from "../host.ts";
 import { dropSpares, dropUnused, layOut } from "../shared.ts";
-import { slicePolicy } from "../slice/policy.ts";
+import { compiledForSlice, slicePolicy } from "../slice/policy.ts";
 import { readPolicy, swapPolicy } from "../store.ts";
 import { repairTable } from "../table.ts";
 import { commit, type Piece, placesIn } from "../transaction.ts";
-import { unshared } from "../unshared.ts";
 import { fragmentOf } from "./fragment.ts";
 import { lockSession, readRecord, readRecords, writeRecord } from "./records.ts";
 import { widenAddressFilter } from "./scope.ts";
@@ -53,10 +51,7 @@ export async function reloadSession(
   const subject = sessionSubject({ ...session, fragment: path });
   const policy = compileFor(subject, fragment);
   // Compiled here, needed or not: logins wait while the ruleset is locked.
-  const sliceRules = compileFor(
-    SLICE_KIND.plan({ ...person, open: [{ ...session, fragment: path }] }),
-    fragment,
-  );
+  const slicePolicyOf = compiledForSlice({ ...person, open: [{ ...session, fragment: path }] }, fragment);
   const unit = session.scope_unit;
   const replaceRules = (record: SessionRecord, step: Change): void => {
     repairTable();
@@ -66,7 +61,7 @@ export async function reloadSession(
       newestOf(open)?.scope_unit === unit
         ? slicePolicy(
             person,
-            sliceRules,
+            slicePolicyOf,
             open.map((one) => (one.scope_unit === unit ? renewed : one)),
             true,
           )
@@ -108,7 +103,10 @@ function renewal(record: SessionRecord, renewed: SessionRecord, policy: Policy, 
     lines: commands.lines,
     ...(shared === undefined
       ? { place: placesIn(commands, policy.parts) }
-      : { shared, unshared: () => unshared(subject, fragment, ownObjectsIn(before, subject.id)) }),
+      : {
+          shared,
+          unshared: () => renewal(record, renewed, compileFor(subject, fragment, { own: true }), fragment),
+        }),
     save: () => {
       using undo = new DisposableStack();
       undo.defer(swapPolicy(unit, replaceSubject(ruled, parts, []).lines));

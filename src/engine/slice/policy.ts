@@ -4,14 +4,16 @@
 // of the ruleset.
 
 import type { Policy } from "../../policy/compile.ts";
+import type { Fragment } from "../../policy/read.ts";
 import { chainOf } from "../../ruleset/removal.ts";
 import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { ownObjectsIn, replaceSubject, subjectChain, subjectElements } from "../../ruleset/subject.ts";
 import { closeUserSlice, TABLE_NAME } from "../../ruleset/table.ts";
 import type { SessionRecord } from "../../subjects/session/record.ts";
 import { userSlice } from "../../subjects/session/scope_unit.ts";
-import { SLICE_KIND, sliceId } from "../../subjects/slice/slice.ts";
+import { type MemberSlice, SLICE_KIND, sliceId } from "../../subjects/slice/slice.ts";
 import { placed, type Subject } from "../../subjects/subject.ts";
+import { compileFor } from "../compile.ts";
 import { cgroupId, firewall, seal } from "../host.ts";
 import { rememberClosed, saveBestEffort } from "../saved.ts";
 import type { Person } from "../session/fragment.ts";
@@ -19,17 +21,26 @@ import { dropSpares, dropUnused, layOut, loading, readRules } from "../shared.ts
 import { readPolicy, savePolicy, swapPolicy } from "../store.ts";
 import { type Piece, run } from "../transaction.ts";
 
+/** A policy compiled for a slice, and a way to compile it with rules of the slice's own. */
+export type CompiledForSlice = { readonly policy: Policy; readonly own: () => Policy };
+
+/** Compiles a fragment for a user's slice. That takes long, and needs no lock. @throws {Refusal} `content` */
+export function compiledForSlice(member: MemberSlice, fragment: Fragment): CompiledForSlice {
+  const plan = SLICE_KIND.plan(member);
+  return { policy: compileFor(plan, fragment), own: () => compileFor(plan, fragment, { own: true }) };
+}
+
 /**
  * Puts a user's processes outside of sessions under the rules of a session that opens.
  *
- * @param policy compiled for the slice
+ * @param compiled from {@link compiledForSlice}
  * @param open the records of all open sessions of the user
  * @param isReload whether the session is reloaded rather than opened: then open flows are judged again
  * @returns the slice's piece of the change; `undefined` where the user has no slice
  */
 export function slicePolicy(
   { name, uid }: Person,
-  policy: Policy,
+  compiled: CompiledForSlice,
   open: readonly SessionRecord[],
   isReload = false,
 ): Piece | undefined {
@@ -43,7 +54,7 @@ export function slicePolicy(
   const known = generationIn(inForce ? before : [...(readPolicy(plan.id, "closed") ?? []), ...before]);
   const generation = known + (isReload ? 1 : 0);
   const subject: Subject = { ...placed(plan, id), policy: { ...plan.policy, generation } };
-  const { subject: ruled, parts, shared } = layOut(subject, policy);
+  const { subject: ruled, parts, shared } = layOut(subject, compiled.policy);
   const whole = [
     closeUserSlice(slice),
     `# generation ${generation}`,
@@ -62,7 +73,11 @@ export function slicePolicy(
       keepClosed(uid);
       return swapPolicy(plan.id, whole);
     },
-    shared,
+    ...(shared !== undefined && {
+      shared,
+      unshared: () =>
+        slicePolicy({ name, uid }, { ...compiled, policy: compiled.own() }, open, isReload) as Piece,
+    }),
     after: () => {
       seal(slice);
       dropUnused([sharedIn(before)]);

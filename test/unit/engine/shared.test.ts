@@ -209,4 +209,33 @@ describe("A rule of a shared policy that the kernel alone rejects", () => {
     expect(saved(harness)).toEqual([]);
     expect(harness.host.firewall.named().filter(({ name }) => name.startsWith("session_alice"))).toEqual([]);
   });
+
+  test("costs the sharing alone where a jump more is one too many", async () => {
+    using harness = new Harness();
+    harness.addSlice();
+    const { firewall } = harness.host;
+    const { runTransaction } = firewall;
+    Object.assign(firewall, {
+      runTransaction: (lines: readonly string[]): void => {
+        const line = lines.findIndex((text) => / jump policy_\w+_out /.test(text));
+        if (line !== -1) throw new TransactionError("", line, "Too many links");
+        runTransaction(lines);
+      },
+    });
+    const session = await harness.opened();
+    expect(policies(harness)).toEqual([]);
+    expect(saved(harness)).toEqual([]);
+    for (const chain of ["session_alice_4711_out", "cover_1000_out"])
+      expect(firewall.rules(chain).join()).toContain("tcp dport 443 goto");
+    harness.write("add rule inet authnft egress tcp dport 22 accept");
+    await reloadSession(session.record, []);
+    for (const chain of ["session_alice_4711_out", "cover_1000_out"])
+      expect(firewall.rules(chain).join()).toContain("tcp dport 22 goto");
+    firewall.flush();
+    expect(await restore()).toBe(1);
+    expect(firewall.rules("session_alice_4711_out").join()).toContain("tcp dport 22 goto");
+    await harness.end(session);
+    expect(harness.files("sessions")).toEqual([]);
+    expect(saved(harness)).toEqual([]);
+  });
 });

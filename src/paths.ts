@@ -26,6 +26,9 @@ export const RECORD_DIRECTORY = `${RUNTIME}/sessions`;
  */
 export const POLICY_DIRECTORY = `${RUNTIME}/policy`;
 
+/** Policies as they were compiled, for the next login by the same fragment. */
+export const COMPILED_DIRECTORY = `${RUNTIME}/compiled`;
+
 /**
  * The names under which a uid ever had a session, a file for each uid with a name on each line, escaped: a uid may have several,
  * and the name service is not asked here.

@@ -38,6 +38,10 @@ export class FakeHost implements Host {
     number,
     { readonly type: string; readonly uid: number; readonly text: string }
   >();
+  /** Files that look as if this were in them, whatever is. */
+  readonly frozen = new Map<string, string>();
+  /** How long ago every file was written, in milliseconds. */
+  age = 1_000_000;
   /** The process that asks; `undefined` where it cannot be told. */
   asker: number | undefined;
   /** Is told of each step before it is done, when it may throw instead, and after. */
@@ -173,6 +177,13 @@ export class FakeHost implements Host {
   };
 
   readonly files: Files = {
+    fingerprint: (path) => {
+      const text = this.frozen.get(path) ?? this.disk.get(path);
+      const isDirectory = [...this.disk.keys()].some((file) => file.startsWith(`${path}/`));
+      // The program itself is on no disk of ours.
+      if (text === undefined && !isDirectory && path !== process.execPath) return undefined;
+      return { text: text ?? "unchanged", age: this.age };
+    },
     isThere: (path) => this.disk.has(path),
     readText: (path) => this.disk.get(path),
     readTrusted: (path) => {

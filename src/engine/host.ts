@@ -56,7 +56,14 @@ export type Processes = Pick<typeof asker, "isAsker"> &
 /** Files: our state, fragments, and /proc. */
 export type Files = Pick<
   typeof file,
-  "isThere" | "lock" | "makeDirectory" | "overwriteFile" | "readTrusted" | "removeFile" | "replaceFile"
+  | "fingerprint"
+  | "isThere"
+  | "lock"
+  | "makeDirectory"
+  | "overwriteFile"
+  | "readTrusted"
+  | "removeFile"
+  | "replaceFile"
 > &
   Pick<typeof text, "readText"> & {
     /** Lists the names in a directory. @throws {Error} of node:fs */
@@ -142,6 +149,7 @@ export let {
 } = THIS_HOST.cgroups;
 export let { isAsker, parentOf, startOf, uptime, tcpPeers, destroySockets } = THIS_HOST.processes;
 export let {
+  fingerprint,
   isThere,
   lock,
   makeDirectory,
@@ -178,6 +186,7 @@ function settle(host: Host): void {
   } = host.cgroups);
   ({ isAsker, parentOf, startOf, uptime, tcpPeers, destroySockets } = host.processes);
   ({
+    fingerprint,
     isThere,
     lock,
     makeDirectory,

@@ -3,13 +3,14 @@
 // Policies that many subjects share: loaded with their first subject, removed with their last. All of it under the lock of the
 // ruleset.
 
-import type { Policy } from "../policy/compile.ts";
-import { addShared, asksForSubject, jumpsTo, type SharedPolicy, sharedIn } from "../ruleset/shared_policy.ts";
-import type { OwnObject, Part, Ruled } from "../ruleset/subject.ts";
+import { locate } from "../policy/tokenise.ts";
+import { jumpsTo, sharedIn } from "../ruleset/shared_policy.ts";
+import type { Commands, OwnObject, Part, Ruled } from "../ruleset/subject.ts";
 import { addSubject, sharedObjectsIn, subjectChain } from "../ruleset/subject.ts";
 import { TABLE_NAME } from "../ruleset/table.ts";
 import { SESSION_KIND } from "../subjects/session/session.ts";
 import type { Subject } from "../subjects/subject.ts";
+import type { Compiled, SharedRules } from "./compile.ts";
 import { firewall } from "./host.ts";
 import { saveBestEffort } from "./saved.ts";
 import { makeSpare, policyNames, readPolicy, removePolicyFile, savePolicy } from "./store.ts";
@@ -21,17 +22,33 @@ export type Layout = {
   readonly subject: Ruled;
   readonly parts: readonly Part[];
   /** The policy that its rules jump to; `undefined` where they are its own. */
-  readonly shared: (SharedPolicy & { readonly parts: Policy["parts"] }) | undefined;
+  readonly shared: SharedRules | undefined;
+  /** Maps a line of the subject's commands to its location in a fragment. */
+  readonly placesIn: (commands: Commands) => ((line: number) => string | undefined) | undefined;
 };
 
 /** Lays a policy out for a subject. */
-export function layOut(subject: Subject, policy: Policy): Layout {
-  if (policy.shared === undefined) return { subject, parts: policy.parts, shared: undefined };
-  const shared = { name: policy.shared, parts: policy.parts };
+export function layOut(subject: Subject, compiled: Compiled): Layout {
+  const { shared } = compiled;
+  if (shared === undefined) {
+    const { parts } = compiled;
+    return {
+      subject,
+      parts,
+      shared,
+      placesIn:
+        ({ sources }) =>
+        (line) => {
+          const part = parts[sources[line] ?? -1];
+          return part && locate(part.place);
+        },
+    };
+  }
   return {
-    subject: { ...subject, policy: { ...subject.policy, isListed: asksForSubject(shared) } },
+    subject: { ...subject, policy: { ...subject.policy, isListed: shared.isListed } },
     parts: jumpsTo(shared.name, subject.policy.fragment),
     shared,
+    placesIn: () => undefined,
   };
 }
 
@@ -47,9 +64,8 @@ export function lacking<Of extends { readonly name: string }>(policies: readonly
  * @returns the undoing
  * @throws {Refusal} `record`
  */
-export function saveShared(policy: SharedPolicy): () => void {
-  const { name } = policy;
-  if (readPolicy(name, "shared") === undefined) savePolicy(name, addShared(policy).lines, "shared");
+export function saveShared({ name, lines }: SavedPolicy): () => void {
+  if (readPolicy(name, "shared") === undefined) savePolicy(name, lines, "shared");
   return () => {
     dropUnused([name]);
     dropSpares();
@@ -89,11 +105,11 @@ export type SavedRules = {
 };
 
 /** Makes the commands of a subject under a policy, as they are saved. */
-export function rulesFor(subject: Subject, policy: Policy): SavedRules {
-  const { subject: ruled, parts, shared } = layOut(subject, policy);
+export function rulesFor(subject: Subject, compiled: Compiled): SavedRules {
+  const { subject: ruled, parts, shared } = layOut(subject, compiled);
   return {
     own: addSubject(ruled, parts).lines,
-    shared: shared && { name: shared.name, lines: addShared(shared).lines },
+    shared: shared && { name: shared.name, lines: shared.lines },
   };
 }
 

@@ -4,6 +4,7 @@
 
 import { statSync } from "node:fs";
 import {
+  COMPILED_DIRECTORY,
   LOCK_DIRECTORY,
   NAMES_DIRECTORY,
   POLICY_DIRECTORY,
@@ -181,11 +182,12 @@ export type Unfinished = { readonly path: string; readonly writer: number };
 
 /** Lists the unfinished files of ours. A process may be about to finish one. */
 export function unfinishedFiles(): Unfinished[] {
-  return [RUNTIME, RECORD_DIRECTORY, POLICY_DIRECTORY, NAMES_DIRECTORY].flatMap((directory) =>
-    namesIn(directory).flatMap((name) => {
-      const writer = writerOf(name);
-      return writer === undefined ? [] : [{ path: `${directory}/${name}`, writer }];
-    }),
+  return [RUNTIME, RECORD_DIRECTORY, POLICY_DIRECTORY, NAMES_DIRECTORY, COMPILED_DIRECTORY].flatMap(
+    (directory) =>
+      namesIn(directory).flatMap((name) => {
+        const writer = writerOf(name);
+        return writer === undefined ? [] : [{ path: `${directory}/${name}`, writer }];
+      }),
   );
 }
 

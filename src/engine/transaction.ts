@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-import type { CompiledPart } from "../policy/compile.ts";
-import { locate } from "../policy/tokenise.ts";
 import { Refusal } from "../refusal.ts";
-import { addShared } from "../ruleset/shared_policy.ts";
-import { type Commands, withOwnNames } from "../ruleset/subject.ts";
+import { withOwnNames } from "../ruleset/subject.ts";
 import { TABLE } from "../ruleset/table.ts";
 import { TransactionError } from "../system/ffi/nftables.ts";
 import type { Change } from "./change.ts";
@@ -87,10 +84,7 @@ function commitOnce(pieces: readonly Piece[], step: Pick<Change, "undo">, before
   for (const policy of shared) undo.defer(saveShared(policy));
   for (const piece of pieces) undo.defer(piece.save());
   const all: Pick<Piece, "lines" | "place">[] = [
-    ...shared.map((policy) => {
-      const commands = addShared(policy);
-      return { lines: commands.lines, place: placesIn(commands, policy.parts) };
-    }),
+    ...shared.map(({ lines, places }) => ({ lines, place: (line: number) => places[line] ?? undefined })),
     ...pieces,
   ];
   run([...before, ...all.flatMap(({ lines }) => lines)], (line) => placeIn(all, line - before.length));
@@ -107,15 +101,4 @@ function placeIn(all: readonly Pick<Piece, "lines" | "place">[], line: number): 
     left -= lines.length;
   }
   return undefined;
-}
-
-/** Makes the map from the lines of a subject's commands to their locations in its fragment. */
-export function placesIn(
-  { sources }: Commands,
-  parts: readonly CompiledPart[],
-): (line: number) => string | undefined {
-  return (line) => {
-    const part = parts[sources[line] ?? -1];
-    return part && locate(part.place);
-  };
 }

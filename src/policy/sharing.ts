@@ -41,6 +41,15 @@ function isForMany(terms: readonly Term[]): boolean {
   return !terms.some(({ kind, text }) => kind === "word" && OF_ONE.has(text));
 }
 
+/** Tells whether a policy is the same for every subject at its level: nothing in it stands for the subject or its peer. */
+export function isForAnybody(parts: readonly CompiledPart[]): boolean {
+  return parts.every(({ terms }) =>
+    terms.every(({ refers }) =>
+      refers?.kind === "set" ? refers.holds === undefined : refers?.kind !== "variable",
+    ),
+  );
+}
+
 /** Bytes of the hash in a name. Among 10,000 policies two have the same name by chance in one case of 10^11. */
 const HASH_BYTES = 8;
 

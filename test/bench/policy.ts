@@ -6,8 +6,9 @@
 //   policy USER UID ADDRESS     prints microseconds: PARTS in their order
 
 import { addressElement, parseAddress } from "../../src/address.ts";
-import { addressFilterOf, compileFor, readWhole } from "../../src/engine/compile.ts";
+import { compileFor, readWhole } from "../../src/engine/compile.ts";
 import { FRAGMENT_DIRECTORY } from "../../src/paths.ts";
+import { addressList } from "../../src/policy/address_list.ts";
 import { addSubject } from "../../src/ruleset/subject.ts";
 import { baseTable } from "../../src/ruleset/table.ts";
 import { SLICE } from "../../src/subjects/session/scope_unit.ts";
@@ -47,12 +48,12 @@ const members = timed(() =>
       state: "open",
       comment: name,
     };
-    const policy = compileFor(subject, fragment);
+    const policy = compileFor(subject, fragment, { own: true });
     return { policy, subject, lines: addSubject(subject, policy.parts).lines };
   }),
 );
 const [session] = members;
-timed(() => session && addressFilterOf(session.policy, address));
+timed(() => session && addressList(session.policy, address && addressElement(address)));
 
 /** Loads commands behind the base table. @returns microseconds */
 function load(lines: readonly string[]): number {

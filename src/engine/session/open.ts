@@ -3,8 +3,6 @@
 import { randomBytes } from "node:crypto";
 import { escapeName } from "../../escaped_name.ts";
 import { FRAGMENT_DIRECTORY } from "../../paths.ts";
-import type { Policy } from "../../policy/compile.ts";
-import type { Fragment } from "../../policy/read.ts";
 import { oneLine, Refusal } from "../../refusal.ts";
 import { addSubject, closeCgroup } from "../../ruleset/subject.ts";
 import { shellWord } from "../../shell_word.ts";
@@ -30,7 +28,7 @@ import { SystemError } from "../../system/ffi/libc.ts";
 import { auditValue } from "../../system/kernel/audit.ts";
 import { Level, log } from "../../system/systemd/journal.ts";
 import { change } from "../change.ts";
-import { addressFilterOf, compileFor, readWhole } from "../compile.ts";
+import { addressFilterOf, type Compiled, FragmentSource } from "../compile.ts";
 import { denied } from "../denied.ts";
 import {
   auditUserError,
@@ -51,7 +49,7 @@ import { dropSpares, layOut } from "../shared.ts";
 import { applySlicePolicy, compiledForSlice, slicePolicy } from "../slice/policy.ts";
 import { lockRuleset, removePolicy, savePolicy } from "../store.ts";
 import { closeBase, repairTable } from "../table.ts";
-import { commit, type Piece, placesIn, run } from "../transaction.ts";
+import { commit, type Piece, run } from "../transaction.ts";
 import { logWarning } from "../warning.ts";
 import { fragmentOf, type Person } from "./fragment.ts";
 import { keepPending, sessionAround, unended } from "./opener.ts";
@@ -68,6 +66,9 @@ const PATIENCE = 8000;
 
 /** How long a refused process may take on its way into a scope, in milliseconds, on top of that. */
 const REFUSAL_PATIENCE = 1000;
+
+/** How deep the cgroups of sessions lie: a scope of ours in our slice, a login session's in its user's slice. */
+const LEVELS: Readonly<Record<Arguments["scope"], number>> = { own: 2, session: 3 };
 
 /** The scope of a session that has none yet. */
 const NO_UNIT = "" as ScopeUnit;
@@ -182,17 +183,18 @@ async function open(
   const person = { name: user, uid: request.uid };
   const found = fragmentOf({ name: user, groups: request.groups });
   draft.fragment = found.path;
-  const fragment = readWhole(found.path);
-  step(`fragment ${found.path}, for ${found.why}, read, ${fragment.commands.length} commands`);
+  const source = new FragmentSource(found.path);
+  const isKept = source.prepare(LEVELS[args.scope]);
+  step(`fragment ${found.path}, for ${found.why}, read, ${isKept ? "compiled before" : "to be compiled"}`);
 
   draft.opened_in = (await attendUnit(request.pid, deadline)) ?? "";
-  const entering: Entering<Policy> = {
+  const entering: Entering<Compiled> = {
     deadline,
     locks,
-    prepare: (unit) => compileFor(SESSION_KIND.plan(inScope(draft, unit)), fragment),
-    addresses: (policy) => addressFilterOf(policy, peer.address),
+    prepare: (unit) => source.compileFor(SESSION_KIND.plan(inScope(draft, unit))),
+    addresses: (compiled) => addressFilterOf(compiled, peer.address),
   };
-  const { unit, made: policy } =
+  const { unit, made: compiled } =
     args.scope === "own"
       ? await enterScope(user, request.pid, entering)
       : await adoptScope(person, request.pid, entering);
@@ -211,9 +213,9 @@ async function open(
     );
   }
   Object.assign(draft, { scope_unit: unit, cg_path: path, cg_id: Number(id) });
-  for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
+  for (const note of compiled.notes) log({ level: Level.notice, message: `${note}.` });
   // Slow steps that change nothing come before the lock, for which others wait.
-  const slicePolicyOf = compiledForSlice({ ...person, open: [draft] }, fragment);
+  const slicePolicyOf = compiledForSlice({ ...person, open: [draft] }, source);
 
   await findSeal(deadline);
   // From here on a session is in the table, in a record and among the saved rules, or in none of them.
@@ -221,7 +223,7 @@ async function open(
     const others = readRecords(person).filter(({ scope_unit }) => scope_unit !== unit);
     draft.sequence = 1 + Math.max(0, ...others.map(({ sequence }) => sequence));
     const open = [draft, ...others.filter(({ state }) => state === "open")];
-    const opened = beginning(draft, person, policy, fragment);
+    const opened = beginning(draft, person, compiled, source);
     const place = (): void => {
       // First, so that a restoration does not find this session.
       repairTable();
@@ -251,7 +253,8 @@ async function open(
     afterwards(() => report({ kind: "open" }, draft));
     return others;
   });
-  step(`${policy.parts.length} commands loaded for cgroup ${id}`);
+  step(`${compiled.commands} commands loaded for cgroup ${id}`);
+  source.keep();
   const say = leftBehind(earlier);
   return { result: "ok", session: unit, correlation, ...(say !== undefined && { say }) };
 }
@@ -271,18 +274,17 @@ function inScope(draft: Draft, unit: ScopeUnit): Draft {
 }
 
 /** Makes the piece that puts a session under its rules. Its undoing stands with that of the whole session. */
-function beginning(draft: Draft, person: Person, policy: Policy, fragment: Fragment): Piece {
-  const { subject, parts, shared } = layOut(sessionSubject(draft), policy);
+function beginning(draft: Draft, person: Person, compiled: Compiled, source: FragmentSource): Piece {
+  const { subject, parts, shared, placesIn } = layOut(sessionSubject(draft), compiled);
   const commands = addSubject(subject, parts);
+  const place = placesIn(commands);
   return {
     lines: commands.lines,
-    ...(shared === undefined
-      ? { place: placesIn(commands, policy.parts) }
-      : {
-          shared,
-          unshared: () =>
-            beginning(draft, person, compileFor(SESSION_KIND.plan(draft), fragment, { own: true }), fragment),
-        }),
+    ...(place !== undefined && { place }),
+    ...(shared !== undefined && {
+      shared,
+      unshared: () => beginning(draft, person, source.compileOwn(SESSION_KIND.plan(draft)), source),
+    }),
     save: () => {
       savePolicy(draft.scope_unit, commands.lines);
       writeRecord(draft);

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import type { Policy } from "../../policy/compile.ts";
-import type { Fragment } from "../../policy/read.ts";
 import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { ownObjectsIn, replaceSubject } from "../../ruleset/subject.ts";
 import { hasRules, newestOf, type SessionRecord } from "../../subjects/session/record.ts";
 import { sessionSubject } from "../../subjects/session/session.ts";
 import { Level, log } from "../../system/systemd/journal.ts";
 import { type Change, change } from "../change.ts";
-import { addressFilterOf, compileFor, readWhole } from "../compile.ts";
+import { addressFilterOf, type Compiled, FragmentSource } from "../compile.ts";
 import { removeFile } from "../host.ts";
 import { dropSpares, dropUnused, layOut } from "../shared.ts";
 import { compiledForSlice, slicePolicy } from "../slice/policy.ts";
 import { readPolicy, swapPolicy } from "../store.ts";
 import { repairTable } from "../table.ts";
-import { commit, type Piece, placesIn } from "../transaction.ts";
+import { commit, type Piece } from "../transaction.ts";
 import { fragmentOf } from "./fragment.ts";
 import { lockSession, readRecord, readRecords, writeRecord } from "./records.ts";
 import { widenAddressFilter } from "./scope.ts";
@@ -47,11 +45,11 @@ export async function reloadSession(
   const deadline = performance.now() + PATIENCE;
   const person = { name: session.user, uid: session.uid };
   const { path } = fragmentOf({ name: person.name, groups });
-  const fragment = readWhole(path);
+  const source = new FragmentSource(path);
   const subject = sessionSubject({ ...session, fragment: path });
-  const policy = compileFor(subject, fragment);
+  const compiled = source.compileFor(subject);
   // Compiled here, needed or not: logins wait while the ruleset is locked.
-  const slicePolicyOf = compiledForSlice({ ...person, open: [{ ...session, fragment: path }] }, fragment);
+  const slicePolicyOf = compiledForSlice({ ...person, open: [{ ...session, fragment: path }] }, source);
   const unit = session.scope_unit;
   const replaceRules = (record: SessionRecord, step: Change): void => {
     repairTable();
@@ -66,7 +64,7 @@ export async function reloadSession(
             true,
           )
         : undefined;
-    const pieces = [renewal(record, renewed, policy, fragment), slice];
+    const pieces = [renewal(record, renewed, compiled, source), slice];
     commit(
       pieces.filter((piece) => piece !== undefined),
       step,
@@ -77,7 +75,7 @@ export async function reloadSession(
     const record = readRecord(unit);
     if (record === undefined) removeFile(held.path); // made by us just now: the clean-up has removed the session's
     if (record?.cg_id !== session.cg_id || !hasRules(record)) return undefined;
-    const lock = await widenAddressFilter(record, addressFilterOf(policy, subject.addresses[0]), {
+    const lock = await widenAddressFilter(record, addressFilterOf(compiled, subject.addresses[0]), {
       patience: FILTER_PATIENCE,
     });
     try {
@@ -88,25 +86,31 @@ export async function reloadSession(
     }
     await lock.narrow();
   }
-  for (const note of policy.notes) log({ level: Level.notice, message: `${note}.` });
+  source.keep();
+  for (const note of compiled.notes) log({ level: Level.notice, message: `${note}.` });
   return path;
 }
 
 /** Makes the piece that replaces a session's rules. */
-function renewal(record: SessionRecord, renewed: SessionRecord, policy: Policy, fragment: Fragment): Piece {
+function renewal(
+  record: SessionRecord,
+  renewed: SessionRecord,
+  compiled: Compiled,
+  source: FragmentSource,
+): Piece {
   const { scope_unit: unit } = record;
   const subject = sessionSubject(renewed);
   const before = readPolicy(unit) ?? [];
-  const { subject: ruled, parts, shared } = layOut(subject, policy);
+  const { subject: ruled, parts, shared, placesIn } = layOut(subject, compiled);
   const commands = replaceSubject(ruled, parts, ownObjectsIn(before, subject.id));
+  const place = placesIn(commands);
   return {
     lines: commands.lines,
-    ...(shared === undefined
-      ? { place: placesIn(commands, policy.parts) }
-      : {
-          shared,
-          unshared: () => renewal(record, renewed, compileFor(subject, fragment, { own: true }), fragment),
-        }),
+    ...(place !== undefined && { place }),
+    ...(shared !== undefined && {
+      shared,
+      unshared: () => renewal(record, renewed, source.compileOwn(subject), source),
+    }),
     save: () => {
       using undo = new DisposableStack();
       undo.defer(swapPolicy(unit, replaceSubject(ruled, parts, []).lines));

@@ -6,7 +6,7 @@ import { Refusal } from "../../refusal.ts";
 import { closeCgroup } from "../../ruleset/subject.ts";
 import { hasRules, type SessionRecord } from "../../subjects/session/record.ts";
 import { SESSION_KIND, sessionSubject } from "../../subjects/session/session.ts";
-import { compileFor, readWhole } from "../compile.ts";
+import { FragmentSource } from "../compile.ts";
 import { cgroupId } from "../host.ts";
 import { saveBestEffort } from "../saved.ts";
 import { type asWanted, keepShared, readRules, rulesFor, type SavedRules } from "../shared.ts";
@@ -50,5 +50,5 @@ function made(record: SessionRecord): SavedRules | undefined {
 /** Compiles the rules of a session that an earlier release opened. @returns its commands @throws {Refusal} as a login would */
 export function compiledAnew(record: SessionRecord): SavedRules {
   const subject = sessionSubject(record);
-  return rulesFor(subject, compileFor(subject, readWhole(record.fragment)));
+  return rulesFor(subject, new FragmentSource(record.fragment).compileFor(subject));
 }

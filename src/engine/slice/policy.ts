@@ -3,8 +3,6 @@
 // The policy of a user's processes outside of sessions: that of the session opened last, or no network. All of it under the lock
 // of the ruleset.
 
-import type { Policy } from "../../policy/compile.ts";
-import type { Fragment } from "../../policy/read.ts";
 import { chainOf } from "../../ruleset/removal.ts";
 import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { ownObjectsIn, replaceSubject, subjectChain, subjectElements } from "../../ruleset/subject.ts";
@@ -13,7 +11,7 @@ import type { SessionRecord } from "../../subjects/session/record.ts";
 import { userSlice } from "../../subjects/session/scope_unit.ts";
 import { type MemberSlice, SLICE_KIND, sliceId } from "../../subjects/slice/slice.ts";
 import { placed, type Subject } from "../../subjects/subject.ts";
-import { compileFor } from "../compile.ts";
+import type { Compiled, FragmentSource } from "../compile.ts";
 import { cgroupId, firewall, seal } from "../host.ts";
 import { rememberClosed, saveBestEffort } from "../saved.ts";
 import type { Person } from "../session/fragment.ts";
@@ -22,12 +20,12 @@ import { readPolicy, savePolicy, swapPolicy } from "../store.ts";
 import { type Piece, run } from "../transaction.ts";
 
 /** A policy compiled for a slice, and a way to compile it with rules of the slice's own. */
-export type CompiledForSlice = { readonly policy: Policy; readonly own: () => Policy };
+export type CompiledForSlice = { readonly shared: Compiled; readonly own: () => Compiled };
 
-/** Compiles a fragment for a user's slice. That takes long, and needs no lock. @throws {Refusal} `content` */
-export function compiledForSlice(member: MemberSlice, fragment: Fragment): CompiledForSlice {
+/** Compiles a fragment for a user's slice. That takes long, and needs no lock. @throws {Refusal} `missing`, `perms` or `content` */
+export function compiledForSlice(member: MemberSlice, source: FragmentSource): CompiledForSlice {
   const plan = SLICE_KIND.plan(member);
-  return { policy: compileFor(plan, fragment), own: () => compileFor(plan, fragment, { own: true }) };
+  return { shared: source.compileFor(plan), own: () => source.compileOwn(plan) };
 }
 
 /**
@@ -54,7 +52,7 @@ export function slicePolicy(
   const known = generationIn(inForce ? before : [...(readPolicy(plan.id, "closed") ?? []), ...before]);
   const generation = known + (isReload ? 1 : 0);
   const subject: Subject = { ...placed(plan, id), policy: { ...plan.policy, generation } };
-  const { subject: ruled, parts, shared } = layOut(subject, compiled.policy);
+  const { subject: ruled, parts, shared } = layOut(subject, compiled.shared);
   const whole = [
     closeUserSlice(slice),
     `# generation ${generation}`,
@@ -76,7 +74,7 @@ export function slicePolicy(
     ...(shared !== undefined && {
       shared,
       unshared: () =>
-        slicePolicy({ name, uid }, { ...compiled, policy: compiled.own() }, open, isReload) as Piece,
+        slicePolicy({ name, uid }, { ...compiled, shared: compiled.own() }, open, isReload) as Piece,
     }),
     after: () => {
       seal(slice);

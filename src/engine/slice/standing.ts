@@ -8,7 +8,7 @@ import { newestOf, type SessionRecord } from "../../subjects/session/record.ts";
 import { userSlice } from "../../subjects/session/scope_unit.ts";
 import { SLICE_KIND, sliceId, uidOfSlice } from "../../subjects/slice/slice.ts";
 import { placed } from "../../subjects/subject.ts";
-import { compileFor, readWhole } from "../compile.ts";
+import { FragmentSource } from "../compile.ts";
 import { cgroupId } from "../host.ts";
 import { liveRecords } from "../session/standing.ts";
 import { type asWanted, keepShared, readRules, rulesFor } from "../shared.ts";
@@ -54,10 +54,10 @@ function makeAnew(open: readonly SessionRecord[]): void {
   if (newest === undefined || readRules(sliceId(newest.uid)) !== undefined) return;
   const plan = SLICE_KIND.plan({ name: newest.user, uid: newest.uid, open });
   try {
-    const policy = compileFor(plan, readWhole(newest.fragment));
+    const compiled = new FragmentSource(newest.fragment).compileFor(plan);
     const id = cgroupId(plan.cgroup.path);
     if (id === undefined) return;
-    const { own, shared } = rulesFor(placed(plan, id), policy);
+    const { own, shared } = rulesFor(placed(plan, id), compiled);
     if (shared !== undefined) keepShared([shared]);
     savePolicy(plan.id, [closeUserSlice(plan.cgroup.path), ...own]);
   } catch (error) {

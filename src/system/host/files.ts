@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import {
+  type BigIntStats,
   closeSync,
   constants,
   fchmodSync,
@@ -30,6 +31,34 @@ export function readTrusted(
 ): Uint8Array {
   const fd = openBelow(path, options.top, (opened, stat) => checkOwner(path, opened, stat));
   return readOpen(fd, path, options.sizeLimit);
+}
+
+/** What tells a file from every other, and from itself after a change. */
+export type Fingerprint = {
+  readonly text: string;
+  /** How long ago it last changed, in milliseconds, by the wall clock; infinite for a directory. */
+  readonly age: number;
+};
+
+/**
+ * Looks at a file or directory: who it is, who may write it; and of a file its size and when it changed. Of a directory, files in it
+ * come and go.
+ *
+ * @returns `undefined` where it cannot be looked at
+ */
+export function fingerprint(path: string): Fingerprint | undefined {
+  let stat: BigIntStats | undefined;
+  try {
+    stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+  if (stat === undefined) return undefined;
+  const { dev, ino, mode, uid, gid, size, mtimeNs, ctimeNs } = stat;
+  const who = [dev, ino, mode, uid, gid];
+  if (stat.isDirectory()) return { text: who.join(" "), age: Number.POSITIVE_INFINITY };
+  const last = mtimeNs > ctimeNs ? mtimeNs : ctimeNs;
+  return { text: [...who, size, mtimeNs, ctimeNs].join(" "), age: Date.now() - Number(last / 1_000_000n) };
 }
 
 /** Opens what is looked at and not read. */

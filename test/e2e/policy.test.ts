@@ -58,6 +58,48 @@ viaBoth("policies", (via) => {
     await nothingLeft();
   });
 
+  test("a fragment that did not change is compiled once, and what others may write is not believed for that", async () => {
+    await lab.pam("lab", { through: via, args: ["debug"] });
+    const fragment = "/etc/authnft/users/alice";
+    /** Opens a session, and tells what became of the fragment. */
+    const opens = async (): Promise<string> => {
+      const since = await lab.cursor();
+      const { code } = await lab.run("pamtester lab alice open_session close_session");
+      if (code !== 0) return "refused";
+      const steps = (await lab.journal({ since })).map(({ MESSAGE }) => MESSAGE);
+      return /, read, ([a-z ]+)\./.exec(steps.join("\n"))?.[1] ?? "not told";
+    };
+    await lab.fragment("alice", ONLY_FIRST);
+    // Its times would not tell a second change of this moment.
+    expect([await opens(), await lab.output("sleep 2.1"), await opens(), await opens()]).toEqual([
+      "to be compiled",
+      "",
+      "to be compiled",
+      "compiled before",
+    ]);
+    expect(await view("alice")).toBe("ok refused");
+    await lab.fragment("alice", ONLY_SECOND);
+    expect(await view("alice")).toBe("refused ok");
+    await lab.output("sleep 2.1");
+    expect([await opens(), await opens()]).toEqual(["to be compiled", "compiled before"]);
+    for (const [path, mode] of [
+      [fragment, "666"],
+      ["/etc/authnft/users", "777"],
+      ["/etc/authnft", "775"],
+    ] as const) {
+      const was = await lab.output(["stat", "--format=%a", path]);
+      await lab.output(["chmod", mode, path]);
+      expect(await opens()).toBe("refused");
+      await lab.output(["chmod", was, path]);
+      await lab.output("sleep 2.1");
+      expect(await opens()).not.toBe("refused");
+    }
+    await lab.output(["chown", "alice", "/run/authnft/compiled"]);
+    expect(await opens()).toBe("to be compiled");
+    await lab.output("rm -r /run/authnft/compiled");
+    expect([await opens(), await opens()]).toEqual(["to be compiled", "compiled before"]);
+  });
+
   test("a user's own fragment holds before a group's, of groups the first by name, and the default for the rest", async () => {
     await lab.output(
       "groupadd -f zeta; groupadd -f alpha; gpasswd -a alice zeta; gpasswd -a alice alpha; gpasswd -a bob zeta",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Builds dist/: the executable that is shipped, and beside it the shim and the entry for those who package the pieces.
+// Builds dist/: the executable that is shipped, and beside it the C programs for those who package the pieces.
 // The same sources, tools and machine give the same bytes.
 
 import { chmodSync, existsSync, mkdirSync, renameSync, statSync } from "node:fs";
@@ -49,7 +49,7 @@ const native = Bun.spawnSync([join(root, "native/build.sh"), dist], {
 });
 if (native.exitCode !== 0) stop("Cannot build the C parts: native/build.sh failed, see above.");
 
-const pieces = [piecePath("authnft-entry"), piecePath("pam_authnft.so"), piecePath("koffi.node")];
+const pieces = (["authnft-entry", "authnft-member", "pam_authnft.so", "koffi.node"] as const).map(piecePath);
 for (const piece of pieces) {
   if (!existsSync(piece)) stop(`Cannot embed ${piece}: there is no such file; run "npm ci" and build again.`);
 }
@@ -85,7 +85,7 @@ chmodSync(unfinished, 0o755);
 renameSync(unfinished, join(dist, "authnft"));
 
 console.log(`authnft ${manifest.version}, Linux on ${process.arch}:`);
-for (const name of ["authnft", "pam_authnft.so", "authnft-entry"]) {
+for (const name of ["authnft", "pam_authnft.so", "authnft-member", "authnft-entry"]) {
   const { size } = statSync(join(dist, name));
   console.log(`  dist/${name.padEnd(16)} ${size.toLocaleString("en").padStart(12)} bytes`);
 }

@@ -1,20 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Builds the two C programs, hardened as far as the compiler can:
+# Builds the three C programs, hardened as far as the compiler can:
 #
-#   native/build.sh DIRECTORY [CC] [shim] [entry]
+#   native/build.sh DIRECTORY [CC] [shim] [member] [entry]
 #
-# DIRECTORY gets pam_authnft.so and authnft-entry. CC may be several words ("clang --target=aarch64-linux-gnu") and
-# is cc if left out; naming a piece builds only that one. CPPFLAGS is added to both: the tests replace paths with it.
+# DIRECTORY gets pam_authnft.so, authnft-member and authnft-entry. CC may be several words ("clang --target=aarch64-linux-gnu") and
+# is cc if left out; naming a piece builds only that one. CPPFLAGS is added to all: the tests replace paths with it.
 
 set -eu
 
-out=${1:?usage: native/build.sh DIRECTORY [CC] [shim] [entry]}
+out=${1:?usage: native/build.sh DIRECTORY [CC] [shim] [member] [entry]}
 cc=${2:-cc}
 shift
 [ $# -eq 0 ] || shift
-pieces=${*:-shim entry}
+pieces=${*:-shim member entry}
 here=$(cd "$(dirname "$0")" && pwd)
 cppflags=${CPPFLAGS:-}
 
@@ -61,10 +61,13 @@ done
 # Touches every page of a large frame, so that it cannot jump over the guard page. Clang has it for some targets only.
 if takes -fstack-clash-protection; then harden="$harden -fstack-clash-protection"; fi
 
-# What the shim is made of.
-shim_sources="$here/pam_shim.c $here/membership.c $here/request.c $here/reply.c $here/helper.c $here/text.c"
+# What they are made of. The decision who is a member is one source for both.
+decision="$here/membership.c $here/helper.c $here/reply.c $here/text.c"
+shim_sources="$here/pam_shim.c $here/request.c $decision"
+member_sources="$here/member.c $decision"
 
-build_shim() {
+# link_with_libc ARGUMENT ...: with what needs a C library.
+link_with_libc() {
 	fortify=2
 	if takes -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3; then fortify=3; fi
 	# Forward-edge CFI in software needs clang, link-time optimisation and lld.
@@ -73,8 +76,17 @@ build_shim() {
 		cfi='-flto -fsanitize=cfi -fuse-ld=lld'
 	fi
 	# shellcheck disable=SC2086 # lists of flags
-	$cc $warnings $harden -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$fortify $cfi $cppflags -fPIC -shared \
-		$shim_sources -o "$out/pam_authnft.so" $link -Wl,-z,defs -lpam
+	$cc $warnings $harden -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$fortify $cfi $cppflags "$@" $link
+}
+
+build_shim() {
+	# shellcheck disable=SC2086 # a list of files
+	link_with_libc -fPIC -shared $shim_sources -o "$out/pam_authnft.so" -Wl,-z,defs -lpam
+}
+
+build_member() {
+	# shellcheck disable=SC2086 # a list of files
+	link_with_libc -fPIE -pie $member_sources -o "$out/authnft-member"
 }
 
 build_entry() {
@@ -106,7 +118,7 @@ build_entry() {
 
 for piece in $pieces; do
 	case $piece in
-	shim|entry)	build_"$piece" ;;
-	*)		fail "there is no piece \"$piece\": shim and entry are the two" ;;
+	shim|member|entry) build_"$piece" ;;
+	*)		fail "there is no piece \"$piece\": shim, member and entry are all" ;;
 	esac
 done

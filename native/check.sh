@@ -50,6 +50,15 @@ exports() {
 	found=$(nm -D --defined-only "$1" | awk '{ print $NF }' | sort | tr '\n' ' ')
 	[ "$found" = 'pam_sm_close_session pam_sm_open_session ' ] || { echo "exported: $found"; return 1; }
 }
+# What libc wants of a program it finds there, too: its own variables.
+exports_nothing() {
+	found=$(nm -D --defined-only "$1" | awk '{ print $NF }' | grep -Ev '^(stdin|stdout|stderr|_IO_stdin_used)(@|$)')
+	[ -z "$found" ] || { echo "exported: $found"; return 1; }
+}
+needs_libc_alone() {
+	found=$(readelf -dW "$1" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' | tr '\n' ' ')
+	[ "$found" = 'libc.so.6 ' ] || { echo "needed: $found"; return 1; }
+}
 relro() { segments "$1" | grep -q GNU_RELRO; }
 bind_now() { readelf -dW "$1" | grep -Eq 'BIND_NOW|FLAGS_1.* NOW'; }
 stack_not_executable() { segments "$1" | grep GNU_STACK | grep -q ' RW  '; }
@@ -78,6 +87,20 @@ check_shim() {
 	check "$1: the shim's calls into libc are fortified" fortified "$file"
 }
 
+check_member() {
+	file=$2/authnft-member
+	check "$1: the member program exports nothing" exports_nothing "$file"
+	check "$1: the member program needs nothing but the C library" needs_libc_alone "$file"
+	check "$1: the member program is position independent" position_independent "$file"
+	check "$1: the member program has full RELRO" relro "$file"
+	check "$1: the member program binds at load" bind_now "$file"
+	check "$1: the member program's stack is not executable" stack_not_executable "$file"
+	check "$1: the member program maps nothing writable and executable" nothing_writable_and_executable "$file"
+	check "$1: the member program has no text relocation and no search path" no_text_relocations "$file"
+	check "$1: the member program has stack canaries" canary "$file"
+	check "$1: the member program's calls into libc are fortified" fortified "$file"
+}
+
 check_entry() {
 	file=$2/authnft-entry
 	check "$1: the entry has no interpreter" no_interpreter "$file"
@@ -97,6 +120,7 @@ for cc in gcc clang; do
 	check "$cc: builds without a warning" "$here/build.sh" "$scratch/$cc" $cc
 	[ -e "$scratch/$cc/authnft-entry" ] || continue
 	check_shim $cc "$scratch/$cc"
+	check_member $cc "$scratch/$cc"
 	check_entry $cc "$scratch/$cc"
 done
 if [ "$(uname -m)" = x86_64 ]; then
@@ -111,7 +135,7 @@ check "clang: the shim is built with software CFI, which only lld links" linked_
 
 # missingIncludeSystem: cppcheck brings its own models of libc. unusedStructMember: the kernel reads kernel_sigaction,
 # which nobody here does.
-check 'cppcheck: both programs' cppcheck --quiet --std=c11 --enable=warning,style,performance,portability \
+check 'cppcheck: all programs' cppcheck --quiet --std=c11 --enable=warning,style,performance,portability \
 	--error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem \
 	"--suppress=unusedStructMember:$here/entry.c" "$here"/*.c
 for file in "$here"/*.c; do

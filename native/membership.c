@@ -7,16 +7,16 @@
 
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
 #include <unistd.h>
-
-#include <security/pam_ext.h>
 
 #include "shim.h"
 
@@ -75,7 +75,7 @@ next_group(FILE *file, struct group *gr, struct lookup *lookup)
  * return whether they found it.
  */
 static int
-local_person(const char *user, struct person *who)
+local_person(const struct whom *whom, struct person *who)
 {
 	FILE	*file CLEANUP(close_file) = fopen(PASSWD_FILE, "re");
 	int	 found;
@@ -84,7 +84,7 @@ local_person(const char *user, struct person *who)
 		return 0;
 	do
 		found = next_person(file, who);
-	while (found && strcmp(who->pw.pw_name, user) != 0);
+	while (found && (whom->by_number ? who->pw.pw_uid != whom->uid : strcmp(who->pw.pw_name, whom->word) != 0));
 	return found;
 }
 
@@ -193,6 +193,19 @@ nss_person(const char *user, struct person *who, int *found)
 	return error;
 }
 
+static int
+nss_number(uid_t uid, struct person *who, int *found)
+{
+	struct passwd	*entry = NULL;
+	int		 error;
+
+	do
+		error = getpwuid_r(uid, &who->pw, who->lookup.bytes, who->lookup.size, &entry);
+	while (error == EINTR || (error == ERANGE && grow(&who->lookup)));
+	*found = error == 0 && entry != NULL;
+	return error;
+}
+
 int
 nss_group(const char *name, struct group *gr, struct lookup *lookup, int *found)
 {
@@ -261,9 +274,9 @@ is_any_listed(const struct groups *groups, const gid_t *list, int count)
 }
 
 static enum answer
-unknown(pam_handle_t *pamh, const char *what, const char *name, int error)
+unknown(const struct log *log, const char *what, const char *name, int error)
 {
-	pam_syslog(pamh, LOG_ERR, "cannot look up %s \"%.*s\": %s; not knowing is not \"no\": see that the sources in "
+	log->line(log->to, LOG_ERR, "cannot look up %s \"%.*s\": %s; not knowing is not \"no\": see that the sources in "
 	    "/etc/nsswitch.conf answer", what, USER_VALUE_MAX, name, strerror(error));
 	return ANSWER_UNKNOWN;
 }
@@ -357,7 +370,6 @@ static int
 other_name_belongs(const struct passwd *pw, const struct groups *groups, int64_t deadline)
 {
 	struct person	  other CLEANUP(free_person) = { .lookup = { NULL, 0 } };
-	struct passwd	 *entry = NULL;
 	size_t		  count, asked = 0;
 	const char	**names CLEANUP(free_names) = members_of(groups, &count);
 	char		 *local CLEANUP(free_text) = calloc(count + 1, 1);
@@ -373,10 +385,8 @@ other_name_belongs(const struct passwd *pw, const struct groups *groups, int64_t
 		found = is_other_member(&other.pw, pw, groups, deadline);
 	}
 	if (error == 0 && !found && now_ms() < deadline) {
-		do
-			error = getpwuid_r(pw->pw_uid, &other.pw, other.lookup.bytes, other.lookup.size, &entry);
-		while (error == EINTR || (error == ERANGE && grow(&other.lookup)));
-		found = error == 0 && entry != NULL && is_other_member(&other.pw, pw, groups, deadline);
+		error = nss_number(pw->pw_uid, &other, &found);
+		found = found && is_other_member(&other.pw, pw, groups, deadline);
 	}
 	for (size_t i = 0; i < count && error == 0 && !found && asked < OTHERS_MAX && now_ms() < deadline; i++) {
 		if (local[i])
@@ -412,36 +422,68 @@ process_is_in(pid_t pid, gid_t gid)
 	return found;
 }
 
+static pid_t
+parent_of(pid_t pid)
+{
+	char	 path[64], *line CLEANUP(free_text) = NULL;
+	size_t	 size = 0;
+	FILE	*file CLEANUP(close_file) = NULL;
+
+	if (pid == getpid())
+		return getppid();
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if ((file = fopen(path, "re")) == NULL)
+		return 0;
+	while (getline(&line, &size, file) != -1)
+		if (strncmp(line, "PPid:", 5) == 0)
+			return (pid_t)strtol(line + 5, NULL, 10);
+	return 0;
+}
+
+/* Of this process without /proc, which a service may hide. */
+static int
+has_group(pid_t pid, gid_t gid)
+{
+	gid_t	*list CLEANUP(free_list) = NULL;
+	int	 count;
+
+	if (pid != getpid())
+		return process_is_in(pid, gid);
+	count = getgroups(0, NULL);
+	if (count <= 0 || (list = calloc((size_t)count, sizeof(*list))) == NULL)
+		return 0;
+	return is_listed(gid, list, getgroups(count, list));
+}
+
 /*
- * Whether a PAM module has put this process into a group of ours, as pam_group does for the session to come. What the
+ * Whether a PAM module has put the process into a group of ours, as pam_group does for the session to come. What the
  * parent has as well is inherited: a program that others call has their groups, and they may be members.
  */
 static int
-pam_gave_group(const struct groups *groups)
+pam_gave_group(pid_t process, const struct groups *groups)
 {
-	gid_t	*list CLEANUP(free_list) = NULL;
-	int	 count = getgroups(0, NULL), found = 0;
+	int	found = 0;
 
-	if (count <= 0 || (list = calloc((size_t)count, sizeof(*list))) == NULL)
-		return 0;
-	count = getgroups(count, list);
-	for (size_t i = 0; i < groups->count && !found; i++)
-		found = is_listed(groups->gr[i].gr_gid, list, count) && !process_is_in(getppid(), groups->gr[i].gr_gid);
+	for (size_t i = 0; i < groups->count && process != 0 && !found; i++)
+		found = has_group(process, groups->gr[i].gr_gid) &&
+		    !process_is_in(parent_of(process), groups->gr[i].gr_gid);
 	return found;
 }
 
 static enum answer
-ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct groups *groups, int64_t deadline)
+ask_databases(const struct log *log, const struct whom *whom, struct person *who, struct groups *groups, int64_t deadline)
 {
-	gid_t	*list CLEANUP(free_list) = NULL;
-	int	 error, found, count, local, known;
+	gid_t		*list CLEANUP(free_list) = NULL;
+	const char	*user = whom->word;
+	const int	 is_root = whom->by_number ? whom->uid == 0 : strcmp(user, "root") == 0;
+	int		 error, found, count, local, known;
 
 	if (*user == '\0')
-		return unknown(pamh, "user", user, EINVAL);
+		return unknown(log, "user", user, EINVAL);
 	if (!grow(&who->lookup))
-		return unknown(pamh, "user", user, ENOMEM);
+		return unknown(log, "user", user, ENOMEM);
 
-	local = local_person(user, who);
+	local = local_person(whom, who);
 	if (local && who->pw.pw_uid == 0)
 		return ANSWER_NO;
 	known = local && local_group(groups);
@@ -449,14 +491,17 @@ ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct g
 		return ANSWER_MEMBER;
 
 	/* What the files do not say, NSS is asked, and must have room to answer. */
-	if (strcmp(user, "root") != 0 && (error = lacks_room()) != 0)
-		return unknown(pamh, "user", user, error);
+	if (!is_root && (error = lacks_room()) != 0)
+		return unknown(log, "user", user, error);
 	if (!local) {
-		error = nss_person(user, who, &found);
-		if (!found && (error == 0 || strcmp(user, "root") == 0))
+		error = whom->by_number ? nss_number(whom->uid, who, &found) : nss_person(user, who, &found);
+		/* What the search has left there is somebody else's. */
+		if (!found)
+			who->pw = (struct passwd){ .pw_uid = whom->uid };
+		if (!found && (error == 0 || is_root))
 			return ANSWER_NO;
 		if (error != 0)
-			return unknown(pamh, "user", user, error);
+			return unknown(log, "user", user, error);
 		if (who->pw.pw_uid == 0)
 			return ANSWER_NO;
 		known = local_group(groups);
@@ -464,21 +509,21 @@ ask_databases(pam_handle_t *pamh, const char *user, struct person *who, struct g
 			return ANSWER_MEMBER;
 	}
 	if ((error = nss_our_group(groups, &found)) != 0)
-		return unknown(pamh, "group", GROUP, error);
+		return unknown(log, "group", GROUP, error);
 	if (!known && !found)
 		return ANSWER_NO_GROUP;
 	if (found && belongs(&who->pw, groups))
 		return ANSWER_MEMBER;
 	if ((error = nss_groups(who->pw.pw_name, who->pw.pw_gid, &list, &count)) != 0)
-		return unknown(pamh, "groups of", who->pw.pw_name, error);
+		return unknown(log, "groups of", who->pw.pw_name, error);
 	found = is_any_listed(groups, list, count) || (known && hidden_group_is_listed(list, count, deadline));
-	return found || other_name_belongs(&who->pw, groups, deadline) || pam_gave_group(groups) ? ANSWER_MEMBER :
+	return found || other_name_belongs(&who->pw, groups, deadline) || pam_gave_group(whom->process, groups) ? ANSWER_MEMBER :
 	    ANSWER_NO;
 }
 
 /* The caller frees who->lookup.bytes, whatever the answer is. */
 enum answer
-look_up(pam_handle_t *pamh, const char *user, struct person *who)
+look_up(const struct log *log, const struct whom *whom, struct person *who)
 {
 	struct groups	groups CLEANUP(free_groups) = { .count = 0 };
 	enum answer	answer;
@@ -489,11 +534,54 @@ look_up(pam_handle_t *pamh, const char *user, struct person *who)
 	*who = (struct person){ .lookup = { NULL, 0 } };
 	if (lifted)
 		lift_limits(was);
-	answer = ask_databases(pamh, user, who, &groups, start + OTHERS_MS);
+	answer = ask_databases(log, whom, who, &groups, start + OTHERS_MS);
 	if (lifted)
 		put_limits_back(was);
 	if ((took = now_ms() - start) > SLOW_MS)
-		pam_syslog(pamh, LOG_WARNING, "looking up the user and their groups took %lld ms: see that the sources "
+		log->line(log->to, LOG_WARNING, "looking up the user and their groups took %lld ms: see that the sources "
 		    "in /etc/nsswitch.conf answer", (long long)took);
 	return answer;
+}
+
+/* Whether something says that a user was to be filtered: a fragment of their own, or sessions that they have had. */
+static int
+has_trace(const struct passwd *pw)
+{
+	char		path[PATH_MAX], name[FILE_NAME_MAX + 1];
+	struct stat	st;
+
+	if (pw->pw_uid == 0)
+		return 0;
+	escape_name(name, pw->pw_name == NULL ? "" : pw->pw_name);
+	snprintf(path, sizeof(path), USER_FRAGMENTS "/%s", name);
+	if (name[0] != '\0' && lstat(path, &st) == 0)
+		return 1;
+	snprintf(path, sizeof(path), NAMES "/%lu", (unsigned long)pw->pw_uid);
+	return lstat(path, &st) == 0;
+}
+
+/*
+ * The name service passes over a source that is down without a word, and what it would have said of the group is missing from
+ * the answer. Whoever was to be filtered is let go as no member only if all sources answer, which the helper asks each by
+ * itself: here that would change the name service of the whole process. For everybody else it costs two looks at files.
+ */
+int
+is_doubtful(const struct log *log, const struct whom *whom, const struct passwd *pw)
+{
+	struct request	request = { .verb = "sources", .length = 0 };
+	struct reply	reply;
+	const char	*name = pw->pw_name == NULL ? whom->word : pw->pw_name;
+	char		why[WHY_MAX];
+	int64_t		began;
+
+	if (!has_trace(pw))
+		return 0;
+	if (ask(&request, &reply, &began, why)) {
+		if (reply.result == RESULT_OK)
+			return 0;
+		snprintf(why, sizeof(why), "%.*s", WHY_MAX - 1, reply.say);
+	}
+	log->line(log->to, LOG_ERR, "whether %s is a member cannot be told, for not all sources of users and groups answer: %s; "
+	    "mend it, or if %s is none any more, remove the fragment of that name and run \"authnft reload\"", name, why, name);
+	return 1;
 }

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -302,53 +303,21 @@ open_for_member(pam_handle_t *pamh, int flags, const struct person *who, int arg
 	    "firewall (authnft). Ask the administrator what its log says.");
 }
 
-/* Whether something says that a user was to be filtered: a fragment of their own, or sessions that they have had. */
-static int
-has_trace(const struct passwd *pw)
+static void __attribute__((format(printf, 3, 4)))
+log_line(void *pamh, int level, const char *format, ...)
 {
-	char		path[PATH_MAX], name[FILE_NAME_MAX + 1];
-	struct stat	st;
+	va_list	arguments;
 
-	if (pw->pw_name == NULL || pw->pw_uid == 0)
-		return 0;
-	escape_name(name, pw->pw_name);
-	snprintf(path, sizeof(path), USER_FRAGMENTS "/%s", name);
-	if (name[0] != '\0' && lstat(path, &st) == 0)
-		return 1;
-	snprintf(path, sizeof(path), NAMES "/%lu", (unsigned long)pw->pw_uid);
-	return lstat(path, &st) == 0;
-}
-
-/*
- * The name service passes over a source that is down without a word, and what it would have said of the group is missing from
- * the answer. Whoever was to be filtered is let go as no member only if all sources answer, which the helper asks each by
- * itself: here that would change the name service of the whole process. For everybody else it costs two looks at files.
- */
-static int
-is_doubtful(pam_handle_t *pamh, const struct passwd *pw)
-{
-	struct request	request = { .verb = "sources", .length = 0 };
-	struct reply	reply;
-	char		why[WHY_MAX];
-	int64_t		began;
-
-	if (!has_trace(pw))
-		return 0;
-	if (ask(&request, &reply, &began, why)) {
-		if (reply.result == RESULT_OK)
-			return 0;
-		snprintf(why, sizeof(why), "%.*s", WHY_MAX - 1, reply.say);
-	}
-	pam_syslog(pamh, LOG_ERR, "whether %s is a member cannot be told, for not all sources of users and groups answer: %s; "
-	    "mend it, or if %s is none any more, remove the fragment of that name and run \"authnft reload\"", pw->pw_name, why,
-	    pw->pw_name);
-	return 1;
+	va_start(arguments, format);
+	pam_vsyslog(pamh, level, format, arguments);
+	va_end(arguments);
 }
 
 __attribute__((visibility("default"))) int
 pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
-	const char	*user = item_of(pamh, PAM_USER);
+	const struct log  log = { .line = log_line, .to = pamh };
+	const struct whom user = { .word = item_of(pamh, PAM_USER), .process = getpid() };
 	struct person	 who CLEANUP(free_person) = { .lookup = { NULL, 0 } };
 	enum answer	 answer;
 	char		*before CLEANUP(free_text) = NULL;
@@ -356,8 +325,8 @@ pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 
 	if (is_user_manager(pamh))
 		return PAM_SUCCESS;
-	answer = look_up(pamh, user, &who);
-	if ((answer == ANSWER_NO || answer == ANSWER_NO_GROUP) && is_doubtful(pamh, &who.pw))
+	answer = look_up(&log, &user, &who);
+	if ((answer == ANSWER_NO || answer == ANSWER_NO_GROUP) && is_doubtful(&log, &user, &who.pw))
 		answer = ANSWER_UNKNOWN;
 	switch (answer) {
 	case ANSWER_NO:
@@ -405,6 +374,8 @@ close_for_member(pam_handle_t *pamh, const struct request *request, struct reply
 __attribute__((visibility("default"))) int
 pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
+	const struct log	 log = { .line = log_line, .to = pamh };
+	const struct whom	 user = { .word = item_of(pamh, PAM_USER), .process = getpid() };
 	const void		*data = NULL;
 	const struct session	*session;
 	struct person		 who CLEANUP(free_person) = { .lookup = { NULL, 0 } };
@@ -428,7 +399,7 @@ pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 	if (session != NULL && session->name != NULL)
 		make_request(&request, pamh, "close", session->name, session->uid, session->gid, session->unit, argc,
 		    argv);
-	else if (look_up(pamh, item_of(pamh, PAM_USER), &who) == ANSWER_MEMBER)
+	else if (look_up(&log, &user, &who) == ANSWER_MEMBER)
 		make_request(&request, pamh, "close", who.pw.pw_name, who.pw.pw_uid, who.pw.pw_gid, "", argc, argv);
 	else
 		member = 0;

@@ -17,6 +17,17 @@
 
 #include "shim.h"
 
+/* A PAM item, or "" if it is not set. */
+const char *
+item_of(const pam_handle_t *pamh, int type)
+{
+	const void	*item = NULL;
+
+	if (pam_get_item(pamh, type, &item) != PAM_SUCCESS || item == NULL)
+		return "";
+	return item;
+}
+
 static void
 add(struct request *r, const char *s, size_t length)
 {
@@ -118,29 +129,6 @@ has_argument(int argc, const char **argv, const char *argument)
 		if (strcmp(argv[i], argument) == 0)
 			return 1;
 	return 0;
-}
-
-/* What a group's name, or a user's, becomes as that of a file, as src/escaped_name.ts has it: nothing where that is too long. */
-void
-escape_name(char to[static FILE_NAME_MAX + 1], const char *name)
-{
-	static const char	plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-	const int		is_plain = strspn(name, plain) == strlen(name) && *name != '.' && *name != '-';
-	size_t			length = 0;
-
-	for (const char *s = name; *s != '\0'; s++) {
-		const int	stays = is_plain || (strchr(plain, *s) != NULL && *s != '-' && (*s != '.' || s != name));
-
-		if (length + (stays ? 1 : 4) > FILE_NAME_MAX) {
-			length = 0;
-			break;
-		}
-		if (stays)
-			to[length++] = *s;
-		else
-			length += (size_t)snprintf(to + length, 5, "\\x%02x", (unsigned char)*s);
-	}
-	to[length] = '\0';
 }
 
 /* The name of the group whose fragment a file is, or nothing: what an editor leaves there is none. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of pam_authnft.so share. Only pam_shim.c has functions that PAM sees.
+ * What the files of pam_authnft.so share, and authnft-member, which is made of some of them. Only pam_shim.c has functions
+ * that PAM sees, and only request.c others that ask PAM.
  */
 
 #ifndef AUTHNFT_SHIM_H
@@ -149,6 +150,20 @@ enum answer {
 	ANSWER_UNKNOWN		/* somebody who should know did not say: never a "no" */
 };
 
+/* Of whom it is asked. */
+struct whom {
+	const char	*word;		/* the name, or how the number is written */
+	int		 by_number;	/* then it is this uid, whatever names it has */
+	uid_t		 uid;
+	pid_t		 process;	/* whose groups count, where PAM has given them; 0 is none */
+};
+
+/* Where what goes wrong is told: in a line, at one of syslog's levels. */
+struct log {
+	void	(*line)(void *, int, const char *, ...) __attribute__((format(printf, 3, 4)));
+	void	*to;
+};
+
 /* What open leaves for close in the PAM handle. Close may see neither group nor user database as open did. */
 struct session {
 	uid_t	 uid;
@@ -186,20 +201,21 @@ struct reply {
 
 /* text.c */
 int64_t now_ms(void);
-const char *item_of(const pam_handle_t *pamh, int type);
 size_t decode(const unsigned char *s, size_t n, uint32_t *code);
 size_t character(const unsigned char *s, size_t n);
+void escape_name(char to[static FILE_NAME_MAX + 1], const char *name);
 
 /* membership.c */
 int grow(struct lookup *lookup);
 int nss_group(const char *name, struct group *gr, struct lookup *lookup, int *found);
 int nss_groups(const char *name, gid_t gid, gid_t **list, int *count);
 int is_listed(gid_t gid, const gid_t *list, int count);
-enum answer look_up(pam_handle_t *pamh, const char *user, struct person *who);
+enum answer look_up(const struct log *log, const struct whom *whom, struct person *who);
+int is_doubtful(const struct log *log, const struct whom *whom, const struct passwd *pw);
 
 /* request.c */
+const char *item_of(const pam_handle_t *pamh, int type);
 int has_argument(int argc, const char **argv, const char *argument);
-void escape_name(char to[static FILE_NAME_MAX + 1], const char *name);
 void make_request(struct request *r, pam_handle_t *pamh, const char *type, const char *name, uid_t uid, gid_t gid,
     const char *unit, int argc, const char **argv);
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The clock, PAM items, and UTF-8.
+ * The clock, UTF-8, and names as those of files.
  */
 
 #define _GNU_SOURCE
 
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "shim.h"
@@ -16,17 +18,6 @@ now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* A PAM item, or "" if it is not set. */
-const char *
-item_of(const pam_handle_t *pamh, int type)
-{
-	const void	*item = NULL;
-
-	if (pam_get_item(pamh, type, &item) != PAM_SUCCESS || item == NULL)
-		return "";
-	return item;
 }
 
 /* The length of the UTF-8 character at s, where n bytes are left, and its code: 0 if it is none. */
@@ -73,4 +64,27 @@ character(const unsigned char *s, size_t n)
 	size_t		length = decode(s, n, &code);
 
 	return code < 0x20 || (code >= 0x7f && code < 0xa0) ? 0 : length;
+}
+
+/* What a group's name, or a user's, becomes as that of a file, as src/escaped_name.ts has it: nothing where that is too long. */
+void
+escape_name(char to[static FILE_NAME_MAX + 1], const char *name)
+{
+	static const char	plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+	const int		is_plain = strspn(name, plain) == strlen(name) && *name != '.' && *name != '-';
+	size_t			length = 0;
+
+	for (const char *s = name; *s != '\0'; s++) {
+		const int	stays = is_plain || (strchr(plain, *s) != NULL && *s != '-' && (*s != '.' || s != name));
+
+		if (length + (stays ? 1 : 4) > FILE_NAME_MAX) {
+			length = 0;
+			break;
+		}
+		if (stays)
+			to[length++] = *s;
+		else
+			length += (size_t)snprintf(to + length, 5, "\\x%02x", (unsigned char)*s);
+	}
+	to[length] = '\0';
 }

@@ -5,6 +5,9 @@
 /** Where the Bun executable and its addon are. */
 export const LIBRARY = "/usr/lib/authnft";
 
+/** Says who is a member, as the module decides it, to whatever is no program of ours. */
+export const MEMBER = `${LIBRARY}/authnft-member`;
+
 /** What PAM, units and administrators start: never the Bun executable itself, which obeys its environment. */
 export const ENTRY = "/usr/libexec/authnft";
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 import { dirname } from "node:path";
-import { ENTRY, FRAGMENT_DIRECTORY, LIBRARY, RUNTIME } from "../paths.ts";
+import { ENTRY, FRAGMENT_DIRECTORY, LIBRARY, MEMBER, RUNTIME } from "../paths.ts";
 import type { Piece } from "../system/host/shipped.ts";
 
 const UNITS = "/usr/lib/systemd/system";
@@ -28,6 +28,7 @@ export function layout(pamDirectory: string, dataNames: readonly string[]): Item
     { kind: "piece", path: `${LIBRARY}/koffi.node`, mode: 0o644, piece: "koffi.node" },
     { kind: "executable", path: `${LIBRARY}/authnft`, mode: 0o755 },
     { kind: "link", path: "/usr/sbin/authnft", target: "../lib/authnft/authnft" },
+    { kind: "piece", path: MEMBER, mode: 0o755, piece: "authnft-member" },
     { kind: "piece", path: ENTRY, mode: 0o755, piece: "authnft-entry" },
     ...dataNames.flatMap((name): Item[] => {
       const path = dataPath(name);

@@ -19,7 +19,10 @@ const root = join(import.meta.dir, "../..");
 export function shippedBytes(): Record<string, number> {
   const dist = join(root, "dist");
   return Object.fromEntries(
-    ["authnft", "authnft-entry", "pam_authnft.so"].map((name) => [name, statSync(join(dist, name)).size]),
+    ["authnft", "authnft-entry", "authnft-member", "pam_authnft.so"].map((name) => [
+      name,
+      statSync(join(dist, name)).size,
+    ]),
   );
 }
 

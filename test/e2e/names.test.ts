@@ -4,6 +4,9 @@
 // a local group that hides another source's, groups that PAM gives, units that are named instead of numbered.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type Running, waitFor } from "../lab/lab.ts";
 import { lab, nothingLeft, ONLY_FIRST, onThisRelease } from "./harness.ts";
 
@@ -52,6 +55,19 @@ const asBefore = async () =>
   await lab.output(
     "cd /usr/local/lib/lab/pristine/etc && cp -a passwd shadow group gshadow /etc && cp -a nsswitch.conf /etc 2>/dev/null; true",
   );
+
+/** A source of names that may be down or hang (test/native/second_source.c), and where the guest has it. */
+const SECOND = "/usr/lib/libnss_second.so.2";
+async function secondSource(): Promise<Uint8Array> {
+  const directory = await mkdtemp(join(tmpdir(), "authnft-names-"));
+  try {
+    const source = join(import.meta.dir, "../native/second_source.c");
+    await Bun.$`gcc -O1 -fPIC -shared ${'-DDIRECTORY="/var/lib/second"'} ${source} -o ${directory}/second.so`.quiet();
+    return await Bun.file(join(directory, "second.so")).bytes();
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
 
 onThisRelease("who is a member", () => {
   let sources = "";
@@ -178,6 +194,89 @@ onThisRelease("who is a member", () => {
       await stopManager(dave);
       await lab.output("systemctl stop user@0");
     }
+  });
+
+  describe("before a service manager starts the drop-ins", () => {
+    const MEMBER = "/usr/lib/authnft/authnft-member";
+    /** Whether the user's slice was closed when their manager was started, "refused" where it was not started. */
+    const decision = async (uid: number): Promise<"closed" | "open" | "refused"> => {
+      await stopManager(uid);
+      await lab.output("systemctl reset-failed");
+      const { code } = await lab.run(`systemctl start user@${uid}.service`);
+      const closed = (await lab.output("nft list set inet authnft covered_slices")).includes(
+        `user-${uid}.slice"`,
+      );
+      await stopManager(uid);
+      return code !== 0 ? "refused" : closed ? "closed" : "open";
+    };
+    const ALICE = 1000;
+    let dave = 0;
+    beforeAll(async () => {
+      await lab.reset();
+      dave = Number(await lab.output("id -u dave"));
+      await lab.output(`
+        echo "erin:x:3100:$(getent group authnft | cut -d: -f3)::/:/bin/bash" >>/etc/passwd
+        echo 'frank:x:3101:54321::/:/bin/bash' >>/etc/passwd
+        for name in erin frank; do echo "$name:*:19000:0:99999:7:::"; done >>/etc/shadow`);
+    });
+    afterAll(async () => {
+      await asBefore();
+      await lab.output("systemctl reset-failed");
+    });
+
+    test("close the slice of a member by a local group and by the primary group, and of nobody else", async () => {
+      expect(await decision(ALICE)).toBe("closed");
+      expect(await decision(3100)).toBe("closed");
+      for (const uid of [0, dave, 3101]) expect(await decision(uid), String(uid)).toBe("open");
+    });
+
+    test.each([
+      ["authnft-member", [MEMBER]],
+      ["the program", ["/usr/lib/authnft/authnft"]],
+      ["the entry", ["/usr/libexec/authnft"]],
+      ["authnft-member and the program", [MEMBER, "/usr/lib/authnft/authnft"]],
+      ["authnft-member and the entry", [MEMBER, "/usr/libexec/authnft"]],
+    ])("without %s decide the same", async (_, files) => {
+      await lab.output(files.map((file) => `mv ${file} ${file}-away`).join("\n"));
+      try {
+        expect(await decision(ALICE)).toBe("closed");
+        expect(await decision(3100)).toBe("closed");
+        for (const uid of [0, dave, 3101]) expect(await decision(uid), String(uid)).toBe("open");
+      } finally {
+        await lab.output(files.map((file) => `mv ${file}-away ${file}`).join("\n"));
+      }
+    });
+
+    test("close the slice of whoever was to be filtered while a source is silent, and in time that of whoever is not known to be none while one hangs", async () => {
+      await lab.write(SECOND, await secondSource());
+      await lab.output(
+        `mkdir -p /var/lib/second; sed -i 's/^\\(passwd\\|group\\):.*/& second/' /etc/nsswitch.conf`,
+      );
+      try {
+        // Down: it has no files.
+        expect(await decision(dave)).toBe("open");
+        await lab.fragment("dave", ONLY_FIRST);
+        expect(await decision(dave)).toBe("closed");
+        await lab.output("touch /var/lib/second/second-passwd /var/lib/second/second-group");
+        expect(await decision(dave)).toBe("open");
+        await lab.output("touch /var/lib/second/second-hangs");
+        expect(await decision(0)).toBe("open");
+        // Of a local member it is known, and of others it is not.
+        expect(await lab.run(`timeout 5 ${MEMBER} ${ALICE}`)).toMatchObject({ code: 0 });
+        expect(await lab.run(`timeout 30 ${MEMBER} ${dave}`)).toMatchObject({ code: 2 });
+        const start = performance.now();
+        // It is closed as long as the slice is there.
+        const { stdout } = await lab.run(`systemd-run --quiet --wait --pipe --slice=user-${dave}.slice sh -c '
+          sh /usr/lib/authnft/close-slice ${dave} && nft list set inet authnft covered_slices'`);
+        expect(performance.now() - start).toBeLessThan(30_000);
+        expect(stdout).toContain(`user-${dave}.slice`);
+      } finally {
+        await lab.output("rm -rf /var/lib/second /etc/authnft/users/dave");
+        await lab.write("/etc/nsswitch.conf", `${sources}\n`);
+        await lab.output(`rm -f ${SECOND}`);
+        await lab.output("authnft restore");
+      }
+    }, 150_000);
   });
 
   test("a group that pam_group gives for the session counts, and one that a caller of su or sudo has does not", async () => {

@@ -20,10 +20,10 @@
  *   clone3=N                                         the system call fails with this errno
  *   pidfd=server                                     a process outside valgrind makes the descriptors for processes
  *   nss:person=NAME:UID:GID | none | error:N | slow:MS    what the name service answers; "real" is this system's own
- *   nss:uid=NAME:UID:GID | none                           and when it is asked for a number
- *   nss:gid=NAME:GID | none
- *   nss:group=GID:MEMBER,… | none | error:N
- *   nss:list=GID,… | fail                                 of whatever user; nss:list-of=NAME:GID,… of one
+ *   nss:uid=NAME:UID:GID | none | real                    and when it is asked for a number
+ *   nss:gid=NAME:GID | none | error:N | real
+ *   nss:group=GID:MEMBER,… | none | error:N | real
+ *   nss:list=GID,… | fail | real                          of whatever user; nss:list-of=NAME:GID,… of one
  *   groups=GID                                            puts this process into a group, as pam_group does
  *
  * Prints "log PRIORITY TEXT", "say STYLE TEXT", "open CODE MS", "close CODE MS", and at the end "env …", how often
@@ -155,6 +155,12 @@ getpwuid_r(uid_t uid, struct passwd *pw, char *bytes, size_t size, struct passwd
 
 	asked_person++;
 	*found = NULL;
+	if (strcmp(by_uid, "real") == 0) {
+		int	(*real)(uid_t, struct passwd *, char *, size_t, struct passwd **);
+
+		*(void **)&real = dlsym(RTLD_NEXT, "getpwuid_r");
+		return real(uid, pw, bytes, size, found);
+	}
 	memset(pw, 0, sizeof(*pw));
 	if (strcmp(by_uid, "none") == 0)
 		return 0;
@@ -174,6 +180,12 @@ getgrgid_r(gid_t gid, struct group *gr, char *bytes, size_t size, struct group *
 
 	asked_group++;
 	*found = NULL;
+	if (strcmp(by_gid, "real") == 0) {
+		int	(*real)(gid_t, struct group *, char *, size_t, struct group **);
+
+		*(void **)&real = dlsym(RTLD_NEXT, "getgrgid_r");
+		return real(gid, gr, bytes, size, found);
+	}
 	memset(gr, 0, sizeof(*gr));
 	if (strcmp(by_gid, "none") == 0)
 		return 0;

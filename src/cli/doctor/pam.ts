@@ -2,7 +2,7 @@
 
 import { readdirSync } from "node:fs";
 import { posix } from "node:path";
-import { ENTRY } from "../../paths.ts";
+import { ENTRY, MEMBER } from "../../paths.ts";
 import { Refusal } from "../../refusal.ts";
 import { parseArguments } from "../../subjects/session/arguments.ts";
 import { hostCommand } from "../../system/host/host_command.ts";
@@ -157,6 +157,7 @@ export function judgeService(
   const ours = { ...hook, isOurs: (rule: PamRule) => hooks.some((one) => one.rule === rule) };
   findings.push(
     ...judgeMoves(service, ours, rules),
+    ...judgeMember(service, rules),
     ...judgeOrder(service, hook, rules),
     ...judgeNetworks(service, ours, rules),
     ...judgeSchedulers(service, ours, account),
@@ -179,6 +180,18 @@ function judgeOrder(service: string, hook: Hook, rules: readonly PamRule[]): Fin
       mend: `move ${placeOf(hook.rule)} above ${placeOf(userEnv)}, or take user_readenv=1 out`,
     }),
   ];
+}
+
+function judgeMember(service: string, rules: readonly PamRule[]): Finding[] {
+  return rules
+    .filter((rule) => moduleName(rule) === "pam_exec.so" && rule.args.includes(MEMBER))
+    .map((rule) =>
+      fail({
+        what: `${service}: ${placeOf(rule)} runs ${MEMBER} by pam_exec.so.`,
+        why: "pam_exec hands on the PAM environment, which a user may have written, and the dynamic linker obeys it: the user's code would run as root. env -i before it comes too late.",
+        mend: `take ${placeOf(rule)} out`,
+      }),
+    );
 }
 
 function judgeExec(service: string, hook: Hook, rules: readonly PamRule[]): Finding[] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Who is a member, as native/membership.c tells it for a login.
+// Who is a member, as native/membership.c tells it for a login and authnft-member: test/native/member.test.ts compares the three.
 
 import { SystemError } from "../ffi/libc.ts";
 import {

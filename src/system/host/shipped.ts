@@ -14,7 +14,7 @@ const root = compiled ? import.meta.dir : join(import.meta.dir, "../../..");
 const ADDON = `@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`;
 
 /** The pieces that `install` lays out beside `data/`. */
-export type Piece = "authnft-entry" | "pam_authnft.so" | "koffi.node";
+export type Piece = "authnft-entry" | "authnft-member" | "pam_authnft.so" | "koffi.node";
 
 /** Where the program that runs lies, by the kernel's word: no name that it was called by has a say. */
 export function executable(): string {

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { layout } from "../../../src/cli/layout.ts";
-import { ENTRY } from "../../../src/paths.ts";
+import { ENTRY, MEMBER } from "../../../src/paths.ts";
 import { dataFiles, readData } from "../../../src/system/host/shipped.ts";
 
 const MODULES = "/usr/lib/x86_64-linux-gnu/security";
@@ -18,6 +18,7 @@ describe("layout", () => {
     const promised = [
       "/usr/libexec/authnft",
       "/usr/lib/authnft/authnft",
+      "/usr/lib/authnft/authnft-member",
       "/usr/lib/authnft/koffi.node",
       "/usr/sbin/authnft",
       `${MODULES}/pam_authnft.so`,
@@ -52,6 +53,7 @@ describe("layout", () => {
     const order = [
       "/usr/lib/authnft/koffi.node",
       "/usr/lib/authnft/authnft",
+      MEMBER,
       ENTRY,
       `${MODULES}/pam_authnft.so`,
     ];
@@ -62,7 +64,7 @@ describe("layout", () => {
   test("nothing but the executables can be executed, and nothing be written by others", () => {
     for (const item of layout(MODULES, names)) {
       if (item.kind === "link") continue;
-      const executed = item.path === ENTRY || item.path === "/usr/lib/authnft/authnft";
+      const executed = [ENTRY, MEMBER, "/usr/lib/authnft/authnft"].includes(item.path);
       expect(item.mode).toBe(executed ? 0o755 : 0o644);
     }
   });
@@ -87,7 +89,8 @@ describe("data/", () => {
     // The same question in both places.
     expect(new Set(asked).size).toBe(1);
     expect(asked[0]).toContain('exec /bin/sh /usr/lib/authnft/close-slice "$$1"; ');
-    expect(text("close-slice")).toContain(`\n${ENTRY} cover "$uid" && exit 0\n`);
+    expect(text("close-slice")).toContain(`\n${MEMBER} "$uid"\n`);
+    expect(text("close-slice")).toContain(` ${ENTRY} cover "$uid" && exit 0\n`);
   });
 
   test("records are never aged", () => {

@@ -195,6 +195,16 @@ describe("pam_exec", () => {
     ]);
   });
 
+  test.each(["", "/usr/bin/env -i "])(
+    "authnft-member is none of its programs, also behind '%s': the libraries that a user names would be root's",
+    (before) => {
+      const line = `session [success=1 default=ignore] pam_exec.so seteuid quiet ${before}/usr/lib/authnft/authnft-member`;
+      expect(judge(SYSTEMD, rootGuard, line, groupGuard, exec)).toContain(
+        "fail sshd: /etc/pam.d/sshd:3 runs /usr/lib/authnft/authnft-member by pam_exec.so.",
+      );
+    },
+  );
+
   test("without guards a broken helper locks everybody out", () => {
     expect(judge(SYSTEMD, exec)).toEqual([
       "fail sshd: nothing lets root and users outside group authnft pass by /etc/pam.d/sshd:2.",

@@ -202,7 +202,7 @@ class FileByFile {
         this.end();
         this.#file = { name, began: performance.now(), passed: 0, failed: 0 };
       } else if (this.#file !== undefined && /^\(pass\)/.test(line)) this.#file.passed++;
-      else if (this.#file !== undefined && /^\(fail|skip|todo\)/.test(line)) this.#file.failed++;
+      else if (this.#file !== undefined && /^\((?:fail|skip|todo)\)/.test(line)) this.#file.failed++;
       // Below the counts, bun prints the failed tests once more.
       else if (/^\s*\d+ (?:tests? failed|pass)/.test(line)) this.end();
     }

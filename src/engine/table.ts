@@ -3,7 +3,7 @@
 // The table as a whole: its base, and the restoration of every subject. All of it under the lock of the ruleset.
 
 import { dirname } from "node:path";
-import { closingSlice, sliceDeparture } from "../ruleset/removal.ts";
+import { blockSlice, sliceRemoval } from "../ruleset/removal.ts";
 import {
   BASE_CHAINS,
   type Base,
@@ -187,7 +187,7 @@ function closeGoneSlices(): void {
     firewall.change(
       TABLE_NAME,
       gone.flatMap(({ set, name, id }) =>
-        closingSlice({ id, chains: set === "slices" ? chainsOf(name) : undefined }),
+        blockSlice({ id, chains: set === "slices" ? chainsOf(name) : undefined }),
       ),
     );
   } catch (error) {
@@ -207,7 +207,7 @@ export function forgetGoneSlices(): void {
   if (gone.length === 0) return;
   firewall.change(
     TABLE_NAME,
-    gone.flatMap((slice) => sliceDeparture(slice, firewall)),
+    gone.flatMap((slice) => sliceRemoval(slice, firewall)),
   );
   keepSlices(
     rememberedSlices().filter((slice) => !gone.some(({ id, set }) => id === slice.id && set === slice.set)),

@@ -19,14 +19,14 @@ type Found = {
   readonly counter: Traffic | undefined;
 };
 
-/** What is asked of the kernel's ruleset here; system/nftables.ts does it. */
+/** The questions to the kernel's ruleset. */
 export type Ruleset = {
   element(table: string, set: string, key: Uint8Array): Found | undefined;
   elements(table: string, set: string): Found[];
   hasChain(table: string, chain: string): boolean;
 };
 
-/** A step of a change of the ruleset: something that goes, or an element that leads to another chain from now on. */
+/** A step of a change to the ruleset: something that goes, or an element that leads to another chain from now on. */
 export type Change =
   | (KeyedElement & {
       readonly add?: true;
@@ -37,39 +37,39 @@ export type Change =
   | { readonly flush: string }
   | { readonly kind: OwnKind; readonly name: string };
 
-/** What passed through a session's chains, both directions together. */
+/** The traffic of a session, both directions together. */
 export type Traffic = { readonly packets: number; readonly bytes: number };
 
-/** What a subject's elements are keyed by. */
+/** The keys of a subject's elements. */
 export type Keys = { readonly cgroupId: bigint; readonly addresses: readonly Address[] };
 
-/** What the elements of a subject are keyed by. */
+/** Returns the keys of a subject's elements. */
 export function keysOf({ cgroup, addresses }: Pick<Subject, "cgroup" | "addresses">): Keys {
   return { cgroupId: cgroup.id, addresses };
 }
 
-/** What has to change for a subject to be gone, and what it has sent and received; `undefined` when it was not there. */
-export type Departure = { readonly changes: Change[]; readonly traffic: Traffic | undefined };
+/** The changes that remove a subject, and its traffic; `undefined` when it was not there. */
+export type Removal = { readonly changes: Change[]; readonly traffic: Traffic | undefined };
 
 /**
- * How a subject leaves the ruleset, whether its cgroup is still there or not. What is gone already is passed over.
+ * Makes the changes that remove a subject from the ruleset, whether its cgroup exists or not. Passes over what is gone already.
  *
- * @param name what its chains are called after
- * @param keys those of its elements; without them they are looked for by the chains that they lead to
- * @param own the objects that it has of its own
+ * @param name what the names of its chains begin with
+ * @param keys of its elements; without them elements are found by the chains that they lead to
+ * @param own the objects of its own
  * @throws {SystemError} when the kernel does not tell
  */
-export function departure(
+export function subjectRemoval(
   name: string,
   keys: Keys | undefined,
   ruleset: Ruleset,
   own: readonly OwnObject[] = [],
-): Departure {
+): Removal {
   const found = elementsOf(name, keys, ruleset).flatMap(({ set, key }) => {
     const element = ruleset.element(TABLE_NAME, set, key);
     return element === undefined ? [] : [{ set, key, counter: element.counter }];
   });
-  // Only what is there: a refused transaction takes the kernel as long as one that does something.
+  // Only what exists: a refused transaction takes the kernel as long as one that does something.
   const chains = subjectChains(name).filter((chain) => ruleset.hasChain(TABLE_NAME, chain));
   const counters = found.flatMap(({ counter }) => counter ?? []);
   return {
@@ -95,8 +95,8 @@ export function departure(
 const isChain = ({ kind }: OwnObject): boolean => kind === "chain";
 const isSet = ({ kind }: OwnObject): boolean => kind === "set" || kind === "map";
 
-/** Closes a cgroup that is in something open: no element would let its packets through to that. */
-export function closing(cgroupId: number): Change[] {
+/** Makes the changes that close a cgroup within an open one: without an element its packets would pass. */
+export function blockCgroup(cgroupId: number): Change[] {
   const key = cgroupKey(BigInt(cgroupId));
   return (["in", "out"] as const).map((direction) => ({
     set: `session_${direction}`,
@@ -106,8 +106,8 @@ export function closing(cgroupId: number): Change[] {
   }));
 }
 
-/** Takes out what closed cgroups that are gone, and of which no record tells. */
-export function staleClosings(live: ReadonlySet<bigint>, ruleset: Ruleset): Change[] {
+/** Removes the elements that closed cgroups which are gone and have no record. @param live the cgroups that exist */
+export function staleBlocks(live: ReadonlySet<bigint>, ruleset: Ruleset): Change[] {
   return (["in", "out"] as const).flatMap((direction) => {
     const set = `session_${direction}`;
     return ruleset
@@ -118,11 +118,11 @@ export function staleClosings(live: ReadonlySet<bigint>, ruleset: Ruleset): Chan
 }
 
 /**
- * Closes a slice that is gone, and that no path leads to any more: a set's element, or those of all maps.
+ * Makes the changes that close a slice that is gone, by its id, since no path leads to it any more.
  *
- * @param slice.chains what the chains of a root are called after; `undefined` for a slice below one
+ * @param slice.chains the chains of a root; `undefined` for a slice below one
  */
-export function closingSlice(slice: {
+export function blockSlice(slice: {
   readonly chains: Root["chains"] | undefined;
   readonly id: bigint;
 }): Change[] {
@@ -132,8 +132,8 @@ export function closingSlice(slice: {
   return Object.entries(SLICE_MAPS).map(([set, end]) => ({ set, key, add: true, goto: `${chains}_${end}` }));
 }
 
-/** Takes a slice out that is gone, where it is there. */
-export function sliceDeparture(
+/** Makes the changes that remove the elements of a slice that is gone. */
+export function sliceRemoval(
   slice: { readonly set: string; readonly id: bigint },
   ruleset: Ruleset,
 ): Change[] {
@@ -144,20 +144,20 @@ export function sliceDeparture(
     .map((set) => ({ set, key }));
 }
 
-/** Whether the slice of a user's that has this number is closed by default. @throws {SystemError} when the kernel does not tell */
-export function isCovered(cgroupId: bigint, ruleset: Ruleset): boolean {
+/** Tells whether a user's slice is closed by default. @throws {SystemError} when the kernel does not tell */
+export function isClosedByDefault(cgroupId: bigint, ruleset: Ruleset): boolean {
   return ruleset.element(TABLE_NAME, "covered_slices", cgroupKey(cgroupId)) !== undefined;
 }
 
-/** Takes a cgroup's own verdicts out, whatever they lead to. */
-export function opening(cgroupId: number, ruleset: Ruleset): Change[] {
+/** Makes the changes that remove a cgroup's own verdicts, whatever they lead to. */
+export function unblockCgroup(cgroupId: number, ruleset: Ruleset): Change[] {
   const key = cgroupKey(BigInt(cgroupId));
   return ["session_in", "session_out"]
     .filter((set) => ruleset.element(TABLE_NAME, set, key) !== undefined)
     .map((set) => ({ set, key }));
 }
 
-/** Leads a subject's cgroup to its chains, which must be there, whatever it led to before. */
+/** Makes the changes that lead a subject's cgroup to its chains, which must exist, whatever it led to before. */
 export function leading(subject: Pick<Subject, "id" | "cgroup" | "comment">, ruleset: Ruleset): Change[] {
   const { id, cgroup, comment } = subject;
   const key = cgroupKey(cgroup.id);
@@ -168,11 +168,11 @@ export function leading(subject: Pick<Subject, "id" | "cgroup" | "comment">, rul
     jump: subjectChain(id, direction),
     comment: clipComment(comment),
   }));
-  return [...opening(Number(cgroup.id), ruleset), ...leads];
+  return [...unblockCgroup(Number(cgroup.id), ruleset), ...leads];
 }
 
-/** Takes an address out of a cgroup's, if it is there. */
-export function addressDeparture(cgroupId: bigint, address: Address, ruleset: Ruleset): Change[] {
+/** Makes the changes that remove an address of a cgroup's. */
+export function addressRemoval(cgroupId: bigint, address: Address, ruleset: Ruleset): Change[] {
   const element = {
     set: addressSet(familyOf(address)),
     key: Buffer.concat([cgroupKey(cgroupId), addressBytes(address)]),
@@ -180,12 +180,12 @@ export function addressDeparture(cgroupId: bigint, address: Address, ruleset: Ru
   return ruleset.element(TABLE_NAME, element.set, element.key) === undefined ? [] : [element];
 }
 
-/** The chain that what a cgroup sends goes to; `undefined` when it is closed by default. */
+/** Returns the chain that a cgroup's outgoing packets go to; `undefined` when it is closed by default. */
 export function chainOf(cgroupId: bigint, ruleset: Ruleset): string | undefined {
   return ruleset.element(TABLE_NAME, "session_out", cgroupKey(cgroupId))?.chain;
 }
 
-/** The keys of a subject's elements: as the record has them, and where the ruleset does not agree, by the chains that they lead to. */
+/** Finds the keys of a subject's elements: by the record, and where the ruleset disagrees, by the chains that they lead to. */
 function elementsOf(name: string, keys: Keys | undefined, ruleset: Ruleset): KeyedElement[] {
   if (keys === undefined) return findKeys(name, ruleset);
   const recorded = recordedKeys(keys);
@@ -229,7 +229,7 @@ function findKeys(name: string, ruleset: Ruleset): KeyedElement[] {
   );
 }
 
-/** A cgroup's id as the kernel keeps it in a set: 8 bytes in host order. */
+/** Returns a cgroup's id as the kernel keeps it in a set: 8 bytes in host order. */
 function cgroupKey(id: bigint): Uint8Array {
   const key = new Uint8Array(8);
   new DataView(key.buffer).setBigUint64(0, id, true);

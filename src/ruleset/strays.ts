@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What stands in the table and belongs to nobody. No input or output.
+// Chains, sets and elements in the table that belong to nobody.
 
 import { KEYED_SETS, SLICE_MAPS } from "./table.ts";
 
-/** Something of the table that has a name: a chain, set, map or named object. */
+/** A chain, set, map or named object of the table. */
 export type Named = {
   readonly kind: "chain" | "set" | "map" | "counter" | "quota" | "limit";
   readonly name: string;
 };
 
-/** An element that is keyed by a cgroup, alone or followed by an address; and where it leads. */
+/** An element keyed by a cgroup, alone or followed by an address, and the chain that it leads to. */
 export type Keyed = { readonly set: string; readonly key: Uint8Array; readonly chain: string | undefined };
 
-/** Names that begin like a subject's and are the table's own. */
+/** The table's own names that begin like a subject's. */
 const OF_THE_TABLE: ReadonlySet<string> = new Set<string>([...KEYED_SETS, ...Object.keys(SLICE_MAPS)]);
 
 /**
- * Finds the chains, sets and objects of subjects that are not there, and the elements of cgroups that are not.
+ * Finds the chains, sets and objects of subjects that do not exist, and the elements of cgroups that do not.
  *
- * An element of a cgroup that lives is a stray where it leads to a chain that is one.
+ * An element of a live cgroup is a stray if it leads to a stray chain.
  *
- * @param subjects what the names of the chains of those that are there begin with
- * @param live the numbers of the cgroups that are there
+ * @param subjects the ids of the subjects that exist
+ * @param live the ids of the cgroups that exist
  */
 export function findStrays(
   table: { readonly named: readonly Named[]; readonly elements: readonly Keyed[] },
@@ -41,7 +41,7 @@ export function findStrays(
   return { named, elements };
 }
 
-/** The number of the cgroup that an element's key begins with: 8 bytes in host order. */
+/** Returns the id of the cgroup that an element's key begins with: 8 bytes in host order. */
 export function cgroupOf(key: Uint8Array): bigint {
   return new DataView(key.buffer, key.byteOffset).getBigUint64(0, true);
 }

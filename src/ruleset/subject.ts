@@ -7,7 +7,7 @@ import { CLOSED, STAMP, TABLE } from "./table.ts";
 /** The direction that a chain judges: `in` is what arrives, `out` what is sent. */
 export type Direction = "in" | "out";
 
-/** Something of a subject's own: a rule, an object, or elements of one. */
+/** A part of a subject's policy: a rule, an object, or elements of one. */
 export type Part =
   | {
       readonly kind: "rule";
@@ -23,13 +23,13 @@ export type Part =
       readonly definition: string;
     };
 
-/** What a subject may have of its own, by nft's names. */
+/** The kinds of object that a subject may have of its own, by nft's names. */
 export type OwnKind = "chain" | "counter" | "quota" | "limit" | "set" | "map";
 
-/** An object of a subject's own, by the name that it has in the table. */
+/** An object of a subject's own, by its name in the table. */
 export type OwnObject = { readonly kind: OwnKind; readonly name: string };
 
-/** What of a subject its part of the ruleset is made from. */
+/** The facts about a subject that its part of the ruleset is made from. */
 export type Ruled = Pick<Subject, "id" | "addresses" | "comment"> & {
   readonly cgroup: Pick<Cgroup, "path" | "id">;
   readonly policy: Pick<Subject["policy"], "generation"> & {
@@ -38,37 +38,40 @@ export type Ruled = Pick<Subject, "id" | "addresses" | "comment"> & {
   };
 };
 
-/** The chains of every subject, in an order in which they can be deleted: none is named by a later one. */
+/** Lists the chains that every subject has, in an order in which they can be deleted: no later one names an earlier one. */
 export function subjectChains(name: string): string[] {
   return [subjectChain(name, "in"), subjectChain(name, "out"), judgedChain(name)];
 }
 
-/** A chain of a subject: one that judges a direction, or one of its own. */
+/** Names a chain of a subject: one that judges a direction, or one of its own. */
 export function subjectChain(name: string, chain: string): string {
   return `${name}_${chain}`;
 }
 
 /**
- * The chain that a packet ends in when the rules accept it: it makes the flow known. A rule's `accept` is written
- * as a `goto` to it.
+ * Names the chain that a packet ends in when the rules accept it: it makes the flow known. A rule's `accept` is written as a `goto`
+ * to it.
  */
 export function judgedChain(name: string): string {
   return `${name}_judged`;
 }
 
-/** Commands to be run in one transaction after the base table, each on one line. */
+/** Commands for one transaction after the base table, each on one line. */
 export type Commands = {
   readonly lines: readonly string[];
-  /** For each line the number of the subject's part that it comes from; `undefined` for what is ours. */
+  /** For each line the index of the part that it comes from; `undefined` for a line of ours. */
   readonly sources: readonly (number | undefined)[];
 };
 
 type Line = readonly [text: string, source?: number];
 
 /**
- * Makes the commands that put a subject's cgroup under rules of its own.
+ * Makes the commands that put a subject's cgroup under its rules.
  *
- * @param parts In their order; each may name those before it and, of objects, those behind it.
+ * @param parts in the order of the fragment; a part may name earlier parts, and later ones that are objects
+ * @example
+ * const { lines } = addSubject(subject, [{ kind: "rule", chain: "out", body: "tcp dport 443 accept" }]);
+ * runTransaction(lines);
  */
 export function addSubject(subject: Ruled, parts: readonly Part[]): Commands {
   return commands([
@@ -79,10 +82,10 @@ export function addSubject(subject: Ruled, parts: readonly Part[]): Commands {
 }
 
 /**
- * Like `addSubject`, for a subject that may be there already: its rules and its own objects are replaced, and it gets elements
- * besides those that it has. No packet sees anything in between.
+ * Makes the commands for a subject that may exist already: they replace its rules and its own objects, and add to its elements. No
+ * packet sees a state in between.
  *
- * @param previous the objects that it has of its own
+ * @param previous the objects of its own that it has now
  */
 export function replaceSubject(
   subject: Ruled,
@@ -107,7 +110,7 @@ export function replaceSubject(
   ]);
 }
 
-/** The objects that the commands of a shared policy make, chains included. */
+/** Lists the objects that commands create, chains included. */
 export function sharedObjectsIn(lines: readonly string[]): OwnObject[] {
   return lines.flatMap((line) => {
     const [, kind, name] = /^create (chain|set|map|counter|quota|limit) inet \S+ (\S+)/.exec(line) ?? [];
@@ -115,12 +118,12 @@ export function sharedObjectsIn(lines: readonly string[]): OwnObject[] {
   });
 }
 
-/** The objects of a subject's own that commands have brought, by the names that they have in the table. */
+/** Lists the objects of a subject's own that commands create, by their names in the table. */
 export function ownObjectsIn(lines: readonly string[], id: string): OwnObject[] {
   return sharedObjectsIn(lines).filter(({ name }) => !subjectChains(id).includes(name));
 }
 
-/** A text with the names that subjects' own objects have in their fragments, instead of those in the table. @param lines what brings the subjects */
+/** Replaces the table's names of subjects' own objects by those in their fragments. @param lines the commands of the subjects */
 export function withOwnNames(text: string, lines: readonly string[]): string {
   const ids = lines.flatMap((line) => /^(?:add|create) chain \S+ \S+ (\S+_)judged$/.exec(line)?.[1] ?? []);
   // An own chain may be called "x_judged"; the subject's id is the shorter one.
@@ -133,7 +136,7 @@ function commands(all: readonly Line[]): Commands {
   return { lines: all.map(([text]) => text), sources: all.map(([, source]) => source) };
 }
 
-/** In which order objects can be made: chains are named in maps, everything in rules. */
+/** The order in which objects can be made: maps name chains, rules name everything. */
 const MAKING: readonly OwnKind[] = ["chain", "counter", "quota", "limit", "set", "map"];
 
 /** Makes the commands that add objects and their elements, each with the number of its part. @param id what their names begin with */
@@ -188,7 +191,7 @@ function contents(subject: Ruled, parts: readonly Part[]): Line[] {
   ];
 }
 
-/** The commands that lead a cgroup's packets to a subject's chains, which must be there, and put it into the sets. */
+/** Makes the commands that lead a cgroup's packets to a subject's chains, which must exist, and put it into the sets. */
 export function subjectElements({ id, cgroup: { path }, comment, addresses, policy }: Ruled): string[] {
   const said = `comment "${clipComment(comment)}"`;
   return [
@@ -208,22 +211,22 @@ export function subjectElements({ id, cgroup: { path }, comment, addresses, poli
   ];
 }
 
-/** The set that holds addresses of a family. */
+/** Names the set that holds addresses of a family. */
 export function addressSet(family: Family): "session_map_ipv4" | "session_map_ipv6" {
   return family === "ip6" ? "session_map_ipv6" : "session_map_ipv4";
 }
 
-/** The commands that close a cgroup by elements of its own, though what it lies in is open. */
+/** Makes the commands that close a cgroup by elements of its own, though the cgroup around it is open. */
 export function closeCgroup(path: string): string[] {
   return (["in", "out"] as const).map(
     (direction) => `add element ${TABLE} session_${direction} { "${path}" : goto ${CLOSED[direction]} }`,
   );
 }
 
-/** nftables keeps 128 bytes for a comment, its terminating NUL included. */
+/** Bytes of a comment: nftables keeps 128, the terminating NUL included (NFTNL_UDATA_COMMENT_MAXLEN). */
 const COMMENT_LIMIT = 127;
 
-/** Cuts a comment to what nftables holds; a tag in brackets keeps its closing bracket. */
+/** Cuts a comment to the length that nftables keeps; a tag in brackets keeps its closing bracket. */
 export function clipComment(comment: string): string {
   if (comment.length <= COMMENT_LIMIT) return comment;
   return comment.endsWith("]") ? `${comment.slice(0, COMMENT_LIMIT - 1)}]` : comment.slice(0, COMMENT_LIMIT);

@@ -6,7 +6,7 @@ import { type Address, addressElement } from "../../src/address.ts";
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
 import { Refusal } from "../../src/refusal.ts";
-import { departure } from "../../src/ruleset/removal.ts";
+import { subjectRemoval } from "../../src/ruleset/removal.ts";
 import {
   addSubject,
   type OwnObject,
@@ -120,7 +120,7 @@ export function lifeOf({ name, path, id, addresses, comment }: Session, parts: r
 function removal(subject: Ruled, own: readonly OwnObject[]): string[] {
   const elements = subjectElements(subject).map((line) => line.replace(/^add /, "delete "));
   const nothing = { element: () => undefined, elements: () => [], hasChain: () => true };
-  const { changes } = departure(subject.id, undefined, nothing, own);
+  const { changes } = subjectRemoval(subject.id, undefined, nothing, own);
   return [
     // An element goes by its key.
     ...elements.map((line) => line.replace(/ comment "[^"]*"( : jump \S+)?/, "")),

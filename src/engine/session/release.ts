@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { oneLine, Refusal } from "../../refusal.ts";
-import { closing, departure, keysOf, leading } from "../../ruleset/removal.ts";
+import { blockCgroup, keysOf, leading, subjectRemoval } from "../../ruleset/removal.ts";
 import { ownObjectsIn } from "../../ruleset/subject.ts";
 import { TABLE_NAME } from "../../ruleset/table.ts";
 import type { ScopeUnit } from "../../subjects/session/scope_unit.ts";
@@ -59,8 +59,13 @@ export async function release(unit: ScopeUnit): Promise<void> {
     // First its chains, which nothing leads to; then at once what leads to them, in place of what closes it.
     const subject = sessionSubject(record);
     undo(() => {
-      const { changes } = departure(subject.id, keysOf(subject), firewall, ownObjectsIn(lines, subject.id));
-      firewall.change(TABLE_NAME, [...changes, ...closing(record.cg_id)]);
+      const { changes } = subjectRemoval(
+        subject.id,
+        keysOf(subject),
+        firewall,
+        ownObjectsIn(lines, subject.id),
+      );
+      firewall.change(TABLE_NAME, [...changes, ...blockCgroup(record.cg_id)]);
     });
     run(loading(rules).filter((line) => !LEADING.test(line)));
     firewall.change(TABLE_NAME, leading(subject, firewall));

@@ -3,7 +3,14 @@
 // The removal of a session's rules from the table, and with a user's last session of those of the user's slice. All of it under
 // the lock of the ruleset.
 
-import { closing, departure, keysOf, opening, staleClosings, type Traffic } from "../../ruleset/removal.ts";
+import {
+  blockCgroup,
+  keysOf,
+  staleBlocks,
+  subjectRemoval,
+  type Traffic,
+  unblockCgroup,
+} from "../../ruleset/removal.ts";
 import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { ownObjectsIn } from "../../ruleset/subject.ts";
 import { TABLE_NAME } from "../../ruleset/table.ts";
@@ -55,20 +62,20 @@ function removeOnce(
   const slice = record === undefined ? slicesWithoutSession() : sliceWithout(record);
   if (record?.state === "refused") {
     // It never had chains; chains of its name are another session's.
-    firewall.change(TABLE_NAME, [...opening(record.cg_id, firewall), ...slice.changes]);
+    firewall.change(TABLE_NAME, [...unblockCgroup(record.cg_id, firewall), ...slice.changes]);
     return { traffic: undefined, slices: saveSliceChange(slice) };
   }
   const subject = record && sessionSubject(record);
   const name = subject?.id ?? nameOf(unit);
   const saved = readPolicy(unit) ?? readPolicy(unit, "closed") ?? [];
-  const { changes, traffic } = departure(
+  const { changes, traffic } = subjectRemoval(
     name,
     subject && keysOf(subject),
     firewall,
     ownObjectsIn(saved, name),
   );
-  const closed = record !== undefined && options.close ? closing(record.cg_id) : [];
-  const stale = record === undefined ? staleClosings(liveCgroups(), firewall) : [];
+  const closed = record !== undefined && options.close ? blockCgroup(record.cg_id) : [];
+  const stale = record === undefined ? staleBlocks(liveCgroups(), firewall) : [];
   firewall.change(TABLE_NAME, [...changes, ...slice.changes, ...closed, ...stale]);
   dropUnused([sharedIn(saved), ...slice.shared]);
   return { traffic, slices: saveSliceChange(slice) };

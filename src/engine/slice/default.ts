@@ -3,7 +3,7 @@
 // The default of users' slices, while no session is open: closed for members, open for others.
 
 import { readdirSync } from "node:fs";
-import { isCovered } from "../../ruleset/removal.ts";
+import { isClosedByDefault } from "../../ruleset/removal.ts";
 import { type ScopeUnit, USERS_SLICE, userSlice } from "../../subjects/session/scope_unit.ts";
 import { CGROUP_ROOT } from "../../system/kernel/cgroup.ts";
 import { cgroupId, findSeal, firewall } from "../host.ts";
@@ -45,7 +45,7 @@ export async function openUserSlices(
 export function closedUserSlices(uids: readonly number[]): number[] {
   return uids.filter((uid) => {
     const id = cgroupId(userSlice(uid));
-    return id !== undefined && isCovered(id, firewall);
+    return id !== undefined && isClosedByDefault(id, firewall);
   });
 }
 

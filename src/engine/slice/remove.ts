@@ -4,11 +4,11 @@
 
 import { addressElement, parseAddress } from "../../address.ts";
 import {
-  addressDeparture,
+  addressRemoval,
   type Change,
-  departure,
-  isCovered,
-  sliceDeparture,
+  isClosedByDefault,
+  sliceRemoval,
+  subjectRemoval,
 } from "../../ruleset/removal.ts";
 import { sharedIn } from "../../ruleset/shared_policy.ts";
 import { addressSet, ownObjectsIn, subjectChain } from "../../ruleset/subject.ts";
@@ -56,7 +56,7 @@ export function sliceWithout(record: SessionRecord): SliceChange {
   const lines = readPolicy(name)?.filter((line) => !line.includes(said));
   return {
     closed: [],
-    changes: addressDeparture(id, address, firewall),
+    changes: addressRemoval(id, address, firewall),
     shared: [],
     files: lines === undefined ? [] : [{ name, lines }],
   };
@@ -78,7 +78,7 @@ function closeSlices(uids: readonly number[]): SliceChange {
     closed: uids,
     changes: open.flatMap((uid) => {
       const name = sliceId(uid);
-      return departure(name, undefined, firewall, ownObjectsIn(readPolicy(name) ?? [], name)).changes;
+      return subjectRemoval(name, undefined, firewall, ownObjectsIn(readPolicy(name) ?? [], name)).changes;
     }),
     shared: open.map((uid) => sharedIn(readPolicy(sliceId(uid)) ?? [])),
     files: [],
@@ -98,7 +98,7 @@ export function saveSliceChange({ closed, files }: SliceChange): readonly number
     saveBestEffort(`An address is removed from ${name}, but`, () => savePolicy(name, lines));
   return closed.filter((uid) => {
     const id = cgroupId(userSlice(uid));
-    return id !== undefined && isCovered(id, firewall);
+    return id !== undefined && isClosedByDefault(id, firewall);
   });
 }
 
@@ -129,7 +129,7 @@ export function openUserSlice(uid: number): ScopeUnit[] {
     firewall.change(TABLE_NAME, changes);
     return [];
   }
-  firewall.change(TABLE_NAME, [...changes, ...sliceDeparture({ set: "covered_slices", id }, firewall)]);
+  firewall.change(TABLE_NAME, [...changes, ...sliceRemoval({ set: "covered_slices", id }, firewall)]);
   dropUnused(shared);
   unseal(slice);
   return [];

@@ -2,17 +2,17 @@
 import { describe, expect, test } from "bun:test";
 import { type Address, parseAddress } from "../../../src/address.ts";
 import {
-  addressDeparture,
+  addressRemoval,
+  blockCgroup,
+  blockSlice,
   type Change,
   chainOf,
-  closing,
-  closingSlice,
-  departure,
   keysOf,
-  opening,
-  sliceDeparture,
-  staleClosings,
+  sliceRemoval,
+  staleBlocks,
+  subjectRemoval,
   type Traffic,
+  unblockCgroup,
 } from "../../../src/ruleset/removal.ts";
 import type { SessionRecord } from "../../../src/subjects/session/record.ts";
 import type { ScopeUnit } from "../../../src/subjects/session/scope_unit.ts";
@@ -85,7 +85,7 @@ function leave(
   record: SessionRecord | undefined,
   fake: FakeRuleset,
 ): { removed: ReturnType<typeof shown>; traffic: Traffic | undefined } {
-  const { changes, traffic } = departure(NAME, record && keysOf(sessionSubject(record)), fake);
+  const { changes, traffic } = subjectRemoval(NAME, record && keysOf(sessionSubject(record)), fake);
   return { removed: shown(changes), traffic };
 }
 
@@ -234,12 +234,12 @@ test("a session that was closed within an open slice leaves with its closing ele
 });
 
 test("a cgroup is closed by elements that lead to the closed chains, and opened by taking out what it has", () => {
-  expect(closing(27711)).toEqual([
+  expect(blockCgroup(27711)).toEqual([
     { set: "session_in", key: Uint8Array.fromHex(ID), add: true, goto: "closed_in" },
     { set: "session_out", key: Uint8Array.fromHex(ID), add: true, goto: "closed_out" },
   ]);
   const fake = new FakeRuleset().put("session_out", ID, "closed_out").put("session_in", OTHER, "closed_in");
-  expect(shown(opening(27711, fake))).toEqual([["session_out", ID]]);
+  expect(shown(unblockCgroup(27711, fake))).toEqual([["session_out", ID]]);
 });
 
 test("what closed a cgroup that is gone is taken out, when nobody knows of it any more", () => {
@@ -248,7 +248,7 @@ test("what closed a cgroup that is gone is taken out, when nobody knows of it an
     .put("session_out", ID, "closed_out")
     .put("session_in", OTHER, "closed_in")
     .put("session_in", "ff00000000000000", "session_bob_1_in");
-  expect(shown(staleClosings(new Set([27712n]), fake))).toEqual([
+  expect(shown(staleBlocks(new Set([27712n]), fake))).toEqual([
     ["session_in", ID],
     ["session_out", ID],
   ]);
@@ -259,7 +259,7 @@ test("a slice that is gone is closed by number, and forgotten by number", () => 
   const own = { ...users, chains: "members" } as const;
   const cover = { set: "covered_slices", chains: undefined, id: 27711n };
   const key = Uint8Array.fromHex(ID);
-  expect([users, own, cover].flatMap((slice) => closingSlice(slice))).toEqual([
+  expect([users, own, cover].flatMap((slice) => blockSlice(slice))).toEqual([
     { set: "slices_sources", key, add: true, goto: "users_sources" },
     { set: "slices_in", key, add: true, goto: "users_in" },
     { set: "slices_out", key, add: true, goto: "users_out" },
@@ -269,7 +269,7 @@ test("a slice that is gone is closed by number, and forgotten by number", () => 
     { set: "covered_slices", key, add: true },
   ]);
   const fake = new FakeRuleset().put("covered_slices", ID).put("slices_out", ID, "users_out");
-  expect(shown([users, cover].flatMap((slice) => sliceDeparture(slice, fake)))).toEqual([
+  expect(shown([users, cover].flatMap((slice) => sliceRemoval(slice, fake)))).toEqual([
     ["slices_out", ID],
     ["covered_slices", ID],
   ]);
@@ -282,8 +282,6 @@ test("the chain that a cgroup's packets go to is told by the map", () => {
 
 test("an address leaves alone, if it is there", () => {
   const address = parseAddress("192.0.2.7") as Address;
-  expect(shown(addressDeparture(27711n, address, ruleset()))).toEqual([
-    ["session_map_ipv4", `${ID}c0000207`],
-  ]);
-  expect(addressDeparture(1n, address, ruleset())).toEqual([]);
+  expect(shown(addressRemoval(27711n, address, ruleset()))).toEqual([["session_map_ipv4", `${ID}c0000207`]]);
+  expect(addressRemoval(1n, address, ruleset())).toEqual([]);
 });

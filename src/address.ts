@@ -39,17 +39,17 @@ function shortened(groups: readonly string[]): string {
   return `${before.replace(/:$/, "")}::${behind.replace(/^:/, "")}`;
 }
 
-/** The family that an address belongs to. */
+/** Returns the family that an address belongs to. */
 export function familyOf(address: Address): Family {
   return address.includes(":") ? "ip6" : "ip";
 }
 
-/** The address's bytes in network order: 4 or 16 of them. */
+/** Returns the address's bytes in network order: 4 or 16 of them. */
 export function addressBytes(address: Address): Uint8Array {
   return bytesOfAddress(address);
 }
 
-/** An address as the table's sets have it. */
+/** Writes an address as the table's sets have it. */
 export function addressElement(address: Address): { readonly family: Family; readonly text: Address } {
   return { family: familyOf(address), text: address };
 }

@@ -3,7 +3,7 @@ import { isIPv4 } from "node:net";
 
 // The runtime's URL would take IPv6 addresses apart as well, but not all of them: it refuses 1:2:3:4::192.0.2.7.
 
-/** The eight groups of a text that is an IPv6 address, with or without an IPv4 address at its end. */
+/** Returns the eight groups of a text that is an IPv6 address, with or without an IPv4 address at its end. */
 export function ipv6Groups(address: string): number[] {
   const [left = [], right] = address.split("::").map((half) =>
     (half === "" ? [] : half.split(":")).flatMap((group) => {
@@ -16,7 +16,7 @@ export function ipv6Groups(address: string): number[] {
   return [...left, ...Array<number>(8 - left.length - right.length).fill(0), ...right];
 }
 
-/** The bytes of a text that is an address, in network order: 4 or 16 of them. */
+/** Returns the bytes of a text that is an address, in network order: 4 or 16 of them. */
 export function bytesOfAddress(address: string): Uint8Array {
   if (isIPv4(address)) return Uint8Array.from(address.split("."), Number);
   return Uint8Array.from(ipv6Groups(address).flatMap((group) => [group >> 8, group & 255]));

@@ -81,14 +81,14 @@ export function unescapeName(text: string, limit = NAME_LIMIT): string | undefin
   }
 }
 
-/** Whether somebody's name may be escaped to that, also where it was cut. */
+/** Tells whether somebody's name may be escaped to that, also where it was cut. */
 export function isEscapedName(text: string, limit = NAME_LIMIT): boolean {
   return (
     unescapeName(text, limit) !== undefined || (CUT.test(text) && WHOLE.test(text) && text.length <= limit)
   );
 }
 
-/** An escaped name in the name of a chain: nftables takes a slash there and no backslash, and no escaped name has a slash. */
+/** Writes an escaped name in the name of a chain: nftables takes a slash there and no backslash, and no escaped name has a slash. */
 export function inChains(name: EscapedName): string {
   return name.replaceAll("\\", "/");
 }

@@ -29,7 +29,7 @@ export function groupFragments(root = ""): GroupFragment[] {
   });
 }
 
-/** The fragments of those groups that a user is in, by the files' names. @throws {SystemError} when the name service fails */
+/** Returns the fragments of those groups that a user is in, by the files' names. @throws {SystemError} when the name service fails */
 export function groupFiles(user: User, groups: readonly GroupFragment[]): string[] {
   if (groups.length === 0) return [];
   const gids = new Set(groupsOf(user));

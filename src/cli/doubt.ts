@@ -7,7 +7,7 @@ import { silentSources } from "../system/ffi/name_sources.ts";
 import type { User } from "../system/ffi/users.ts";
 import { isThere } from "../system/host/files.ts";
 
-/** Which sources of users and groups do not answer, in a sentence without its end; `undefined` where all do. @throws {SystemError} */
+/** Names which sources of users and groups do not answer, in a sentence without its end; `undefined` where all do. @throws {SystemError} */
 export function silence(): string | undefined {
   const silent = silentSources();
   if (silent.length === 0) return undefined;

@@ -6,7 +6,7 @@ const FOLDER = "examples/";
 /** A fragment that is shipped to begin with. */
 export type Example = { readonly name: string; readonly about: string; readonly text: string };
 
-/** The fragments that are shipped, by name. The first line of each, a comment, says what it is about. */
+/** Returns the fragments that are shipped, by name. The first line of each, a comment, says what it is about. */
 export function examples(): Example[] {
   return dataFiles()
     .filter((file) => file.startsWith(FOLDER))

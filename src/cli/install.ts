@@ -89,7 +89,7 @@ export function layOut(
   ];
 }
 
-/** What an item holds when this program lays it out. @throws {Error} a sentence, when the build has not made it */
+/** Returns what an item holds when this program lays it out. @throws {Error} a sentence, when the build has not made it */
 export function contentOf(item: Exclude<Item, { kind: "link" }>): Content {
   if (item.kind === "data") return readData(item.name);
   if (item.kind === "executable") return { copyOf: builtExecutable() };

@@ -58,7 +58,7 @@ export const RUNTIME_DIRECTORIES: readonly Directory[] = [
   { path: `${RUNTIME}/names`, mode: 0o700, keep: false },
 ];
 
-/** The directories that hold nothing but items, each after those in it: gone with the last of them. */
+/** Returns the directories that hold nothing but items, each after those in it: gone with the last of them. */
 export function ownDirectories(items: readonly Item[]): string[] {
   const dropIns = items
     .map(({ path }) => dirname(path))

@@ -144,7 +144,7 @@ Examples:
     .command("check")
     .argument("[file or user...]", "what to check; every file below /etc/authnft when left out")
     .description(
-      "Check policies as a login would, and say what is wrong or hardly meant, where, and what to write instead.",
+      "Check policies as a login would, and say what is wrong or probably unintended, where, and what to write instead.",
     )
     .option(
       "--user <name>",
@@ -157,7 +157,7 @@ Examples:
       `
 As root it also loads each policy behind the real table in a private network namespace, so that nftables has its say;
 nothing that is in force changes. Anybody else has the syntax checked. A file elsewhere, such as one that a tool is about
-to put in place, is checked as if it were a fragment. Warnings are for what is allowed and hardly meant.
+to put in place, is checked as if it were a fragment. Warnings are for what is allowed and probably unintended.
 
 Exits with 0 if logins would take everything, with 1 if not, with 2 if a file or user is not there.
 

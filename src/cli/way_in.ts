@@ -7,7 +7,7 @@ export function noteConfined(): void {
   isConfined = true;
 }
 
-/** Whether it has. An administrator's shell may gain no privileges either, and have all that root has. */
+/** Tells whether the entry started this program. An administrator's shell may gain no privileges either, and have all that root has. */
 export function cameConfined(): boolean {
   return isConfined;
 }

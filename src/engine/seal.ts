@@ -210,7 +210,7 @@ export function unsealAll(): void {
   for (const cgroup of sealable()) attachedOurs(cgroup, detachProgram);
 }
 
-/** Whether a cgroup itself has the whole seal. @throws {SystemError} where the kernel does not tell */
+/** Tells whether a cgroup itself has the whole seal. @throws {SystemError} where the kernel does not tell */
 export function isSealed(cgroup: string): boolean {
   let whole = sealState().state === "loaded";
   if (whole)

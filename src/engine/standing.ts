@@ -16,7 +16,7 @@ export function standing(): Wanted[] {
   return [...closedSlices(), ...openSlices(toWanted), ...sessions];
 }
 
-/** Whether any kind has a subject whose processes may hold sockets. */
+/** Tells whether any kind has a subject whose processes may hold sockets. */
 export function isAnybodyIn(): boolean {
   return hasSessions();
 }

@@ -42,7 +42,7 @@ export type CompileOptions = RenderOptions & {
   readonly sharing?: Sharing;
 };
 
-/** The rules of a policy. */
+/** Returns the rules of a policy. */
 export function rulesOf({ parts }: Pick<Policy, "parts">): CompiledRule[] {
   return parts.filter((part) => part.kind === "rule");
 }

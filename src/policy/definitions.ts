@@ -53,7 +53,7 @@ const SET_WORDS = new Set(
   ),
 );
 
-/** Whether a command adds an object or an element, as far as its first two words tell. */
+/** Tells whether a command adds an object or an element, as far as its first two words tell. */
 export function isAddition([verb, object]: Command): boolean {
   return verb.text === "add" && KINDS.has(object?.text ?? "");
 }
@@ -96,7 +96,7 @@ export function parseHead(command: Command, dialect: Dialect): Head {
   return { kind, name: name.text, body, said, command };
 }
 
-/** The name and the kind that an addition gives, however wrong the rest of it is: what names it is not to be blamed. */
+/** Returns the name and the kind that an addition gives, however wrong the rest of it is: what names it is not to be blamed. */
 export function namedAtLeast(command: Command): Head[] {
   const [, object, , , name] = command;
   if (object === undefined || name?.kind !== "word") return [];
@@ -123,7 +123,7 @@ function statementsIn(inner: readonly Token[]): Token[][] {
   return found.filter((statement) => statement.length > 0);
 }
 
-/** The names that a fragment gives. @throws {Refusal} `content`, when one is given twice, unless somebody is to be told instead */
+/** Returns the names that a fragment gives. @throws {Refusal} `content`, when one is given twice, unless somebody is to be told instead */
 export function ownObjects(heads: readonly Head[], refused?: Refused): OwnObjects {
   const own = new Map<string, ObjectKind>();
   for (const { kind, name, command } of heads) {

@@ -12,7 +12,7 @@ const OPERATORS = new Set(["and", "or", "xor", "lshift", "rshift", "&", "|", "^"
 /** What ends an element's key, or its value. */
 const OPTIONS = new Set(["comment", "counter", "expires", "last", "limit", "quota", "timeout"]);
 
-/** Which parts of a key are addresses: of a type, of what stands behind `typeof`, or of what a rule looks at. */
+/** Finds which parts of a key are addresses: of a type, of what stands behind `typeof`, or of what a rule looks at. */
 export function addressParts(key: readonly Term[]): boolean[] {
   // What is reckoned from addresses, as jhash does, is none.
   if (key.some(({ text }) => text === "mod")) return [];

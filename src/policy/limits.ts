@@ -56,7 +56,7 @@ export const WAY_LIMIT = 100_000;
 /** Mistakes that are told of one fragment before the rest of it is left unread. */
 export const MISTAKE_LIMIT = 100;
 
-/** A number with a comma between thousands. */
+/** Writes a number with a comma between thousands. */
 export function grouped(count: number): string {
   return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What is allowed, and yet hardly meant: told by "authnft check", of no concern to a login.
+// What is allowed, and yet probably unintended: told by "authnft check", of no concern to a login.
 
 import type { CompiledPart, CompiledRule, Policy } from "./compile.ts";
 import type { Dialect, Direction } from "./dialect.ts";
@@ -15,7 +15,7 @@ import {
 } from "./statement.ts";
 import type { Place } from "./tokenise.ts";
 
-/** Something that is hardly meant. */
+/** Something that is probably unintended. */
 export type Warning = {
   readonly place: Place;
   readonly message: string;

@@ -12,7 +12,7 @@ export type StampBits = { readonly in: number; readonly out: number };
  */
 export const STAMP_BITS: StampBits = { in: 0x2000_0000, out: 0x1000_0000 };
 
-/** The bits as they are written for people, for files and for nftables. */
+/** Returns the bits as they are written for people, for files and for nftables. */
 export function hexMark(bits: number): string {
   return `0x${(bits >>> 0).toString(16).padStart(8, "0")}`;
 }

@@ -239,7 +239,7 @@ export function tellRefused(cgroup: string): string {
   return `add element ${TABLE} refused { "${cgroup}" }`;
 }
 
-/** The command that closes a user's slice by default. Elements of slices that are gone stay: sockets outlive slices. */
+/** Returns the command that closes a user's slice by default. Elements of slices that are gone stay: sockets outlive slices. */
 export function closeUserSlice(slice: string): string {
   return `add element ${TABLE} covered_slices { "${slice}" }`;
 }

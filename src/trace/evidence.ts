@@ -86,12 +86,12 @@ const ADDRESSES: Readonly<Record<string, readonly [address: number, length: numb
   sendto: [4, 5],
 };
 
-/** Whether a call does quite different things by its arguments. */
+/** Tells whether a call does quite different things by its arguments. */
 export function isTelling(call: string): boolean {
   return call in TELLING;
 }
 
-/** The arguments of a call that matter, as text. */
+/** Returns the arguments of a call that matter, as text. */
 export function describe({ call, args, self }: Seen, memory: Memory): string {
   const arg = (index: number): bigint => args[index] ?? 0n;
   const paths = PATHS[call];

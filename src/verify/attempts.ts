@@ -96,7 +96,7 @@ export class Sockets implements AsyncDisposable {
 
 const PASSES: Outcome = { passed: true, how: "" };
 
-/** A word that one side sends and the other looks for. Nobody can guess it, so that nobody can bring about what is looked for. */
+/** Makes a word that one side sends and the other looks for. Nobody can guess it, so that nobody can bring about what is looked for. */
 export function word(): string {
   return crypto.randomUUID();
 }
@@ -145,7 +145,7 @@ export async function hear(
   });
 }
 
-/** A connection, or a datagram, from one process to another. */
+/** Tries to send a connection or a datagram from one process to another. */
 export async function reach(
   stage: Stage,
   protocol: Protocol,
@@ -280,7 +280,7 @@ function privileged(name: string, family: number, type: number, protocol: number
   };
 }
 
-/** A packet to somewhere else that goes no further than the loopback: it is judged on its way out there. */
+/** Tries a packet to somewhere else that goes no further than the loopback: it is judged on its way out there. */
 export function elsewhere(protocol: "TCP" | "UDP", ip: string, port: number): Attempt {
   return {
     name: `${protocol}, IPv4, out to ${ip} port ${port}`,
@@ -702,7 +702,7 @@ function portTaken(protocol: Protocol): Attempt {
 /** How many senders or callers a shared port has: that the kernel gives none of them to a listener is one case in 2^16. */
 const CALLERS = 16;
 
-/** A member shares a port with another session of the same user: what the kernel deals to it is judged as its own. */
+/** Makes the attempt in which a member shares a port with another session of the same user: what the kernel deals to it is judged as its own. */
 export function sharedPort(protocol: "TCP" | "UDP"): Attempt {
   const kind = protocol === "TCP" ? TCP : UDP;
   return {
@@ -793,7 +793,7 @@ export const ATTEMPTS: readonly Attempt[] = [
   portTaken(UDP),
 ];
 
-/** What a socket of a scope that is gone can do: nothing, or what whatever the scope was in may do. */
+/** Makes the attempt of a socket whose scope is gone: it can do nothing, or as much as the cgroup around the scope. */
 export function orphaned(protocol: "TCP" | "UDP", attempt: Pick<Attempt, "judged" | "law">): Attempt {
   return {
     name: `${protocol}, by a socket of a scope that is gone`,
@@ -813,7 +813,7 @@ export function orphaned(protocol: "TCP" | "UDP", attempt: Pick<Attempt, "judged
   };
 }
 
-/** Something that is not tried, and why. */
+/** Makes an attempt that is left out, with the reason. */
 export function leftOut(name: string, why: string): Attempt {
   return { name, judged: undefined, law: "nothing", run: async () => ({ passed: "untried", how: why }) };
 }

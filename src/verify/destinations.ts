@@ -64,7 +64,7 @@ export function addresses6(lines: readonly string[]): string[] {
   return [...addresses].slice(0, LIMIT_6);
 }
 
-/** The bytes of an address; of an IPv6 address without an IPv4 address at its end. */
+/** Returns the bytes of an address; of an IPv6 address without an IPv4 address at its end. */
 export function bytesOf(ip: string): number[] {
   if (!ip.includes(":")) return ip.split(".").map(Number);
   const [before = "", after] = ip.split("::");

@@ -76,12 +76,12 @@ export function findSubjects(name?: string): Subject[] {
   return [...covers, ...sessions];
 }
 
-/** Whether nobody is left in a subject's cgroup, which systemd then removes piece by piece. Our own slice is for nobody anyway. */
+/** Tells whether nobody is left in a subject's cgroup, which systemd then removes piece by piece. Our own slice is for nobody anyway. */
 export function isDeserted({ cgroup }: Subject): boolean {
   return cgroup !== SLICE && !isPopulated(cgroup);
 }
 
-/** A subject as it is now; `undefined` when it is over. */
+/** Returns a subject as it is now; `undefined` when it is over. */
 export function refresh(subject: Subject): Subject | undefined {
   if (subject.cgroup === SLICE) return closedDefault();
   if (cgroupId(subject.cgroup) === undefined) return undefined;
@@ -145,7 +145,7 @@ function closedDefault(): Subject {
   };
 }
 
-/** Where another policy of the user's holds: in another session of theirs, or below their slice; `undefined` without one. */
+/** Returns where another policy of the user's holds: in another session of theirs, or below their slice; `undefined` without one. */
 export function cgroupOfTwin({ user, cgroup }: Subject): { cgroup: string; below: boolean } | undefined {
   const session = readRecords().find(
     ({ uid, cg_path, cg_id }) =>

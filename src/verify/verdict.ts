@@ -73,17 +73,17 @@ function describe({ passed, how }: Outcome): string {
   return how === "" ? word : `${word} (${how})`;
 }
 
-/** Whether a row speaks of something that must not be, or may be: not to know is not "no". */
+/** Tells whether a row speaks of something that must not be, or may be: not to know is not "no". */
 export function isBad({ verdict }: Row): boolean {
   return verdict === "leak" || verdict === "harm" || verdict === "changed" || verdict === "unknown";
 }
 
-/** Whether what rules let through depends on what they let through before: limits, quotas, sets that packets change. */
+/** Tells whether what rules let through depends on what they let through before: limits, quotas, sets that packets change. */
 export function remembers(lines: readonly string[]): boolean {
   return lines.some((line) => /\b(limit|quota|ct count|last)\b|\b(add|update|delete) @|\bmeter\b/.test(line));
 }
 
-/** The rules of each chain in a listing of a table, a line each. */
+/** Returns the rules of each chain in a listing of a table, a line each. */
 export function chainsOf(listing: string): Map<string, string[]> {
   const chains = new Map<string, string[]>();
   for (const [, name = "", body = ""] of listing.matchAll(/^\tchain (\S+) \{\n(.*?)^\t\}/gms)) {

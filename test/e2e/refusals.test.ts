@@ -164,14 +164,14 @@ const badFragments: readonly BadFragment[] = [
     what: "that is a FIFO",
     make: "mkfifo -m 0644 $f",
     reason: "perms",
-    says: ["FRAGMENT", "no plain file", "put the fragment's text there"],
+    says: ["FRAGMENT", "not a regular file", "put the fragment's text there"],
   },
   {
     slug: "directory",
     what: "that is a directory",
     make: "mkdir $f",
     reason: "perms",
-    says: ["FRAGMENT", "no plain file", "put the fragment's text there"],
+    says: ["FRAGMENT", "not a regular file", "put the fragment's text there"],
   },
   {
     slug: "empty",

@@ -54,7 +54,7 @@ function sliceSettings(): string[] {
   );
 }
 
-/** The settings that a drop-in makes for the slice itself, by systemd.syntax(7). */
+/** Returns the settings that a drop-in makes for the slice itself, by systemd.syntax(7). */
 export function settingsOfSlice(text: string): string[] {
   let section = "";
   const found = new Set<string>();

@@ -170,7 +170,7 @@ function secondUsers({ users }: LocalFiles, members: readonly string[]): Finding
   ];
 }
 
-/** The sources of a database, by nsswitch.conf(5). None where there is one only: it hides nobody. */
+/** Returns the sources of a database, by nsswitch.conf(5). None where there is one only: it hides nobody. */
 export function sourcesOf(database: string, text: string): string[] {
   const sources = sourcesIn(database, text);
   return sources.length > 1 ? sources : [];

@@ -50,7 +50,7 @@ type Hook = {
   readonly options: readonly string[];
 };
 
-/** The services that open sessions of ours, by name. */
+/** Returns the services that open sessions of ours, by name. */
 export function servicesOfOurs(files: readonly PamFile[]): string[] {
   return sessionRules(files).flatMap(({ name, rules }) => (hooksOf(rules).length > 0 ? [name] : []));
 }
@@ -117,7 +117,7 @@ export function checkPam(files: readonly PamFile[]): Finding[] {
 /** Services that begin no login session of their own where there is one around them, and so need a scope of ours. */
 const NESTED = new Set(["su", "su-l", "sudo", "sudo-i"]);
 
-/** The services whose sessions are in a scope of ours although logind makes one for them. */
+/** Returns the services whose sessions are in a scope of ours although logind makes one for them. */
 export function loginsInScopesOfOurs(files: readonly PamFile[]): string[] {
   const byName = new Map(files.map((file) => [file.name, file]));
   return files.flatMap((file) => {
@@ -308,7 +308,7 @@ function checkServersWithoutPam(): Finding[] {
   );
 }
 
-/** Whether tailscaled is an ssh server, by what `tailscale debug prefs` prints. */
+/** Tells whether tailscaled is an ssh server, by what `tailscale debug prefs` prints. */
 export function runsTailscaleSsh(prefs: string): boolean {
   return /"RunSSH":\s*true\b/.test(prefs);
 }

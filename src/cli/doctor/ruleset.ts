@@ -182,7 +182,7 @@ function checkLabels(): Finding[] {
   ];
 }
 
-/** The tables of a listing of `nft list ruleset` in which a rule sets a label. */
+/** Returns the tables of a listing of `nft list ruleset` in which a rule sets a label. */
 export function tablesThatSetLabels(listing: string): string[] {
   const tables = new Set<string>();
   let table = "";

@@ -106,7 +106,7 @@ function checkMarks(): Finding[] {
   ];
 }
 
-/** The tables of a listing of `nft list ruleset` that match or set one of the bits. */
+/** Returns the tables of a listing of `nft list ruleset` that match or set one of the bits. */
 export function tablesThatUse(bits: StampBits, listing: string): string[] {
   return listing
     .split(/^(?=table )/m)

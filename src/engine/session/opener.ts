@@ -10,13 +10,13 @@ import { cgroupOfProcess, startOf } from "../host.ts";
 import { lockRuleset } from "../store.ts";
 import { readRecord, writeRecord } from "./records.ts";
 
-/** Whether a live process is the one that opened a session. A number alone may be another process's by now. */
+/** Tells whether a live process is the one that opened a session. A number alone may be another process's by now. */
 export function isOpener({ pid, pid_started: started }: SessionRecord, process: number): boolean {
   // A record of an earlier release has no start.
   return pid === process && (started === undefined || started === startOf(process));
 }
 
-/** Whether the process that opened a session is gone. */
+/** Tells whether the process that opened a session is gone. */
 export function isOpenerGone(record: SessionRecord): boolean {
   return cgroupOfProcess(record.pid) === "" || !isOpener(record, record.pid);
 }

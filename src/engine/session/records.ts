@@ -90,7 +90,7 @@ export function rememberName({ name, uid }: { readonly name: string; readonly ui
   }
 }
 
-/** Whether a uid has had a session since the boot. */
+/** Tells whether a uid has had a session since the boot. */
 export function hasNames(uid: number): boolean {
   return namesOf(uid).length > 0;
 }
@@ -114,7 +114,7 @@ export function sessionsWithRules(): ScopeUnit[] {
   return [...policyNames("nft"), ...policyNames("closed")].flatMap((name) => parseScopeUnit(name) ?? []);
 }
 
-/** Whether there is a record of any session, open or not. */
+/** Tells whether there is a record of any session, open or not. */
 export function hasSessions(): boolean {
   return namesIn(RECORD_DIRECTORY).length > 0;
 }

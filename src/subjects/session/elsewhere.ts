@@ -15,13 +15,13 @@ const PLACES = {
 /** The namespace of a PAM process that is not the host's, process 1's. */
 export type Elsewhere = keyof typeof PLACES;
 
-/** What the entry says of the PAM process (native/entry.c); `undefined` where it is in the host's own namespaces. */
+/** Returns what the entry says of the PAM process (native/entry.c); `undefined` where it is in the host's own namespaces. */
 export function elsewhereIn(words: readonly string[]): Elsewhere | undefined {
   const word = words.find((word) => word.startsWith(WORD))?.slice(WORD.length);
   return word !== undefined && Object.hasOwn(PLACES, word) ? (word as Elsewhere) : undefined;
 }
 
-/** The word that says it. */
+/** Returns the word that says it. */
 export function elsewhereWord(elsewhere: Elsewhere): string {
   return `${WORD}${elsewhere}`;
 }

@@ -50,12 +50,12 @@ const RecordSchema = v.pipe(
 /** A live session as others may read it: `/run/authnft/sessions/<scope unit>.json`, version 2. */
 export type SessionRecord = Readonly<v.InferOutput<typeof RecordSchema>>;
 
-/** Whether a session's rules are to be in force: while it is open, and after the logout where its processes keep them. */
+/** Tells whether a session's rules are to be in force: while it is open, and after the logout where its processes keep them. */
 export function hasRules({ state, lingering }: SessionRecord): boolean {
   return state === "open" || (state === "lingering" && lingering === "keep");
 }
 
-/** The session that was opened last; `undefined` of none. Those that an earlier release opened have only the clock to tell. */
+/** Returns the session that was opened last; `undefined` of none. Those that an earlier release opened have only the clock to tell. */
 export function newestOf(records: readonly SessionRecord[]): SessionRecord | undefined {
   return records.toSorted((a, b) => a.sequence - b.sequence || a.opened_at.localeCompare(b.opened_at)).at(-1);
 }

@@ -54,22 +54,22 @@ export function parseScopeUnit(text: string): ScopeUnit | undefined {
   return readOwnScope(text) !== undefined || LOGIN_SCOPE.test(text) ? (text as ScopeUnit) : undefined;
 }
 
-/** Whether the scope is the login session's own, and no scope of ours. */
+/** Tells whether the scope is the login session's own, and no scope of ours. */
 export function isLoginScope(unit: ScopeUnit): boolean {
   return LOGIN_SCOPE.test(unit);
 }
 
-/** The path of a user's slice below the root of cgroup v2, without a leading slash, as nftables takes it. */
+/** Returns the path of a user's slice below the root of cgroup v2, without a leading slash, as nftables takes it. */
 export function userSlice(uid: number): string {
   return `${USERS_SLICE}/user-${uid}.slice`;
 }
 
-/** The path of the cgroup of a user's scope, without a leading slash. */
+/** Returns the path of the cgroup of a user's scope, without a leading slash. */
 export function cgroupPath(unit: ScopeUnit, uid: number): string {
   return `${isLoginScope(unit) ? userSlice(uid) : SLICE}/${unit}`;
 }
 
-/** What the names of a session's chains begin with: `session_<user>_<pid>`, the user's name escaped, with slashes. */
+/** Returns what the names of a session's chains begin with: `session_<user>_<pid>`, the user's name escaped, with slashes. */
 export function sessionId(session: {
   readonly scope_unit: ScopeUnit;
   readonly user: string;
@@ -82,7 +82,7 @@ export function sessionId(session: {
   return `session_${inChains(user)}_${pid}` as SubjectId;
 }
 
-/** The path of a process's cgroup, with a leading slash, from its `/proc/<pid>/cgroup`; empty when there is none. */
+/** Returns the path of a process's cgroup, with a leading slash, from its `/proc/<pid>/cgroup`; empty when there is none. */
 export function cgroupIn(procCgroup: string): string {
   // Version-1 hierarchies have lines of their own where a host mounts them; version 2 is the one with index 0.
   const line = procCgroup.split("\n").find((candidate) => candidate.startsWith("0::"));
@@ -92,7 +92,7 @@ export function cgroupIn(procCgroup: string): string {
 /** A process's place in a session: the scope, and whose it is where the path tells. */
 export type Place = { readonly unit: ScopeUnit; readonly uid: number | undefined };
 
-/** The scope that a process is in, from its `/proc/<pid>/cgroup`; `undefined` outside scopes that a session may live in. */
+/** Returns the scope that a process is in, from its `/proc/<pid>/cgroup`; `undefined` outside scopes that a session may live in. */
 export function placeOfProcess(procCgroup: string): Place | undefined {
   const [, slice, second, third] = cgroupIn(procCgroup).split("/");
   if (slice === SLICE && second !== undefined && readOwnScope(second) !== undefined)

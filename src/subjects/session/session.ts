@@ -34,7 +34,7 @@ export const SESSION_KIND: Kind<SessionRecord> = {
   hasEnded: ({ cg_id }, now) => now !== BigInt(cg_id),
 };
 
-/** The subject that a record is of. */
+/** Returns the subject that a record is of. */
 export function sessionSubject(record: SessionRecord): Subject {
   const plan = SESSION_KIND.plan(record);
   return { ...plan, cgroup: { ...plan.cgroup, id: BigInt(record.cg_id) } };

@@ -121,7 +121,7 @@ export const HOOKS = {
 } as const;
 export type Hook = keyof typeof HOOKS;
 
-/** What our programs are called in the kernel. */
+/** Names our programs in the kernel. */
 export function programName(hook: Hook): string {
   return `authnft_${hook}`;
 }
@@ -269,7 +269,7 @@ function change(
 /** More programs than anybody attaches to one cgroup: the kernel takes 64. */
 const PROGRAMS = 64;
 
-/** The numbers of the programs that are attached to a cgroup itself. @throws as `attachProgram` */
+/** Returns the numbers of the programs that are attached to a cgroup itself. @throws as `attachProgram` */
 export function attachedPrograms(cgroup: string, hook: Hook): number[] {
   using directory = new Cgroup(cgroup);
   const ids = new Uint32Array(PROGRAMS);

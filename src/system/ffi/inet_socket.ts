@@ -123,14 +123,14 @@ export function receiveBytes(fd: number): Uint8Array {
   return buffer.subarray(0, checked("recv", c.receive(fd, buffer, buffer.length, 0)));
 }
 
-/** The error that a socket met since it was last asked, such as `ECONNREFUSED`; `OK` when none. @throws {SystemError} */
+/** Returns the error that a socket met since it was last asked, such as `ECONNREFUSED`; `OK` when none. @throws {SystemError} */
 export function pendingError(fd: number): string {
   const value = new Int32Array(1);
   checked("getsockopt", c.option(fd, SOL_SOCKET, SO_ERROR, value, Uint32Array.of(4)));
   return errnoName(value[0] ?? 0);
 }
 
-/** The port that a socket has. @throws {SystemError} */
+/** Returns the port that a socket has. @throws {SystemError} */
 export function portOf(fd: number): number {
   const address = new Uint8Array(28);
   checked("getsockname", c.ownName(fd, address, Uint32Array.of(address.length)));

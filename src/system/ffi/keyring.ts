@@ -24,7 +24,7 @@ const PROCESS_KEYRING = -2; // the one whose keys this process always possesses,
 const OWNER_READS = 0x3f03_0000; // whoever has it everything, its owner to see and to read
 const PAYLOAD_LIMIT = 32767; // keyrings(7): the longest payload of a "user" key
 
-/** The type and the owner of a key of the kernel's keyrings: keyctl(2). @throws {SystemError} */
+/** Returns the type and the owner of a key of the kernel's keyrings: keyctl(2). @throws {SystemError} */
 export function describeKey(serial: number): { readonly type: string; readonly uid: number } {
   // "type;uid;gid;perm;description"
   const [type = "", uid = ""] = Buffer.from(keyctl(KEYCTL_DESCRIBE, serial, 4096))
@@ -33,7 +33,7 @@ export function describeKey(serial: number): { readonly type: string; readonly u
   return { type, uid: Number(uid) };
 }
 
-/** The payload of a key. @throws {SystemError} */
+/** Returns the payload of a key. @throws {SystemError} */
 export function readKey(serial: number): Uint8Array {
   return keyctl(KEYCTL_READ, serial, PAYLOAD_LIMIT);
 }

@@ -45,7 +45,7 @@ const KEY_ERRORS: Readonly<Record<number, string>> = {
   129: "EKEYREJECTED",
 };
 
-/** The symbolic name of an errno, such as `ENOENT`. */
+/** Returns the symbolic name of an errno, such as `ENOENT`. */
 export function errnoName(errno: number): string {
   return errno === 0 ? "OK" : (KEY_ERRORS[errno] ?? getSystemErrorName(-errno));
 }
@@ -106,7 +106,7 @@ export const AF_NETLINK = 16;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 
-/** The address of a Unix socket in the file system: unix(7). */
+/** Returns the address of a Unix socket in the file system: unix(7). */
 export function unixAddress(path: string): Uint8Array {
   return Buffer.concat([Uint8Array.of(AF_UNIX, 0), Buffer.from(path), Uint8Array.of(0)]);
 }

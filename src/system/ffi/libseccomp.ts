@@ -61,13 +61,13 @@ function comparison({ argument, value, mask = 0xffff_ffff }: Condition): Uint8Ar
   return bytes;
 }
 
-/** What this machine calls a system call of that number; the number itself where it has no name. */
+/** Names a system call of that number; the number itself where it has no name. */
 export function callName(number: number): string {
   const name: string | null = c.resolveNumber(SCMP_ARCH_NATIVE, number);
   return name ?? String(number);
 }
 
-/** Whether this machine has a system call of that name. */
+/** Tells whether this machine has a system call of that name. */
 export function hasCall(name: string): boolean {
   return c.resolve(name) >= 0;
 }

@@ -7,7 +7,7 @@ import { koffi, loadLibrary } from "./koffi.ts";
 import { SystemError } from "./libc.ts";
 import { findGroup, findUser, GROUP } from "./users.ts";
 
-/** The sources of a database, in order, by a text of nsswitch.conf(5). */
+/** Returns the sources of a database, in order, by a text of nsswitch.conf(5). */
 export function sourcesIn(database: string, text: string): string[] {
   return lineOf(database, text)
     .replace(/\[[^\]]*\]/g, " ")

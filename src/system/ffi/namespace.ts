@@ -72,7 +72,7 @@ export function joinNetwork(pid: number): void {
 const SOL_SOCKET = 1;
 const SO_NETNS_COOKIE = 71; // asm-generic/socket.h
 
-/** The number that the kernel has for the network namespace of the calling thread, and for no other until the next boot. @throws {SystemError} */
+/** Returns the number that the kernel has for the network namespace of the calling thread, and for no other until the next boot. @throws {SystemError} */
 export function networkCookie(): bigint {
   const fd = checked("socket", c.socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0));
   try {

@@ -290,7 +290,7 @@ function verdict(how: number, chain: string): Uint8Array {
   );
 }
 
-/** All elements of a set or map; none when it, or its table, is not there. @throws {SystemError} */
+/** Returns all elements of a set or map; none when it, or its table, is not there. @throws {SystemError} */
 export function elements(table: string, set: string): Element[] {
   const request = message(
     (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETSETELEM,
@@ -346,7 +346,7 @@ export function named(table: string): Named[] {
   ];
 }
 
-/** Whether a table has a chain. @throws {SystemError} */
+/** Tells whether a table has a chain. @throws {SystemError} */
 export function hasChain(table: string, chain: string): boolean {
   return (
     ask(
@@ -369,7 +369,7 @@ export function translatesOutput(): boolean {
   return ask(request).some(({ payload }) => isOutputNat(payload));
 }
 
-/** How many rules a chain has; none when it is not there. @throws {SystemError} */
+/** Counts the rules of a chain; 0 when there is none of that name. @throws {SystemError} */
 export function countRules(table: string, chain: string): number {
   const request = message(
     (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETRULE,
@@ -396,7 +396,7 @@ export function usesOf(table: string, chain: string): number | undefined {
   return ask(request).map(({ payload }) => parseUses(payload))[0];
 }
 
-/** One element of a set or map, by its key; `undefined` when it is not there. @throws {SystemError} */
+/** Returns one element of a set or map, by its key; `undefined` when it is not there. @throws {SystemError} */
 export function element(table: string, set: string, key: Uint8Array): Element | undefined {
   const wanted = nested(NFTA_LIST_ELEM, nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, key)));
   const request = nftMessage(

@@ -55,7 +55,7 @@ export function awaitSupervision(): void {
     throw new SystemError("seccomp", errnoName(koffi.errno()));
 }
 
-/** Why no process of this host can be supervised from here, such as `pidfd_getfd: EPERM` where a filter denies that; `undefined` where it can. */
+/** Tells why no process of this host can be supervised from here, such as `pidfd_getfd: EPERM` where a filter denies that; `undefined` where it can. */
 export function supervisionDenied(): string | undefined {
   try {
     closeSync(take(process.pid, 2));

@@ -110,7 +110,7 @@ function toGroup(entry: { gr_name: string; gr_gid: number; gr_mem: unknown }): G
   }
 }
 
-/** The numbers of a user's groups, the primary one included. @throws {SystemError} */
+/** Returns the numbers of a user's groups, the primary one included. @throws {SystemError} */
 export function groupsOf(user: User): number[] {
   const gids = new Uint32Array(GROUPS);
   const count: [number] = [GROUPS];

@@ -125,7 +125,7 @@ function opening(path: string, open: () => number, refusal = (code: string) => u
 /**
  * Reads a plain file, whoever may have written it; a symbolic link is none.
  *
- * @throws {Refusal} `missing`, `perms` when it is no plain file, `content` when it is longer than `sizeLimit` bytes
+ * @throws {Refusal} `missing`, `perms` when it is not a regular file, `content` when it is longer than `sizeLimit` bytes
  */
 export function readPlain(path: string, options: { readonly sizeLimit: number }): Uint8Array {
   return readOpen(
@@ -139,7 +139,7 @@ function checkPlain(path: string, stat: Stats): void {
   if (stat.isFile()) return;
   throw new Refusal(
     "perms",
-    `Cannot read fragment ${path}: it is no plain file; put the fragment's text there.`,
+    `Cannot read fragment ${path}: it is not a regular file; put the fragment's text there.`,
   );
 }
 
@@ -167,7 +167,7 @@ function readOpen(fd: number, path: string, sizeLimit: number): Uint8Array {
   }
 }
 
-/** Whether something of that name is there, whatever it is; also when it cannot be told. */
+/** Tells whether something of that name is there, whatever it is; also when it cannot be told. */
 export function isThere(path: string): boolean {
   try {
     return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
@@ -266,12 +266,12 @@ export function overwriteFile(path: string, content: string): boolean {
   }
 }
 
-/** Whether a name is that of a file which {@link replaceFile} has begun and not finished. */
+/** Tells whether a name is that of a file which {@link replaceFile} has begun and not finished. */
 export function isUnfinished(name: string): boolean {
   return writerOf(name) !== undefined;
 }
 
-/** The number of the process that has begun to write a file of that name; `undefined` for every other name. */
+/** Returns the number of the process that has begun to write a file of that name; `undefined` for every other name. */
 export function writerOf(name: string): number | undefined {
   const pid = /\.(\d+)\.tmp$/.exec(name)?.[1];
   return pid === undefined ? undefined : Number(pid);

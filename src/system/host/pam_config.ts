@@ -59,23 +59,23 @@ export function pamStack(
   });
 }
 
-/** The file name of a rule's module. */
+/** Returns the file name of a rule's module. */
 export function moduleName(rule: PamRule): string {
   return posix.basename(rule.module);
 }
 
-/** Where a rule is written: file and line. */
+/** Returns where a rule is written: file and line. */
 export function placeOf(rule: PamRule): string {
   return `${rule.file}:${rule.line}`;
 }
 
-/** How many rules a rule skips when its module succeeds. */
+/** Returns the number of rules that a rule skips when its module succeeds. */
 export function skippedBy(rule: PamRule): number {
   const skipped = /\bsuccess=([0-9]+)\b/.exec(rule.control)?.[1];
   return skipped === undefined ? 0 : Number(skipped);
 }
 
-/** The numbers of the lines that name something outside a comment. */
+/** Returns the numbers of the lines that name something outside a comment. */
 export function linesNaming(text: string, pattern: RegExp): number[] {
   return logicalLines(text)
     .filter(({ content }) => pattern.test(content))

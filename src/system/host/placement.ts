@@ -81,7 +81,7 @@ export function placeDirectory(path: string, mode: number, keep: boolean): Chang
   });
 }
 
-/** Whether a file holds this content. @throws {Error} of node:fs */
+/** Tells whether a file holds this content. @throws {Error} of node:fs */
 export function hasContent(path: string, content: Content): boolean {
   const found = statSync(path);
   if (content instanceof Uint8Array) {
@@ -102,7 +102,7 @@ export function hasContent(path: string, content: Content): boolean {
   }
 }
 
-/** Where a symbolic link points to; `undefined` when there is none of this name. */
+/** Returns where a symbolic link points to; `undefined` when there is none of this name. */
 export function linkTarget(path: string): string | undefined {
   return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ? readlinkSync(path) : undefined;
 }

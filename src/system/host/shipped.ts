@@ -16,34 +16,34 @@ const ADDON = `@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.
 /** The pieces that `install` lays out beside `data/`. */
 export type Piece = "authnft-entry" | "authnft-member" | "pam_authnft.so" | "koffi.node";
 
-/** Where the program that runs lies, by the kernel's word: no name that it was called by has a say. */
+/** Returns where the program that runs lies, by the kernel's word: no name that it was called by has a say. */
 export function executable(): string {
   // The old file's name stays when an upgrade replaces it under a running program.
   return readlinkSync("/proc/self/exe").replace(/ \(deleted\)$/, "");
 }
 
-/** The command that starts this program again. */
+/** Returns the command that starts this program again. */
 export function ownCommand(): string[] {
   return compiled ? [executable()] : [executable(), join(root, "src/main.ts")];
 }
 
-/** The compiled executable, for reading: this program itself, or from source what the build made. */
+/** Returns the compiled executable, for reading: this program itself, or from source what the build made. */
 export function builtExecutable(): string {
   return compiled ? "/proc/self/exe" : join(root, "dist/authnft");
 }
 
-/** The bytes of a piece. @throws {Error} of node:fs, from source when the build has not made it */
+/** Returns the bytes of a piece. @throws {Error} of node:fs, from source when the build has not made it */
 export function readPiece(piece: Piece): Uint8Array {
   return readFileSync(piecePath(piece));
 }
 
-/** The path of a piece, for reading: not for the dynamic linker where it is embedded. */
+/** Returns the path of a piece, for reading: not for the dynamic linker where it is embedded. */
 export function piecePath(piece: Piece): string {
   if (compiled) return join(root, piece);
   return piece === "koffi.node" ? join(root, "node_modules", ADDON) : join(root, "dist", piece);
 }
 
-/** The files below `data/` by their names there, such as `man/pam_authnft.8`, in order. */
+/** Returns the files below `data/` by their names there, such as `man/pam_authnft.8`, in order. */
 export function dataFiles(): string[] {
   return readdirSync(join(root, "data"), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -51,7 +51,7 @@ export function dataFiles(): string[] {
     .sort();
 }
 
-/** The bytes of a file below `data/`. @throws {Error} of node:fs */
+/** Returns the bytes of a file below `data/`. @throws {Error} of node:fs */
 export function readData(name: string): Uint8Array {
   return readFileSync(join(root, "data", name));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 
-/** Reads a small text file; `undefined` when it is not there, is no plain file, or cannot be read. */
+/** Reads a small text file; `undefined` when it is not there, is not a regular file, or cannot be read. */
 export function readText(path: string): string | undefined {
   let fd: number | undefined;
   try {

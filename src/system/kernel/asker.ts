@@ -13,13 +13,13 @@ export function askerNumber(): number | undefined {
   return askerIn(readText(`/proc/self/fdinfo/${ASKER}`) ?? "");
 }
 
-/** The same from the file: proc_pid_fdinfo(5), of a process. */
+/** Returns the same from the file: proc_pid_fdinfo(5), of a process. */
 export function askerIn(fdinfo: string): number | undefined {
   const pid = /^Pid:\t(-?\d+)$/m.exec(fdinfo)?.[1];
   return pid === undefined ? undefined : Math.max(0, Number(pid));
 }
 
-/** Whether a number is still that of the process that asks. Where that cannot be told it is taken to be. */
+/** Tells whether a number is still that of the process that asks. Where that cannot be told it is taken to be. */
 export function isAsker(pid: number): boolean {
   const now = askerNumber();
   return now === undefined || now === pid;

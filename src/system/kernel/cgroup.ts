@@ -17,12 +17,12 @@ import {
 /** Where cgroup v2 is mounted on a host with unified cgroups; libnftables has the same path built in. */
 export const CGROUP_ROOT = "/sys/fs/cgroup";
 
-/** The kernel's id of a cgroup: the inode of its directory. `undefined` when there is no such cgroup. */
+/** Returns the kernel's id of a cgroup: the inode of its directory. `undefined` when there is no such cgroup. */
 export function cgroupId(path: string): bigint | undefined {
   return statSync(`${CGROUP_ROOT}/${path}`, { bigint: true, throwIfNoEntry: false })?.ino;
 }
 
-/** What `/proc/<pid>/cgroup` says; empty when the process is gone, or dead and waits to be buried. */
+/** Returns what `/proc/<pid>/cgroup` says; empty when the process is gone, or dead and waits to be buried. */
 export function cgroupOfProcess(pid: number): string {
   try {
     const [, state] = /^\d+ \(.*\) (\w)/s.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
@@ -42,7 +42,7 @@ export function moveProcess(pid: number, path: string): void {
 /** Where the functions below look, other than in {@link CGROUP_ROOT}. */
 type At = { readonly root?: string };
 
-/** The processes in a cgroup and in all below it; none when it is gone. Those of other process namespaces are left out. */
+/** Returns the processes in a cgroup and in all below it; none when it is gone. Those of other process namespaces are left out. */
 export function processesIn(path: string, { root = CGROUP_ROOT }: At = {}): number[] {
   const pids = cgroupsFrom(`${root}/${path}`).flatMap((directory) =>
     (read(`${directory}/cgroup.procs`) ?? "").split("\n").map(Number),
@@ -50,7 +50,7 @@ export function processesIn(path: string, { root = CGROUP_ROOT }: At = {}): numb
   return pids.filter((pid) => pid > 0);
 }
 
-/** The kernel's ids of a cgroup and of all below it; none when it is gone. */
+/** Returns the kernel's ids of a cgroup and of all below it; none when it is gone. */
 export function cgroupIdsBelow(path: string, { root = CGROUP_ROOT }: At = {}): Set<bigint> {
   const ids = cgroupsFrom(`${root}/${path}`).map(
     (directory) => statSync(directory, { bigint: true, throwIfNoEntry: false })?.ino,
@@ -58,7 +58,7 @@ export function cgroupIdsBelow(path: string, { root = CGROUP_ROOT }: At = {}): S
   return new Set(ids.filter((id) => id !== undefined));
 }
 
-/** Whether there is a process in a cgroup or below it; not when it is gone. */
+/** Tells whether there is a process in a cgroup or below it; not when it is gone. */
 export function isPopulated(path: string, { root = CGROUP_ROOT }: At = {}): boolean {
   return /^populated 1$/m.test(read(`${root}/${path}/cgroup.events`) ?? "");
 }

@@ -26,7 +26,7 @@ export function parseMountinfo(text: string): Mount[] {
     });
 }
 
-/** The mount that a path lies on. The path must be absolute and without symbolic links; the last mount on a point is the visible one. */
+/** Returns the mount that a path lies on. The path must be absolute and without symbolic links; the last mount on a point is the visible one. */
 export function mountOf(path: string, mounts: readonly Mount[]): Mount | undefined {
   return mounts.reduce<Mount | undefined>((best, mount) => {
     const inside = mount.point === "/" || path === mount.point || path.startsWith(`${mount.point}/`);

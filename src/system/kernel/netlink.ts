@@ -137,7 +137,7 @@ function* split(bytes: Uint8Array): Generator<Message & { readonly flags: number
   }
 }
 
-/** A view on bytes, for reading and writing numbers. Netlink is in host order; the machines that we run on are little-endian. */
+/** Returns a view on bytes, for reading and writing numbers. Netlink is in host order; the machines that we run on are little-endian. */
 export function view(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -57,7 +57,7 @@ export function parseElements(payload: Uint8Array): Element[] {
   return found;
 }
 
-/** Whether an answer about a chain is of a nat chain that sees what this host sends. */
+/** Tells whether an answer about a chain is of a nat chain that sees what this host sends. */
 export function isOutputNat(payload: Uint8Array): boolean {
   const chain = attributes(payload.subarray(HEADER));
   const hook = part(chain.get(NFTA_CHAIN_HOOK), NFTA_HOOK_HOOKNUM);

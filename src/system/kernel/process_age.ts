@@ -16,19 +16,19 @@ export function processAge(since?: number): number {
   return ageFrom(readText("/proc/self/stat") ?? "", readText("/proc/uptime") ?? "");
 }
 
-/** How long the system has been up, suspended or not, in seconds; `undefined` where /proc does not tell. */
+/** Returns how long the system has been up, suspended or not, in seconds; `undefined` where /proc does not tell. */
 export function uptime(): number | undefined {
   const seconds = Number.parseFloat(readText("/proc/uptime") ?? "");
   return Number.isFinite(seconds) ? seconds : undefined;
 }
 
-/** When a process was started, in ticks since the host was: with its number, what no other process has. */
+/** Returns when a process was started, in ticks since the host was: with its number, what no other process has. */
 export function startOf(pid: number): number | undefined {
   const ticks = Number(ticksIn(readText(`/proc/${pid}/stat`) ?? ""));
   return Number.isSafeInteger(ticks) ? ticks : undefined;
 }
 
-/** The same from the two files: proc_pid_stat(5), field 22, and proc_uptime(5). */
+/** Returns the same from the two files: proc_pid_stat(5), field 22, and proc_uptime(5). */
 export function ageFrom(stat: string, uptime: string): number {
   const age = Number.parseFloat(uptime) * 1000 - (Number(ticksIn(stat)) * 1000) / TICKS;
   return age > 0 ? age : 0;

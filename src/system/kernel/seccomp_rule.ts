@@ -49,7 +49,7 @@ export function ruleOf(
   );
 }
 
-/** How a rule is called: by its call, and what its conditions stand for. */
+/** Names a rule: by its call, and what its conditions stand for. */
 export function ruleName({ call, named }: Rule): string {
   return named === undefined ? call : `${call} ${named}`;
 }

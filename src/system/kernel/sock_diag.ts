@@ -174,14 +174,14 @@ function groups(address: Uint8Array): string {
   ).join(":");
 }
 
-/** The inodes of a process's TCP sockets; none where it is gone, or has more rights than we have. */
+/** Returns the inodes of a process's TCP sockets; none where it is gone, or has more rights than we have. */
 export function tcpSocketInodes(pid: number): Set<number> {
   const tables = ["tcp", "tcp6"].map((table) => readText(`/proc/${pid}/net/${table}`) ?? "");
   const tcp = new Set(tables.flatMap(inodesInTable));
   return new Set([...socketInodes(pid)].filter((inode) => tcp.has(inode)));
 }
 
-/** The inodes of the sockets in a table of /proc/net: the tenth word of each line but the first. proc_pid_net(5). */
+/** Returns the inodes of the sockets in a table of /proc/net: the tenth word of each line but the first. proc_pid_net(5). */
 export function inodesInTable(table: string): number[] {
   return table
     .split("\n")
@@ -192,7 +192,7 @@ export function inodesInTable(table: string): number[] {
     });
 }
 
-/** The inodes of a process's sockets; none where it is gone, or has more rights than we have. */
+/** Returns the inodes of a process's sockets; none where it is gone, or has more rights than we have. */
 export function socketInodes(pid: number): Set<number> {
   const inodes = new Set<number>();
   let names: string[];

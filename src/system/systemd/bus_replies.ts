@@ -51,7 +51,7 @@ export function isSignal(head: Head, signal: Signal): boolean {
   );
 }
 
-/** The object that a call answers with. @throws {BusError} when it is none */
+/** Returns the object that a call answers with. @throws {BusError} when it is none */
 export function objectPath(body: readonly unknown[], member: string): string {
   const [path] = body;
   // The root is where a service has nothing to say.
@@ -59,7 +59,7 @@ export function objectPath(body: readonly unknown[], member: string): string {
   throw new BusError(`the answer to ${member} is no object's path`, "bus");
 }
 
-/** The value of the property that was asked for. @throws {BusError} when there is none */
+/** Returns the value of the property that was asked for. @throws {BusError} when there is none */
 export function propertyValue(body: readonly unknown[], property: string): unknown {
   const [variant] = body;
   if (typeof variant === "object" && variant !== null && "value" in variant) return variant.value;
@@ -69,7 +69,7 @@ export function propertyValue(body: readonly unknown[], property: string): unkno
 /** An entry of a list of addresses, as systemd has it: the family's number, the address, how many bits of it count. */
 type AddressEntry = [family: number, address: Uint8Array, length: number];
 
-/** The entries of the list of addresses that was asked for. @throws {BusError} when it is none */
+/** Returns the entries of the list of addresses that was asked for. @throws {BusError} when it is none */
 export function addressEntries(body: readonly unknown[], property: string): AddressEntry[] {
   const list = propertyValue(body, property);
   if (Array.isArray(list) && list.every(isAddressEntry)) return list;
@@ -89,7 +89,7 @@ function isAddressEntry(entry: unknown): entry is AddressEntry {
   );
 }
 
-/** The units that a call lists, with their objects. @throws {BusError} when it lists none */
+/** Returns the units that a call lists, with their objects. @throws {BusError} when it lists none */
 export function listedUnits(body: readonly unknown[], member: string): { name: string; path: string }[] {
   const [list] = body;
   const isUnit = (unit: unknown): unit is string[] =>
@@ -99,7 +99,7 @@ export function listedUnits(body: readonly unknown[], member: string): { name: s
   return list.map(([name = "", , , , , , path = ""]) => ({ name, path }));
 }
 
-/** The properties of an object, by their names. @throws {BusError} when there are none */
+/** Returns the properties of an object, by their names. @throws {BusError} when there are none */
 export function propertyValues(body: readonly unknown[]): ReadonlyMap<string, unknown> {
   const [properties] = body;
   if (typeof properties !== "object" || properties === null || Array.isArray(properties))

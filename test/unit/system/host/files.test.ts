@@ -109,7 +109,7 @@ test.each<[string, () => void, string]>([
       rmSync(join(top, "users/alice"));
       mkdirSync(join(top, "users/alice"));
     },
-    "it is no plain file; put the fragment's text there.",
+    "it is not a regular file; put the fragment's text there.",
   ],
   [
     "a file as a directory",

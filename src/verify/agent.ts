@@ -6,7 +6,7 @@ import type { Answer, Operation, Operations, Request, Station } from "./operatio
 const PATIENCE = 5000;
 
 /** A probing process, from the side that tells it what to do. To be held with `await using`. */
-export class Hand implements AsyncDisposable {
+export class Agent implements AsyncDisposable {
   readonly #process: Subprocess<"pipe", "pipe", "ignore">;
   readonly #input: FileSink;
   readonly #waiting: PromiseWithResolvers<Answer>[] = [];
@@ -27,14 +27,14 @@ export class Hand implements AsyncDisposable {
   }
 
   /** Starts a process, and waits until it is where it is to be. @throws {Error} when it cannot go there */
-  static async start(command: readonly string[], station: Station): Promise<Hand> {
-    const hand = new Hand(command);
+  static async start(command: readonly string[], station: Station): Promise<Agent> {
+    const agent = new Agent(command);
     try {
-      const answer = await hand.#say(JSON.stringify(station));
+      const answer = await agent.#say(JSON.stringify(station));
       if ("error" in answer) throw new Error(`cannot enter ${station.cgroup}: ${answer.error}`);
-      return hand;
+      return agent;
     } catch (error) {
-      await hand[Symbol.asyncDispose]();
+      await agent[Symbol.asyncDispose]();
       throw error;
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import type { Hand } from "./agent.ts";
+import type { Agent } from "./agent.ts";
 
 /** What came of an attempt: whether it got through, and a word on how. */
 export type Outcome = {
@@ -9,11 +9,11 @@ export type Outcome = {
 };
 
 /** Where an attempt is made: a network, with a process of the session's and one from outside in it. */
-export type Stage = {
+export type Fixture = {
   /** In the session's cgroup, as the session's user. */
-  readonly member: Hand;
+  readonly member: Agent;
   /** Root's, in a cgroup that no policy is about. */
-  readonly outside: Hand;
+  readonly outside: Agent;
   /** That cgroup, without a leading slash. */
   readonly outsideCgroup: string;
   /** How long an attempt waits for what may never come, in milliseconds. */
@@ -21,9 +21,11 @@ export type Stage = {
   /** The user whom the attempt is made as. */
   readonly uid: number;
   /** The same user's, where another policy of theirs holds; `undefined` where there is none. */
-  readonly twin: Hand | undefined;
+  readonly sibling: Agent | undefined;
   /** Sockets that outlived the scope that they were made in, and the process that has them; `undefined` where none were made. */
-  readonly orphans: Readonly<Record<"TCP" | "UDP", { readonly hand: Hand; readonly fd: number }>> | undefined;
+  readonly orphans:
+    | Readonly<Record<"TCP" | "UDP", { readonly agent: Agent; readonly fd: number }>>
+    | undefined;
 };
 
 /** Something that is tried. */
@@ -36,8 +38,8 @@ export type Attempt = {
    * What has to come of it whatever the policy says: `held` is nothing, though it gets through where nothing of ours is;
    * `sealed` is the same where this host has the seal; `maker` where it is judged as another's.
    */
-  readonly law?: "passes" | "nothing" | "held" | "sealed" | "maker";
+  readonly expectation?: "passes" | "nothing" | "held" | "sealed" | "maker";
   /** What is tried in the private network to learn what is expected, where that is another thing. */
-  readonly model?: (stage: Stage) => Promise<Outcome>;
-  readonly run: (stage: Stage) => Promise<Outcome>;
+  readonly model?: (fixture: Fixture) => Promise<Outcome>;
+  readonly run: (fixture: Fixture) => Promise<Outcome>;
 };

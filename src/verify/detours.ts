@@ -3,8 +3,10 @@
 // What is tried on a session by processes that it starts, or has started: the ways out of a session that are no packets of
 // its own. Each takes away what it made, also when it is interrupted.
 
-import type { Attempt, Outcome, Stage } from "./attempt.ts";
-import { AF_INET, FOUR, hear, leftOut, nothing, reach, Sockets, UDP, word } from "./attempts.ts";
+import type { Attempt, Fixture, Outcome } from "./attempt.ts";
+import { AF_INET, FOUR, UDP } from "./attempts/protocols.ts";
+import { hear, nothing, reach, Sockets, word } from "./attempts/sockets.ts";
+import { leftOut } from "./attempts.ts";
 
 /** Sends a datagram without our program, which may not be to be had where it is run. */
 const DATAGRAM = 'printf %s "$1" >"/dev/udp/127.0.0.1/$2"';
@@ -14,19 +16,19 @@ const SCRIPT = "detour";
 
 /** A process that the member's process starts in some way sends a datagram. */
 async function byProcess(
-  stage: Stage,
+  fixture: Fixture,
   start: readonly string[],
   { before = ":", env = {} }: { readonly before?: string; readonly env?: Readonly<Record<string, string>> },
 ): Promise<Outcome> {
   await using sockets = new Sockets();
-  const receiver = await sockets.make(stage.outside, AF_INET, UDP);
-  const port = await stage.outside.do("bind", { fd: receiver, to: { ip: "127.0.0.1", port: 0 } });
+  const receiver = await sockets.make(fixture.outside, AF_INET, UDP);
+  const port = await fixture.outside.do("bind", { fd: receiver, to: { ip: "127.0.0.1", port: 0 } });
   const text = word();
-  const { code, said } = await stage.member.do("run", {
+  const { code, said } = await fixture.member.do("run", {
     argv: [...start, "bash", "-c", `${before}; ${DATAGRAM}`, "bash", text, String(port)],
     env,
   });
-  const heard = await hear(stage, text, [stage.outside, receiver]);
+  const heard = await hear(fixture, text, [fixture.outside, receiver]);
   if (heard.passed === true || code === 0) return heard;
   // What bash says is an answer of the network; that the process could not be started is none.
   return said.startsWith("bash: ") ? nothing(lastWords(said)) : { passed: "untried", how: lastWords(said) };
@@ -42,14 +44,14 @@ function started(how: string, start: readonly string[]): Attempt {
   return {
     name: `UDP, ${how}`,
     judged: "out",
-    run: (stage) => byProcess(stage, start, {}),
+    run: (fixture) => byProcess(fixture, start, {}),
     model: plainly,
   };
 }
 
 /** What is expected of a process wherever it is: what a datagram of the member's own meets. */
-function plainly(stage: Stage): Promise<Outcome> {
-  return reach(stage, UDP, [stage.member, FOUR], [stage.outside, FOUR]);
+function plainly(fixture: Fixture): Promise<Outcome> {
+  return reach(fixture, UDP, [fixture.member, FOUR], [fixture.outside, FOUR]);
 }
 
 /** The words that have a script run; what it is to start is "$@". */
@@ -58,14 +60,14 @@ function script(text: string): string[] {
 }
 
 /** A member's process that moves itself elsewhere, by a script that succeeds if it does. */
-function moveAway(name: string, text: string, argument: (stage: Stage) => string): Attempt {
+function moveAway(name: string, text: string, argument: (fixture: Fixture) => string): Attempt {
   return {
     name,
     judged: undefined,
-    law: "nothing",
-    async run(stage) {
+    expectation: "nothing",
+    async run(fixture) {
       // By a process of its own: were it to succeed, the others would be tried from the wrong place.
-      const { code, said } = await stage.member.do("run", { argv: [...script(text), argument(stage)] });
+      const { code, said } = await fixture.member.do("run", { argv: [...script(text), argument(fixture)] });
       return code === 0 ? { passed: true, how: "the process moved" } : nothing(lastWords(said));
     },
   };
@@ -92,9 +94,9 @@ export const BY_PROCESS: readonly Attempt[] = [
   {
     name: "UDP, from a network of the user's own making",
     judged: undefined,
-    law: "nothing",
-    run: (stage) =>
-      byProcess(stage, ["unshare", "--user", "--map-root-user", "--net"], { before: "ip link set lo up" }),
+    expectation: "nothing",
+    run: (fixture) =>
+      byProcess(fixture, ["unshare", "--user", "--map-root-user", "--net"], { before: "ip link set lo up" }),
   },
   moveAway("move to a cgroup outside", MOVE, ({ outsideCgroup }) => outsideCgroup),
   moveAway(
@@ -175,7 +177,7 @@ function managed(how: string, start: readonly string[]): Attempt {
   return {
     name: `UDP, ${how}`,
     judged: "out",
-    run: (stage) => byProcess(stage, start, { env: { XDG_RUNTIME_DIR: `/run/user/${stage.uid}` } }),
+    run: (fixture) => byProcess(fixture, start, { env: { XDG_RUNTIME_DIR: `/run/user/${fixture.uid}` } }),
     // The manager is in the host's network.
     model: plainly,
   };

@@ -146,7 +146,7 @@ function closedDefault(): Subject {
 }
 
 /** Returns where another policy of the user's holds: in another session of theirs, or below their slice; `undefined` without one. */
-export function cgroupOfTwin({ user, cgroup }: Subject): { cgroup: string; below: boolean } | undefined {
+export function cgroupOfSibling({ user, cgroup }: Subject): { cgroup: string; below: boolean } | undefined {
   const session = readRecords().find(
     ({ uid, cg_path, cg_id }) =>
       uid === user.uid && cg_path !== cgroup && cgroupId(cg_path) === BigInt(cg_id),

@@ -19,7 +19,7 @@ export type Row = {
 
 /** What is known of an attempt when it is judged. */
 export type Trial = {
-  readonly attempt: Pick<Attempt, "name" | "judged" | "law">;
+  readonly attempt: Pick<Attempt, "name" | "judged" | "expectation">;
   /** What comes of it where no policy holds; `undefined` when that was not tried. Without it "nothing" would mean nothing. */
   readonly control: Outcome | undefined;
   /** Whether this host has the seal. */
@@ -38,16 +38,16 @@ export function judge({ attempt, control, sealed, closed, model, seen, counted }
   const expected = expectation(attempt, closed, model);
   const row = (verdict: Verdict, remark = describe(seen)): Row => ({
     tried: attempt.name,
-    expected: attempt.law === "maker" ? "passes, as its maker's" : describe(expected),
+    expected: attempt.expectation === "maker" ? "passes, as its maker's" : describe(expected),
     seen: remark,
     verdict,
   });
   if (seen.passed === "untried") return row("untried");
   if (control !== undefined && control.passed !== true && seen.passed !== true)
     return row("untried", `untried (not even without a policy: ${control.how})`);
-  if (attempt.law === "sealed" && !sealed) return row(seen.passed ? "outside" : "ok");
-  if (attempt.law === "maker") return row(seen.passed ? "outside" : "lost");
-  if (attempt.law === "passes") return row(seen.passed ? "ok" : "harm");
+  if (attempt.expectation === "sealed" && !sealed) return row(seen.passed ? "outside" : "ok");
+  if (attempt.expectation === "maker") return row(seen.passed ? "outside" : "lost");
+  if (attempt.expectation === "passes") return row(seen.passed ? "ok" : "harm");
   // What the policy says of it cannot be learnt here; that the session's chains judged it can.
   if (expected.passed === "untried") return row(!seen.passed ? "ok" : counted ? "untried" : "unknown");
   if (seen.passed && !expected.passed) return row("leak");
@@ -57,11 +57,11 @@ export function judge({ attempt, control, sealed, closed, model, seen, counted }
 
 /** What is to come of an attempt. */
 function expectation(attempt: Trial["attempt"], closed: boolean, model: Outcome | undefined): Outcome {
-  if (attempt.law === "passes") return { passed: true, how: "" };
+  if (attempt.expectation === "passes") return { passed: true, how: "" };
   if (
-    attempt.law === "nothing" ||
-    attempt.law === "held" ||
-    attempt.law === "sealed" ||
+    attempt.expectation === "nothing" ||
+    attempt.expectation === "held" ||
+    attempt.expectation === "sealed" ||
     (closed && attempt.judged !== undefined)
   )
     return { passed: false, how: "" };

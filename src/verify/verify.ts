@@ -5,13 +5,16 @@ import type { Direction } from "../ruleset/subject.ts";
 import { BASE_CHAINS, baseTable, TABLE } from "../ruleset/table.ts";
 import { SLICE, USERS_SLICE } from "../subjects/session/scope_unit.ts";
 import type { User } from "../system/ffi/users.ts";
-import { Hand } from "./agent.ts";
-import type { Attempt, Outcome, Stage } from "./attempt.ts";
-import { ATTEMPTS, attempt, elsewhere, fromElsewhere, leftOut, orphaned, sharedPort } from "./attempts.ts";
+import { Agent } from "./agent.ts";
+import type { Attempt, Fixture, Outcome } from "./attempt.ts";
+import { elsewhere, fromElsewhere } from "./attempts/elsewhere.ts";
+import { orphaned } from "./attempts/handed_over.ts";
+import { sharedPort } from "./attempts/ports.ts";
+import { ATTEMPTS, leftOut, runAttempt } from "./attempts.ts";
 import { addresses6, destinations } from "./destinations.ts";
 import { BY_MANAGER, BY_PROCESS, NO_MANAGER } from "./detours.ts";
 import { compareDispatch, ownElement } from "./dispatch.ts";
-import { cgroupOfTwin, chainsOfSubject, isDeserted, NOBODY, refresh, type Subject } from "./targets.ts";
+import { cgroupOfSibling, chainsOfSubject, isDeserted, NOBODY, refresh, type Subject } from "./targets.ts";
 import { ThrowAwayCgroup } from "./throw_away.ts";
 import { chainsOf, compareChains, isBad, judge, type Row, remembers, type Trial } from "./verdict.ts";
 
@@ -65,9 +68,9 @@ type Networks = {
   readonly model: Side;
   readonly outsideCgroup: string;
   /** A process of no session and no privilege in the private network. */
-  readonly free: Hand;
+  readonly free: Agent;
 };
-type Side = { readonly outside: Hand; readonly network: number | undefined };
+type Side = { readonly outside: Agent; readonly network: number | undefined };
 
 /**
  * Tries everything on some subjects, one after another.
@@ -78,8 +81,8 @@ export async function verify(subjects: readonly Subject[], tools: Tools): Promis
   using budget = new Budget(tools.seconds);
   await using held = new AsyncDisposableStack();
   const outsideCgroup = held.use(new ThrowAwayCgroup("")).path;
-  const start = async (network: number | "new" | undefined, user?: User): Promise<Hand> =>
-    held.use(await Hand.start(tools.probe, { network, cgroup: outsideCgroup, user }));
+  const start = async (network: number | "new" | undefined, user?: User): Promise<Agent> =>
+    held.use(await Agent.start(tools.probe, { network, cgroup: outsideCgroup, user }));
   const live = await start(undefined);
   const apart = await start("new");
   // It gets a table of ours, so what is made in it is sealed as in the host's.
@@ -93,7 +96,7 @@ export async function verify(subjects: readonly Subject[], tools: Tools): Promis
   };
   // Without these nothing can be tried any more, and everything unwinds.
   const end = (): void => {
-    for (const hand of [live, apart]) void hand[Symbol.asyncDispose]();
+    for (const agent of [live, apart]) void agent[Symbol.asyncDispose]();
   };
   tools.signal.addEventListener("abort", end, { once: true });
   const findings: Finding[] = [];
@@ -163,18 +166,18 @@ function isSame(one: Subject, other: Subject): boolean {
 async function verifyOne(subject: Subject, networks: Networks, tools: Tools, budget: Budget): Promise<Row[]> {
   await using held = new AsyncDisposableStack();
   await loadModel(subject, networks);
-  const stages = await setStages(subject, networks, tools, held);
+  const fixtures = await setStages(subject, networks, tools, held);
   const attempts = attemptsOn(subject);
-  const rows = await tryEach(attempts, subject, stages, budget);
+  const rows = await tryEach(attempts, subject, fixtures, budget);
   // What is not as it should be is tried again, and more patiently: a busy machine must not be able to make a leak.
   const bad = attempts.filter((_, index) => {
     const row = rows[index];
     return row === undefined || isBad(row) || row.verdict === "lost";
   });
   const patient: Stages = {
-    ...stages,
-    live: { ...stages.live, silence: LONG_SILENCE },
-    model: { ...stages.model, silence: LONG_SILENCE },
+    ...fixtures,
+    live: { ...fixtures.live, silence: LONG_SILENCE },
+    model: { ...fixtures.model, silence: LONG_SILENCE },
   };
   // A leak that there was no time to look at again remains one.
   const again = budget.isOver ? [] : await tryEach(bad, subject, patient, budget);
@@ -186,12 +189,12 @@ async function verifyOne(subject: Subject, networks: Networks, tools: Tools, bud
     for (const [index, each] of attempts.entries()) {
       if (budget.isOver) break;
       const row = judged[index];
-      if (row === undefined || each.law !== undefined) continue;
+      if (row === undefined || each.expectation !== undefined) continue;
       // What a process meets that was started in some way is no more than the member's own datagrams show.
       if (row.verdict === "ok" && (row.seen === "passes" || each.model !== undefined)) continue;
       // By itself, and with nothing used up yet in the private network: more than this the policy never lets through.
       await loadModel(subject, networks);
-      const [settled] = await tryEach([each], subject, stages, budget);
+      const [settled] = await tryEach([each], subject, fixtures, budget);
       if (settled !== undefined && !budget.isOver) judged[index] = settled;
     }
   }
@@ -231,8 +234,8 @@ async function setStages(
   const { user, below } = subject;
   const cgroup = below ? held.use(new ThrowAwayCgroup(subject.cgroup)).path : subject.cgroup;
   const twinCgroup = placeOfTwin(subject, held);
-  const enter = async ({ network }: Side, place: string): Promise<Hand> =>
-    held.use(await Hand.start(tools.probe, { network, cgroup: place, user }));
+  const enter = async ({ network }: Side, place: string): Promise<Agent> =>
+    held.use(await Agent.start(tools.probe, { network, cgroup: place, user }));
   const starting = [networks.live, networks.model].flatMap((side) => [
     enter(side, cgroup),
     // What else the user has may end at any time.
@@ -242,9 +245,9 @@ async function setStages(
   await Promise.allSettled(starting);
   const [live, liveTwin, model, modelTwin] = await Promise.all(starting);
   if (live === undefined || model === undefined) throw new Error(`Nobody has entered ${cgroup}.`);
-  const stageIn = async (side: Side, member: Hand, twin: Hand | undefined): Promise<Stage> => ({
+  const fixtureIn = async (side: Side, member: Agent, sibling: Agent | undefined): Promise<Fixture> => ({
     member,
-    twin,
+    sibling,
     orphans: await makeOrphans(subject, networks, side, tools, held),
     outside: side.outside,
     outsideCgroup,
@@ -252,13 +255,13 @@ async function setStages(
     uid: user.uid,
   });
   // One after the other: both would have the same cgroup.
-  const inLive = await stageIn(networks.live, live, liveTwin);
-  const inModel = await stageIn(networks.model, model, modelTwin);
+  const inLive = await fixtureIn(networks.live, live, liveTwin);
+  const inModel = await fixtureIn(networks.model, model, modelTwin);
   return {
     live: inLive,
     model: inModel,
     // To share and to outlive is nothing that a policy would have to allow.
-    control: { ...inModel, member: free, twin: free, orphans: await socketsOf(free, held) },
+    control: { ...inModel, member: free, sibling: free, orphans: await socketsOf(free, held) },
   };
 }
 
@@ -301,8 +304,8 @@ function orphansOf(subject: Subject): Attempt[] {
       return [];
     case SLICE:
       return [
-        orphaned("TCP", { judged: undefined, law: "nothing" }),
-        orphaned("UDP", { judged: undefined, law: "nothing" }),
+        orphaned("TCP", { judged: undefined, expectation: "nothing" }),
+        orphaned("UDP", { judged: undefined, expectation: "nothing" }),
       ];
     default:
       // A socket that has been connected once cannot be tried again.
@@ -318,10 +321,10 @@ function parentOfOrphans({ cgroup, below }: Subject): string | undefined {
 
 /** Where another policy of the same user's holds; a cgroup is made for it where what runs outside of sessions is all there is. */
 function placeOfTwin(subject: Subject, held: AsyncDisposableStack): string | undefined {
-  const twin = cgroupOfTwin(subject);
-  if (twin === undefined || !twin.below) return twin?.cgroup;
+  const sibling = cgroupOfSibling(subject);
+  if (sibling === undefined || !sibling.below) return sibling?.cgroup;
   try {
-    return held.use(new ThrowAwayCgroup(twin.cgroup, "-twin")).path;
+    return held.use(new ThrowAwayCgroup(sibling.cgroup, "-twin")).path;
   } catch {
     return undefined; // it has just gone
   }
@@ -338,18 +341,18 @@ async function loadModel(subject: Subject, { model }: Networks): Promise<void> {
 async function tryEach(
   attempts: readonly Attempt[],
   subject: Subject,
-  stages: Stages,
+  fixtures: Stages,
   budget: Budget,
 ): Promise<Row[]> {
   const closed = subject.name === undefined;
-  const found = await Promise.all(attempts.map((each) => tryAll(each, subject, stages, budget)));
+  const found = await Promise.all(attempts.map((each) => tryAll(each, subject, fixtures, budget)));
   const rows: Row[] = [];
   for (const [index, trial] of found.entries()) {
     const each = attempts[index];
     if (each === undefined) continue;
     const counted =
       trial.seen.passed === true && each.judged !== undefined && !closed
-        ? await isCounted(each, each.judged, subject, stages.live, budget)
+        ? await isCounted(each, each.judged, subject, fixtures.live, budget)
         : undefined;
     const seen = trial.model === TOO_LATE || counted === "too late" ? TOO_LATE : trial.seen;
     rows.push(
@@ -367,15 +370,15 @@ async function tryEach(
 }
 
 type Found = Pick<Trial, "control" | "model" | "seen">;
-type Stages = { readonly live: Stage; readonly model: Stage; readonly control: Stage };
+type Stages = { readonly live: Fixture; readonly model: Fixture; readonly control: Fixture };
 
 /** Tries something everywhere at once; only in the host's network where the outcome does not depend on a policy. */
-async function tryAll(each: Attempt, subject: Subject, stages: Stages, { over }: Budget): Promise<Found> {
-  const settled = each.law !== undefined || (subject.name === undefined && each.judged !== undefined);
+async function tryAll(each: Attempt, subject: Subject, fixtures: Stages, { over }: Budget): Promise<Found> {
+  const settled = each.expectation !== undefined || (subject.name === undefined && each.judged !== undefined);
   const [seen, model, control] = await Promise.all([
-    attempt(each.run, stages.live, over),
-    settled ? undefined : attempt(each.model ?? each.run, stages.model, over),
-    each.law === "nothing" ? undefined : attempt(each.model ?? each.run, stages.control, over),
+    runAttempt(each.run, fixtures.live, over),
+    settled ? undefined : runAttempt(each.model ?? each.run, fixtures.model, over),
+    each.expectation === "nothing" ? undefined : runAttempt(each.model ?? each.run, fixtures.control, over),
   ]);
   return { control, seen, model };
 }
@@ -385,12 +388,12 @@ async function isCounted(
   each: Attempt,
   direction: Direction,
   subject: Subject,
-  stage: Stage,
+  fixture: Fixture,
   budget: Budget,
 ): Promise<boolean | "too late"> {
   const before = ownElement(subject, direction)?.counter;
   if (before === undefined) return false;
-  await attempt(each.run, stage, budget.over);
+  await runAttempt(each.run, fixture, budget.over);
   if (budget.isOver) return "too late";
   const after = ownElement(subject, direction)?.counter;
   return after !== undefined && after.packets > before.packets;
@@ -403,22 +406,22 @@ async function makeOrphans(
   { network }: Side,
   tools: Tools,
   held: AsyncDisposableStack,
-): Promise<Stage["orphans"]> {
+): Promise<Fixture["orphans"]> {
   const parent = parentOfOrphans(subject);
   if (parent === undefined) return undefined;
   await using gone = new ThrowAwayCgroup(parent, "-gone");
-  const hand = held.use(await Hand.start(tools.probe, { network, cgroup: gone.path, user: undefined }));
-  const orphans = await socketsOf(hand, held);
-  await hand.do("move", { cgroup: outsideCgroup });
+  const agent = held.use(await Agent.start(tools.probe, { network, cgroup: gone.path, user: undefined }));
+  const orphans = await socketsOf(agent, held);
+  await agent.do("move", { cgroup: outsideCgroup });
   return orphans;
 }
 
 /** A socket of each kind, which a process has until everything is over. */
-async function socketsOf(hand: Hand, held: AsyncDisposableStack): Promise<NonNullable<Stage["orphans"]>> {
-  const make = async (type: number): Promise<{ hand: Hand; fd: number }> => {
-    const fd = await hand.do("socket", { family: 2, type, protocol: 0 });
-    held.defer(async () => void (await hand.try("close", { fd }).catch(() => undefined)));
-    return { hand, fd };
+async function socketsOf(agent: Agent, held: AsyncDisposableStack): Promise<NonNullable<Fixture["orphans"]>> {
+  const make = async (type: number): Promise<{ agent: Agent; fd: number }> => {
+    const fd = await agent.do("socket", { family: 2, type, protocol: 0 });
+    held.defer(async () => void (await agent.try("close", { fd }).catch(() => undefined)));
+    return { agent, fd };
   };
   return { TCP: await make(1), UDP: await make(2) };
 }

@@ -9,8 +9,8 @@ const UNTRIED: Outcome = { passed: "untried", how: "socket: EPROTONOSUPPORT" };
 
 const JUDGED: Trial["attempt"] = { name: "UDP, IPv4, out", judged: "out" };
 
-function verdictOf(of: Partial<Trial>, law?: Attempt["law"]) {
-  const attempt = law === undefined ? JUDGED : { name: "detour", judged: undefined, law };
+function verdictOf(of: Partial<Trial>, expectation?: Attempt["expectation"]) {
+  const attempt = expectation === undefined ? JUDGED : { name: "detour", judged: undefined, expectation };
   return judge({ ...trial(), attempt, ...of }).verdict;
 }
 

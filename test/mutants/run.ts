@@ -8,6 +8,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { elapsed, progress } from "../lab/progress.ts";
 import { ENGINE } from "./engine.ts";
 import { POLICY } from "./policy.ts";
 
@@ -58,9 +59,16 @@ try {
   for (const tests of new Set(MUTANTS.map((mutant) => mutant.tests)))
     if (!(await pass(copy, tests))) throw new Error(`${tests} fails without a mutant; mend that first.`);
   const lived: Mutant[] = [];
-  for (const mutant of MUTANTS) if (!(await isNoticed(copy, mutant))) lived.push(mutant);
-  for (const { file, from, to } of lived)
-    console.log(`${file}: lives: ${JSON.stringify(from)} → ${JSON.stringify(to)}`);
+  const began = performance.now();
+  for (const [index, mutant] of MUTANTS.entries()) {
+    const { file, from, to } = mutant;
+    if (!(await isNoticed(copy, mutant))) {
+      lived.push(mutant);
+      console.log(`${file}: lives: ${JSON.stringify(from)} → ${JSON.stringify(to)}`);
+    }
+    if ((index + 1) % 10 === 0)
+      progress(`mutants: ${index + 1} of ${MUTANTS.length}, ${lived.length} live, ${elapsed(began)}`);
+  }
   const noticed = MUTANTS.length - lived.length;
   console.log(`${noticed} of ${MUTANTS.length} mutants are noticed.`);
   process.exitCode = noticed / MUTANTS.length < ENOUGH ? 1 : 0;

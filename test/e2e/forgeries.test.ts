@@ -88,7 +88,7 @@ viaOne("Forgeries", (via) => {
       dangling: 'ln -s /run/forgeries-made "$at"',
       hard: 'ln /run/forgeries-victim "$at"',
       fifo: 'mkfifo "$at"',
-      directory: 'mkdir "$at"; echo x >"$at/file"',
+      directory: 'mkdir "$at" && echo x >"$at/file"',
     };
     const unit = "authnft-alice-$$.scope";
     const own = [`sessions/${unit}.json`, `policy/${unit}.nft`, `policy/${unit}.closed`];
@@ -105,7 +105,8 @@ viaOne("Forgeries", (via) => {
     const outcomes: { what: string; refused: boolean; code: number; token: string }[] = [];
     for (const { paths, refusedFor } of places) {
       const attempts = Object.entries(kinds).map(([kind, make]) => async () => {
-        const prepare = `cd /run/authnft; for at in ${paths.join(" ")}; do rm -rf "$at"; ${make}; done`;
+        // The clean-up of the session before may make a lock at this moment.
+        const prepare = `cd /run/authnft; for at in ${paths.join(" ")}; do for try in $(seq 50); do rm -rf "$at"; ${make} && break; sleep 0.05; done; done`;
         const began = performance.now();
         const { code, token } = await pamtester("alice", prepare);
         const what = `${kind} at ${paths.join(", ")}`;

@@ -96,8 +96,14 @@ viaOne("subflows", (via) => {
         await agent.end();
         return { opened, answered: said.includes("answered") };
       };
-      expect(await outcome("dave")).toEqual({ opened: true, answered: true });
-      expect(await outcome("alice")).toEqual({ opened: true, answered: true });
+      /** The same, as often as it takes until the announcement was heard. */
+      const heard = async (user: string) => {
+        let seen = await outcome(user);
+        for (let again = 1; again < 4 && !seen.opened; again++) seen = await outcome(user);
+        return seen;
+      };
+      expect(await heard("dave")).toEqual({ opened: true, answered: true });
+      expect(await heard("alice")).toEqual({ opened: true, answered: true });
       expect((await lab.run("authnft doctor")).stdout).toMatch(/MPTCP/);
       // Without the port the listener is the session's, and its rules hold.
       await lab.output(`ip mptcp endpoint flush; ip mptcp endpoint add ${other} signal`);

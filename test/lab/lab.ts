@@ -264,10 +264,11 @@ export class Lab {
   async cursor(): Promise<string> {
     // Until it is there: journald drops what comes while its socket is full.
     const script = `mark="$(date +%s) ${crypto.randomUUID()}"
-      for try in 1 2 3 4 5 6 7 8 9 10; do
+      for try in $(seq 50); do
         logger -t lab-mark "$mark" && journalctl --sync
-        journalctl --quiet --identifier=lab-mark --since=-1min --output=cat | grep -qxF "$mark" && break
-      done; echo "$mark"`;
+        journalctl --quiet --identifier=lab-mark --since=-1min --output=cat | grep -qxF "$mark" && echo "$mark" && exit
+        sleep 0.1
+      done; echo "journald takes no mark" >&2; exit 1`;
     return (await this.output(script)).trim();
   }
 
@@ -299,7 +300,12 @@ export class Lab {
       if (entries && entries.length === last?.length) return entries;
       last = entries;
     }
-    if (!last) throw new Error(`Cannot find "${since}" in the journal.`);
+    if (!last) {
+      const { stdout } = await this.run(
+        "journalctl --quiet --identifier=lab-mark --output=short-unix | tail -n 3; journalctl --header | grep -E '^(File path|State|Head real|Tail real|Entry obj)'; journalctl --unit=systemd-journald --output=short-unix | tail -n 5",
+      );
+      throw new Error(`Cannot find "${since}" in the journal. There is:\n${stdout}`);
+    }
     return last;
   }
 

@@ -11,7 +11,6 @@ export const ENGINE: readonly Mutant[] = [
   ["session/open.ts", "if (!askers.includes(request.pid)) {", "if (false) {"],
   ["session/open.ts", "askers.includes(draft.pid) && elsewhere", "elsewhere"],
   ["session/open.ts", "around.uid !== request.uid", "false"],
-  ["session/open.ts", "LEVELS[args.scope]", "2"],
   ["session/open.ts", 'if (uid === 0 && type === "user")', 'if (type === "user")'],
   ["session/open.ts", 'if (uid === 0 && type === "user")', "if (uid === 0)"],
   ["session/open.ts", "1 + Math.max(0, ", "0 + Math.max(0, "],

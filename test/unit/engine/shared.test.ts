@@ -36,6 +36,10 @@ describe("A policy that many sessions have", () => {
       [1, 0],
     ]) {
       using harness = new Harness();
+      harness.write(
+        "add rule inet authnft egress tcp dport 443 accept",
+        "add rule inet authnft filter tcp dport 22 accept",
+      );
       const sessions = [await harness.opened(), await harness.opened(SECOND)];
       const [first, last] = order.map((index) => sessions[index]);
       if (first === undefined || last === undefined) throw new Error("There are two.");
@@ -46,6 +50,30 @@ describe("A policy that many sessions have", () => {
       expect(policies(harness)).toEqual([]);
       expect(saved(harness)).toEqual([]);
     }
+  });
+
+  test("of the user's slice is gone with the user's last session, though that had another", async () => {
+    using harness = new Harness();
+    harness.addSlice();
+    const first = await harness.opened();
+    harness.write("add rule inet authnft egress tcp dport 22 accept");
+    const second = await harness.opened(SECOND);
+    await harness.end(second);
+    expect(policies(harness)).toHaveLength(2);
+    await harness.end(first);
+    expect(policies(harness)).toEqual([]);
+    expect(saved(harness)).toEqual([]);
+  });
+
+  test("is saved again with what is released, for the next restoration", async () => {
+    using harness = new Harness();
+    const session = await harness.opened();
+    harness.host.place(5000, session.record.cg_path);
+    await harness.close();
+    await release(session.unit);
+    expect(saved(harness)).toEqual([expect.stringMatching(/\.shared$/)]);
+    harness.host.firewall.flush();
+    expect(await restore()).toBe(1);
   });
 
   test("is two by its name where two fragments differ, and one where they do not", async () => {

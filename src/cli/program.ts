@@ -23,7 +23,7 @@ Files:
 Examples:
   sudo ./authnft install         lay out the program on this host
   authnft example                policies to begin with
-  sudo authnft doctor            find out what is missing or wrong, and how to mend it
+  sudo authnft doctor            find out what is missing or wrong, and how to fix it
   sudo authnft verify            try to get past the policies of live sessions
   sudo authnft restore           bring them back after the ruleset was flushed
   sudo authnft check             find mistakes in the policies before a login does
@@ -40,7 +40,7 @@ const VERIFY_SECONDS = 120;
 function parseSeconds(text: string): number {
   const seconds = Number(text);
   if (!/^[1-9][0-9]{0,4}$/.test(text) || seconds > 86_400)
-    throw new InvalidArgumentError("It is to be a whole number of seconds, from 1 to 86400.");
+    throw new InvalidArgumentError("Expected a whole number of seconds, 1 to 86400.");
   return seconds;
 }
 
@@ -106,7 +106,7 @@ Examples:
 
   program
     .command("doctor")
-    .description("Examine this host and say what is missing or wrong, why it matters and how to mend it.")
+    .description("Examine this host: what is missing or wrong, why it matters and how to fix it.")
     .option("--json", "print the findings as JSON")
     .addHelpText(
       "after",
@@ -124,13 +124,13 @@ Examples:
 
   program
     .command("example")
-    .argument("[name]", "which one to print; a list of all when left out")
-    .description("Print a fragment to begin with, or list those that there are.")
+    .argument("[name]", "the example to print; without it, a list of all")
+    .description("Print an example fragment, or list the examples.")
     .addHelpText(
       "after",
       `
-The addresses in them are those that are kept for documentation (192.0.2.10, 198.51.100.0/24, 2001:db8::/32): put yours
-there. The texts are in /usr/share/doc/authnft/examples as well; authnft-fragment(5) says what else a fragment may hold.
+The addresses in them are reserved for documentation (192.0.2.10, 198.51.100.0/24, 2001:db8::/32): replace them by yours.
+The files are also in /usr/share/doc/authnft/examples; authnft-fragment(5) describes all that a fragment may hold.
 
 Examples:
   authnft example
@@ -155,9 +155,9 @@ Examples:
     .addHelpText(
       "after",
       `
-As root it also loads each policy behind the real table in a private network namespace, so that nftables has its say;
-nothing that is in force changes. Anybody else has the syntax checked. A file elsewhere, such as one that a tool is about
-to put in place, is checked as if it were a fragment. Warnings are for what is allowed and probably unintended.
+As root it also loads each policy behind the real table in a private network namespace, to hear what nftables says; the
+rules in force do not change. Others get the syntax checked. A file elsewhere, such as one that a tool is about to put in
+place, is checked as if it were a fragment. Warnings are about rules that are allowed but probably unintended.
 
 Exits with 0 if logins would take everything, with 1 if not, with 2 if a file or user is not there.
 
@@ -179,13 +179,13 @@ Examples:
 
   program
     .command("restore")
-    .description("Load the table, and bring every live session back under its rules.")
+    .description("Load the table, and put every live session back under its rules.")
     .addHelpText(
       "after",
       `
 Runs by itself at boot and whenever nftables.service was started, reloaded or stopped. Run it after anything else that
-flushed the ruleset. One transaction: no packet is judged by half of it. Whatever has no record has no network. Counters
-and quotas of the sessions begin anew.
+flushed the ruleset. One transaction: no packet is judged by half of it. A cgroup without a record has no network. Counters
+and quotas of the sessions start again.
 
 Example:
   sudo nft flush ruleset && sudo nft -f my.nft && sudo authnft restore`,
@@ -196,14 +196,14 @@ Example:
 
   program
     .command("sweep")
-    .description("Remove what is left of sessions that are over, where their clean-up failed.")
+    .description("Remove what sessions left behind whose clean-up failed.")
     .option("--dry-run", "show it, and remove nothing")
     .option("--json", "print what was found as JSON")
     .addHelpText(
       "after",
       `
-Runs daily by itself, from ${SWEEP_TIMER}, and with every restore. Nothing should ever be found; what is, is in the
-journal. What is found is looked at again after five seconds, for a session may be ending. Exits with 1 if something could not be
+Runs daily by itself, from ${SWEEP_TIMER}, and with every restore. Nothing should ever be found; findings are in the
+journal. Each is looked at again after five seconds, since a session may be ending. Exits with 1 if something could not be
 removed.
 
 Examples:
@@ -219,17 +219,17 @@ Examples:
 
   program
     .command("reload")
-    .argument("[user or session...]", "whose sessions; a session by its scope")
-    .description("Give open sessions the policy as it now stands, and see who is a member now.")
+    .argument("[user or session...]", "users, or sessions by their scopes")
+    .description("Give open sessions the policy as it now stands, and look who is a member now.")
     .option("--all", "every session that is open")
     .addHelpText(
       "after",
       `
 Each session changes in one transaction: no packet is judged by a mixture. Where a fragment has a mistake, the session
-keeps the rules that it has, and the exit code is 1. Counters and quotas of the sessions begin anew.
+keeps the rules that it has, and the exit code is 1. Counters and quotas of the sessions start again.
 
-It is asked as well who is a member now. What a new member runs outside of sessions is closed; for a former one it is open
-again, from the next login on, and sessions of ours keep their rules until they end.
+Membership is looked up as well. What a new member runs outside of sessions is closed; a former member's is open again, and
+logins from now on are not filtered, while open sessions keep their rules until they end.
 
 Examples:
   sudo authnft reload alice
@@ -248,12 +248,12 @@ Examples:
   program
     .command("release")
     .argument("<session...>", "scopes, as the user was told at login")
-    .description("Give processes that outlived their session's logout the session's rules back.")
+    .description("Give processes that outlived a session its rules back.")
     .addHelpText(
       "after",
       `
-They keep them until their scope ends. A limit to addresses that was derived from the policy does not come back. To end
-the processes instead: systemctl stop <session>.
+They keep them until their scope ends. The address filter that was derived from the policy does not come back. To end the
+processes instead: systemctl stop <session>.
 
 Example:
   sudo authnft release authnft-alice-4711.scope`,
@@ -265,11 +265,11 @@ Example:
   program
     .command("verify")
     .argument("[session|user]", "a session's scope, or a user with all of theirs; everything when left out")
-    .description("Try to get past the policies of live sessions, and say what got through.")
+    .description("Try to get past the policies of live sessions, and report what got through.")
     .option("--json", "print the table as JSON")
     .option(
       "--seconds <number>",
-      "stop trying after this long; what was not tried is said to be untried",
+      "stop after this long; the rest is reported as untried",
       parseSeconds,
       VERIFY_SECONDS,
     )

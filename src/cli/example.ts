@@ -31,33 +31,10 @@ export function runExample(name: string | undefined): number {
   }
   const chosen = all.find((example) => example.name === name);
   if (chosen === undefined) {
-    const meant = all.find((example) => isNear(name, example.name));
-    const hint = meant === undefined ? "" : `Did you mean ${meant.name}? `;
-    console.error(
-      `authnft example: there is no example ${JSON.stringify(name)}. ${hint}"authnft example" lists them.`,
-    );
+    const names = all.map((example) => example.name).join(", ");
+    console.error(`authnft example: there is no example ${JSON.stringify(name)}; there are ${names}.`);
     return 2;
   }
   process.stdout.write(chosen.text);
   return 0;
-}
-
-/** Whether one was written where the other was meant: as a part of it, or with a mistake in three characters. */
-function isNear(written: string, meant: string): boolean {
-  if (written.length > 1 && meant.includes(written.toLowerCase())) return true;
-  return distance(written.toLowerCase(), meant) <= Math.ceil(meant.length / 4);
-}
-
-/** How many characters have to be put in, taken out or changed to make one of the other. */
-function distance(one: string, other: string): number {
-  let above = Array.from({ length: other.length + 1 }, (_, column) => column);
-  for (const [row, character] of [...one].entries()) {
-    const line = [row + 1];
-    for (let column = 1; column <= other.length; column++) {
-      const [left = 0, up = 0, corner = 0] = [line[column - 1], above[column], above[column - 1]];
-      line.push(Math.min(left + 1, up + 1, corner + (character === other[column - 1] ? 0 : 1)));
-    }
-    above = line;
-  }
-  return above.at(-1) ?? 0;
 }

@@ -25,16 +25,26 @@ export const NEUTRAL = "\u0001";
 const OF_ONE = new Set(["counter", "quota", "limit", "dynamic", "timeout", "last", "numgen"]);
 
 /** Tells whether many subjects can share what a fragment says. */
-export function canBeShared({ commands }: ParsedFragment): boolean {
+export function canBeShared({ commands, own }: ParsedFragment): boolean {
   return commands.every((command) => {
     if (command.kind === "rule")
       return (
         !command.statements.some(({ kind }) => kind === "keep" || kind === "limit") &&
-        isForMany(command.terms)
+        isForMany(command.terms) &&
+        (own.has(command.chain) || !leavesForGood(command.terms))
       );
     if (command.kind === "counter" || command.kind === "quota" || command.kind === "limit") return false;
-    return isForMany(command.definition) && isForMany(command.elements);
+    const terms = [...command.definition, ...command.elements];
+    return isForMany(terms) && !leavesForGood(terms);
   });
+}
+
+/**
+ * Tells whether terms go to a chain for good. From a subject's own chain, the end of such a chain leads out to where the packet
+ * is closed; from a shared one it would lead back to the subject's, which accepts.
+ */
+function leavesForGood(terms: readonly Term[]): boolean {
+  return terms.some(({ text, refers }) => refers?.kind === "chain" && text === "goto");
 }
 
 function isForMany(terms: readonly Term[]): boolean {

@@ -65,6 +65,94 @@ viaBoth("policies", (via) => {
     await nothingLeft();
   });
 
+  test("a policy that sessions share and the same as a session's own let the same packets pass", async () => {
+    const first = "ip daddr 10.88.0.2";
+    const others = "add rule inet authnft egress ip daddr 10.88.0.0/24 reject";
+    const chain = "add chain inet authnft c";
+    const fragments = {
+      accept: [`add rule inet authnft egress ${first} accept`, others],
+      return: [`add rule inet authnft egress ${first} return`, others],
+      "nothing said": ["add rule inet authnft egress ip daddr != 10.88.0.2 ip daddr 10.88.0.0/24 reject"],
+      "accept in a chain": [
+        chain,
+        `add rule inet authnft c ${first} accept`,
+        "add rule inet authnft egress jump c",
+        others,
+      ],
+      "return in a chain": [
+        chain,
+        `add rule inet authnft c ${first} return`,
+        "add rule inet authnft c ip daddr 10.88.0.3 accept",
+        "add rule inet authnft egress jump c",
+        others,
+      ],
+      "accept in a chain of a chain": [
+        `${chain}\nadd chain inet authnft d`,
+        `add rule inet authnft d ${first} accept`,
+        "add rule inet authnft c goto d",
+        "add rule inet authnft egress jump c",
+        others,
+      ],
+      "a verdict map": [
+        "add rule inet authnft egress ip daddr vmap { 10.88.0.2 : accept, 10.88.0.3 : drop }",
+      ],
+      "a map that leads to a chain": [
+        chain,
+        `add rule inet authnft c ${first} accept`,
+        "add map inet authnft m { type ipv4_addr : verdict; elements = { 10.88.0.2 : jump c, 10.88.0.3 : jump c } }",
+        "add rule inet authnft egress ip daddr vmap @m",
+        others,
+      ],
+      "a chain for good": [
+        chain,
+        `add rule inet authnft c ${first} accept`,
+        "add rule inet authnft egress goto c",
+        others,
+      ],
+      "a set": [
+        "add set inet authnft s { type ipv4_addr; elements = { 10.88.0.2 } }",
+        "add rule inet authnft egress ip daddr @s accept",
+        others,
+      ],
+    };
+    const seen: Record<string, string[]> = {};
+    const shared: string[] = [];
+    for (const [what, lines] of Object.entries(fragments)) {
+      seen[what] = [];
+      for (const own of ["", "add rule inet authnft filter counter\n"]) {
+        await lab.fragment("alice", `${own}${lines.join("\n")}\n`);
+        await using open = lab.sshStart(
+          "alice",
+          `echo "$(probe tcp 10.88.0.2 7001) $(probe tcp 10.88.0.3 7001)"; read x`,
+        );
+        await open.expect(/^\w+ \w+\n/);
+        if (own === "" && (await lab.ruleset()).includes("chain policy_")) shared.push(what);
+        seen[what]?.push(open.stdout.trim().replace(/timeout|unreachable/g, "refused"));
+        open.end();
+        await open.exited;
+        await nothingLeft();
+      }
+    }
+    const { "a chain for good": forGood, ...rest } = seen;
+    for (const [what, views] of Object.entries(rest)) {
+      const expected = what === "return in a chain" ? "refused ok" : "ok refused";
+      expect([what, ...views]).toEqual([what, expected, expected]);
+    }
+    expect(forGood?.[0]).toBe(forGood?.[1] as string);
+    expect(shared).toEqual(Object.keys(rest));
+
+    // A level deeper, and what the user's manager starts: both are looked up by their own cgroups.
+    await lab.pam("sshd", { through: via, args: ["scope=session"] });
+    await lab.fragment("alice", `${fragments["accept in a chain"].join("\n")}\n`);
+    const probes = "probe tcp 10.88.0.2 7001; probe tcp 10.88.0.3 7001";
+    const { stdout } = await lab.ssh(
+      "alice",
+      `${probes}; systemd-run --user --quiet --pipe --wait sh -c '${probes}'`,
+    );
+    expect(stdout.trim().split("\n")).toEqual(["ok", "refused", "ok", "refused"]);
+    await lab.pam("sshd", { through: via });
+  });
+
   test("a fragment that did not change is compiled once, and what others may write is not believed for that", async () => {
     await lab.pam("lab", { through: via, args: ["debug"] });
     const fragment = "/etc/authnft/users/alice";

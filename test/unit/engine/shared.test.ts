@@ -165,6 +165,11 @@ describe("A policy is each session's own", () => {
     ["with a limit", "add rule inet authnft egress limit rate 5/second accept"],
     ["with a count of connections", "add rule inet authnft egress ct count over 5 drop"],
     ["with a set that rules fill", "add set inet authnft seen { type ipv4_addr; flags dynamic; size 9; }"],
+    ["that goes to a chain for good", "add chain inet authnft more\nadd rule inet authnft egress goto more"],
+    [
+      "with a map that does so",
+      "add chain inet authnft more\nadd map inet authnft to { type inet_service : verdict; elements = { 22 : goto more } }",
+    ],
     ["with a quota of its own", "add quota inet authnft budget { over 5 mbytes }"],
   ])("%s", async (_, line) => {
     using harness = new Harness();

@@ -66,9 +66,13 @@ describe("A session that is reloaded", () => {
     expect(harness.rulesOf("cover_1000_out").join()).toContain(NEW);
   });
 
-  test("takes the objects out that its fragment had, and brings the new ones", async () => {
+  test.each([
+    ["of its own", "add rule inet authnft egress counter"],
+    ["that others can share", ""],
+  ])("takes the objects out that its fragment had, and brings the new ones, by rules %s", async (_, own) => {
     using harness = new Harness();
     harness.write(
+      own,
       "add set inet authnft old { type ipv4_addr; elements = { 192.0.2.10 } }",
       "add chain inet authnft more",
       "add rule inet authnft more ip daddr @old accept",
@@ -76,6 +80,7 @@ describe("A session that is reloaded", () => {
     );
     const { record } = await harness.opened();
     harness.write(
+      own,
       "add set inet authnft fresh { type ipv4_addr; elements = { 192.0.2.10 } }",
       "add rule inet authnft egress ip daddr @fresh accept",
     );

@@ -9,7 +9,7 @@ describe("Nothing is left", () => {
     using harness = new Harness();
     harness.write(
       "add set inet authnft dbs { type ipv4_addr; elements = { 192.0.2.10 } }",
-      "add rule inet authnft egress ip daddr @dbs accept",
+      "add rule inet authnft egress ip daddr @dbs counter accept",
     );
     harness.addSlice();
     await harness.opened();

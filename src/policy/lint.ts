@@ -89,7 +89,8 @@ function endOf(chain: string, chains: Chains, above: readonly string[] = []): En
       case "goto": {
         const end = endOf(verdict.chain, chains, [...above, chain]);
         if (end.kind !== "falls") return { ...end, index };
-        if (verdict.kind === "goto") return { kind: "falls", rule, index };
+        // The end of a chain that was gone to leads out of the subject's own, to where the packet is closed.
+        if (verdict.kind === "goto") return { kind: above.length === 0 ? "close" : "falls", rule, index };
       }
     }
   }

@@ -179,10 +179,11 @@ describe("grants to everybody", () => {
       ["1 there is no rule of filter: everybody may connect to what the session offers"],
     ],
     ["add chain c\nadd rule c reject\nadd rule egress goto c\nadd rule filter drop", []],
+    ["add chain c\nadd rule c return\nadd rule egress goto c\nadd rule filter drop", []],
     [
-      "add chain c\nadd rule c return\nadd rule egress goto c\nadd rule filter drop",
+      "add chain c\nadd chain d\nadd rule d return\nadd rule c goto d\nadd rule egress jump c\nadd rule filter drop",
       [
-        "3 behind this last rule of egress, what none has decided is accepted: the session may connect to everything",
+        "5 behind this last rule of egress, what none has decided is accepted: the session may connect to everything",
       ],
     ],
   ])("%j", (text, expected) => {

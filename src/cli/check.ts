@@ -6,10 +6,10 @@ import { locate } from "../policy/tokenise.ts";
 import { oneLine } from "../refusal.ts";
 import type { Terminal } from "./program.ts";
 
-/** When somebody at a terminal is told what takes so long, and how often after that, in milliseconds. */
+/** When progress is first shown at a terminal, and how often after that, in milliseconds. */
 const SOON = 1000;
 
-/** How much of a line is shown where no terminal says how much it has room for, in columns. */
+/** How much of a line is shown without a terminal to say its width, in columns. */
 const WIDEST = 400;
 
 /** What the command line says. */

@@ -56,7 +56,7 @@ export async function runCoverUsers(members: readonly number[]): Promise<number>
 
 type IsMember = ReturnType<typeof membership>;
 
-/** Of many, one that cannot be told is left as it is: nobody asked about this one now. */
+/** Of many, a user of whom it cannot be told is left alone: nobody asked about this one now. */
 function isKnownMember(uid: number, isMember: IsMember): boolean {
   try {
     return isMemberById(uid, isMember);
@@ -72,7 +72,7 @@ function isMemberById(uid: number, isMember: IsMember): boolean {
   if (uid === 0) return false;
   try {
     const user = findUserById(uid);
-    // Whom a source may know that does not answer is closed like a member.
+    // A user whom a silent source may know is closed like a member.
     return user !== undefined && (isMember(user) || doubtAbout(user) !== undefined);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;

@@ -76,7 +76,7 @@ export function formatFinding(finding: Finding, terminal: Terminal): string {
   const shown = terminal.colour ? `\x1b[${COLOURS[finding.level]}m${level}\x1b[39m` : level;
   const lines = [`${shown}  ${wrap(finding.what, terminal.width)}`];
   if (finding.why !== undefined) lines.push(`${INDENT}${wrap(finding.why, terminal.width)}`);
-  // Not wrapped: commands are to be copied.
+  // Not wrapped, so that commands can be copied.
   if (finding.mend !== undefined) {
     const [first = "", ...rest] = finding.mend.split("\n").map(oneLine);
     lines.push(`${INDENT}To mend it: ${first}`, ...rest.map((line) => `${INDENT}  ${line}`));
@@ -93,7 +93,7 @@ function wrap(text: string, width: number): string {
   const room = Math.max(30, Math.min(width, WIDEST) - INDENT.length);
   const lines: string[] = [];
   let line = "";
-  // File names and what tools said are in the text: nothing of it may steer the terminal.
+  // The text holds file names and tools' output: nothing of it may steer the terminal.
   for (const word of oneLine(text).split(" ")) {
     if (line !== "" && line.length + 1 + word.length > room) {
       lines.push(line);

@@ -137,7 +137,7 @@ function startUnits(): boolean {
     ["systemctl", "daemon-reload"],
     ["systemctl", "enable", "authnft.service"],
     ["systemctl", "enable", "--now", SWEEP_TIMER],
-    // What authnft.slice wants comes with it, but not where it is active already.
+    // The units that authnft.slice wants start with it, but not where it is active already.
     ["systemctl", "start", SEAL_UNITS.load],
     ["systemctl", "reload-or-restart", "authnft.service"],
     ["systemctl", "start", REFUSED_UNIT],

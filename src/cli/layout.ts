@@ -38,7 +38,7 @@ export function layout(pamDirectory: string, dataNames: readonly string[]): Item
   ];
 }
 
-/** Where earlier releases had a file that is elsewhere now, or nowhere: `install` and `uninstall` remove it. */
+/** Files of earlier releases that are elsewhere now, or gone: `install` and `uninstall` remove them. */
 export const FORMER: readonly string[] = [`${UNITS}/nftables.service.d/authnft.conf`];
 
 /** The directories of ours, each before those in it. Those of the policy are the administrator's once they are there. */
@@ -49,7 +49,7 @@ export const DIRECTORIES: readonly Directory[] = [
   { path: `${FRAGMENT_DIRECTORY}/groups`, mode: 0o755, keep: true },
 ];
 
-/** The directories that are made anew at each boot. */
+/** The directories that are made again at each boot. */
 export const RUNTIME_DIRECTORIES: readonly Directory[] = [
   { path: RUNTIME, mode: 0o755, keep: false },
   { path: `${RUNTIME}/sessions`, mode: 0o755, keep: false },

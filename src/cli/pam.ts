@@ -22,7 +22,7 @@ import { doubtAbout } from "./doubt.ts";
 import { pamProcess } from "./pam_process.ts";
 import { CUT_OFF, tell, UNREAD } from "./session.ts";
 
-/** What the entry hands on of pam_exec's environment (native/entry.c). */
+/** The part of pam_exec's environment that the entry hands on (native/entry.c). */
 const ItemsSchema = v.object({
   AUTHNFT_PAM_TYPE: v.picklist(["open_session", "close_session"]),
   AUTHNFT_PAM_USER: v.string(),
@@ -108,7 +108,7 @@ function toRequest(
   const needsSockets = opens && args.includes("rhost_policy=kernel");
   const sockets = needsSockets ? [...tcpSocketInodes(pid)].slice(0, SOCKETS) : undefined;
   const quiet = opens ? isReadByProgram(pid) : undefined;
-  // What was read under its number is its own if that is so now.
+  // Facts read under its number are its own if that still holds now.
   if (elsewhere !== "processes" && !isAsker(pid)) throw GONE;
   return parseRequest(
     JSON.stringify({
@@ -161,7 +161,7 @@ function groupsIn(user: User): string[] | undefined {
 
 /** @throws {Refusal} `user`, when the name service fails: "cannot know" is not "no" */
 function resolve(name: string, pid: number | undefined): ReturnType<typeof findUser> {
-  // Bytes that are no text were lost on the way here, and with them whom to ask about.
+  // Bytes that are not text were lost on the way here, and with them the user to ask about.
   if (name.includes("\u{fffd}")) {
     throw new Refusal(
       "user",

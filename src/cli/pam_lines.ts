@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { ENTRY } from "../paths.ts";
 
-/** What the shim's line in a PAM service looks like. */
+/** The module's line in a PAM service. */
 export const SHIM_LINE = "session required pam_authnft.so";
 
 /**

@@ -3,7 +3,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { version } from "../../package.json" with { type: "json" };
 import { SWEEP_TIMER } from "../subjects/session/scope_unit.ts";
 
-/** Where the program writes, as far as it matters how. */
+/** The output's properties that matter to what is written. */
 export type Terminal = {
   readonly colour: boolean;
   /** In columns. */

@@ -6,7 +6,7 @@ import { parseScopeUnit } from "../subjects/session/scope_unit.ts";
 import { SystemError } from "../system/ffi/libc.ts";
 import { goOnConfined } from "./entry.ts";
 
-/** Gives what outlived sessions the sessions' rules back. Returns the exit code. */
+/** Gives processes that outlived sessions their rules back. @returns the exit code */
 export async function runRelease(units: readonly string[]): Promise<number> {
   if (process.geteuid?.() !== 0) {
     console.error("Cannot release sessions: only root can change the rules; run it with sudo.");

@@ -191,7 +191,7 @@ function groupsOfUsers(sessions: readonly SessionRecord[]): ReloadOrder["groups"
   for (const { user: name } of sessions) {
     if (names.has(name)) continue;
     const user = findUser(name);
-    // Whom nobody knows any more may have been deleted while logged in, or the directory be down.
+    // An unknown user may have been deleted while logged in, or the directory is down.
     names.set(name, user === undefined ? null : groupFiles(user, groups));
   }
   return Object.fromEntries(sessions.map(({ scope_unit, user }) => [scope_unit, names.get(user) ?? null]));

@@ -71,7 +71,7 @@ function askers(forPamExec: boolean): number[] {
   return forPamExec ? [parentOf(process.ppid), process.ppid] : [process.ppid];
 }
 
-/** What a user is told of a request that could not be read. */
+/** The message to the user about a request that could not be read. */
 export const UNREAD = "authnft: no session. Ask the administrator to run authnft doctor.";
 
 /** Does what a request asks for. */
@@ -79,7 +79,7 @@ function answer(request: Request, asked: Asked): Promise<Reply> {
   return request.type === "open" ? openSession(request, asked) : closeSession(request, asked);
 }
 
-/** Writes to standard output. Whoever should read it may be gone; what was decided stands all the same. */
+/** Writes to standard output. Its reader may be gone; the decision stands all the same. */
 export function tell(text: string): void {
   try {
     writeSync(1, text);

@@ -27,14 +27,14 @@ export type Trial = {
   readonly audit?: string;
   /** Why the host's seal cannot be put on anything from there; `undefined` where it can, or there is none. */
   readonly seal?: string;
-  /** What it cannot do and cannot do without, in sentences. */
+  /** What it needs and cannot do, in sentences. */
   readonly denied: readonly string[];
 };
 
-/** How long each thing that is tried may take, in milliseconds. */
+/** How long each trial may take, in milliseconds. */
 const PATIENCE = 3000;
 
-/** A key that there is not: where keys are not denied the kernel says so. */
+/** The number of a key that does not exist: where keys are not denied the kernel says so. */
 const NO_KEY = 0x7fff_fffe;
 
 /**

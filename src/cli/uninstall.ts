@@ -12,7 +12,7 @@ import { dataFiles } from "../system/host/shipped.ts";
 import { readText } from "../system/host/text_file.ts";
 import { DIRECTORIES, FORMER, type Item, layout, ownDirectories } from "./layout.ts";
 
-/** What names the program in a PAM service: the module, the entry or, wrongly, the executable. */
+/** The names of the program in a PAM service: the module, the entry or, wrongly, the executable. */
 const NAMES_US = /pam_authnft|\/(libexec|sbin|bin|lib\/authnft)\/authnft/;
 
 /**
@@ -45,13 +45,13 @@ export async function runUninstall(options: {
     }
   };
   if (live) {
-    // What has no rules any more must not be stopped by the want of them. Before the place where the seal is kept goes.
+    // Sockets without rules must not be stopped by the seal. Done before the seal's file system goes.
     await attempt(unseal);
     await attempt(stopUnits);
     // Before the files go: the addon is one of them.
     await attempt(deleteTable);
   }
-  // Where there is no module of ours, any place is as good to remove none from.
+  // Where there is no module of ours, any directory will do to remove none from.
   const modules = directoryOf("pam_authnft.so", root) ?? "/usr/lib/security";
   complaints.push(...takeAway(layout(modules, dataFiles()), root));
   if (live) {
@@ -74,7 +74,7 @@ export async function runUninstall(options: {
  * @returns a sentence about each that could not be removed
  */
 export function takeAway(items: readonly Item[], root: string): string[] {
-  // The other way round than they came, so that nothing is executed whose means are gone.
+  // In the reverse order of their coming, so that nothing is executed whose means are gone.
   const files = items
     .toReversed()
     .filter((item) => item.kind !== "link" || linkTarget(join(root, item.path)) === item.target)
@@ -129,13 +129,13 @@ function stopUnits(): void {
     ["systemctl", "disable", "--now", "authnft.service", SWEEP_TIMER],
     ["systemctl", "stop", REFUSED_UNIT, SEAL_UNITS.load, SEAL_UNITS.keep],
   ];
-  // Stopping the slice would kill whoever is in it.
+  // Stopping the slice would kill the processes in it.
   if (!/^populated 1$/m.test(readText("/sys/fs/cgroup/authnft.slice/cgroup.events") ?? "")) {
     commands.push(["systemctl", "stop", "authnft.slice"]);
   }
   for (const command of commands) {
     const outcome = hostCommand(...command);
-    // What is not installed, or only half, cannot be stopped.
+    // A half-installed unit cannot be stopped.
     if (outcome?.ok || /not loaded|does not exist|not found/.test(outcome?.stderr ?? "")) continue;
     throw new Error(`"${command.join(" ")}" failed: ${outcome?.stderr ?? "there is no systemctl"}.`);
   }
@@ -163,7 +163,7 @@ function reloadUnits(): void {
   if (existsSync("/run/systemd/system")) hostCommand("systemctl", "daemon-reload");
 }
 
-/** What stays on purpose, and how to be rid of it. */
+/** Lists what stays on purpose, and how to remove it. */
 function leftBehind(root: string): string[] {
   const words: string[] = [];
   if (lstatSync(join(root, FRAGMENT_DIRECTORY), { throwIfNoEntry: false }) !== undefined) {

@@ -7,7 +7,7 @@ import { isBad, type Row, type Verdict } from "../verify/verdict.ts";
 import { type Finding, verify } from "../verify/verify.ts";
 import type { Terminal } from "./program.ts";
 
-/** When somebody at a terminal is told what takes so long, in milliseconds. */
+/** When progress is shown at a terminal, in milliseconds. */
 const SOON = 1000;
 
 /**

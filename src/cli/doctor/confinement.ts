@@ -4,7 +4,7 @@ import { readText } from "../../system/host/text_file.ts";
 import { mountOf, parseMountinfo } from "../../system/kernel/mounts.ts";
 import { type Check, type Finding, fail, listed, ok, warn } from "./finding.ts";
 
-/** What the helper is confined with, as far as the kernel has it. */
+/** Examines the layers of the helper's confinement that the kernel has. */
 export const CONFINEMENT_CHECKS: readonly Check[] = [
   { name: "seccomp", run: () => [judgeSeccomp(readText("/proc/sys/kernel/seccomp/actions_avail"))] },
   { name: "killed", run: () => judgeKilled(killedHelpers()) },
@@ -23,7 +23,7 @@ export function judgeSeccomp(actions: string | undefined): Finding {
 
 /** Judges what filters of system calls did since the host started. */
 export function judgeKilled(killed: Killed | undefined): Finding[] {
-  // Who has no journal is told so elsewhere.
+  // The lack of a journal is reported elsewhere.
   if (killed === undefined) return [];
   const { count, calls } = killed;
   if (count === 0 && calls.length === 0)
@@ -87,7 +87,7 @@ export function judgeLandlock(version: number | string): Finding {
 const CAP_NET_ADMIN = 12n;
 const CAP_AUDIT_WRITE = 29n;
 
-/** Judges what root may here, by /proc/self/status: in some containers less than elsewhere. */
+/** Judges root's capabilities here, by /proc/self/status: some containers take some away. */
 export function judgeCapabilities(status: string): Finding {
   const mask = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
   const has = (capability: bigint): boolean => ((mask >> capability) & 1n) === 1n;

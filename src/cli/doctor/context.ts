@@ -9,7 +9,7 @@ import { judgeAudit, judgeCapabilities, judgeKeys, judgeLandlock, judgeProc } fr
 import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 import { servicesOfOurs } from "./pam.ts";
 
-/** What the helper has where it will run: a shell has other rights than a service, and in a container often no filter. */
+/** The helper's rights in the place where it will run: a shell's differ from a service's, and in a container it often has no filter. */
 export const CONTEXT_CHECKS: readonly Check[] = [
   { name: "confinement", run: checkBoot },
   { name: "logins", run: checkLogins },
@@ -25,7 +25,7 @@ const UNITS: Readonly<Record<string, readonly string[]>> = {
   remote: ["telnet.service"],
 };
 
-/** What a unit can keep from what runs in it, and a login's helper inherits: systemd.exec(5). */
+/** The restrictions of a unit that a login's helper inherits: systemd.exec(5). */
 const PROPERTIES = [
   ...["CapabilityBoundingSet", "NoNewPrivileges", "RestrictAddressFamilies", "RestrictNamespaces"],
   ...[
@@ -66,7 +66,7 @@ const PROPERTIES = [
 const PATIENCE = "10";
 
 function checkBoot(): Finding[] {
-  // That it is not installed, or that there is no systemd, is said elsewhere.
+  // A missing installation or systemd is reported elsewhere.
   if (!isThere(ENTRY) || hostCommand("systemctl", "show-environment")?.ok !== true) return [];
   const trial = tryIn(BOOT_UNIT, "try");
   if (typeof trial === "string") return [notTried(BOOT_UNIT, trial)];
@@ -98,7 +98,7 @@ function checkLogins(): Finding[] {
 
 function judgeTrial(unit: string, trial: Trial): Finding[] {
   const denied = judgeDenied(unit, trial);
-  // What comes after may be of the same cause, and then what mends it is another line.
+  // Later findings may have the same cause, and another remedy.
   return denied.length > 0 ? denied : judgeSeal(unit, trial.seal);
 }
 
@@ -160,7 +160,7 @@ function tryIn(unit: string, verb: "try" | "try-login"): Trial | string {
   }
 }
 
-/** How it ends where it cannot even speak, as systemd-run says it. */
+/** The end of a helper that cannot even speak, in systemd-run's words. */
 const ENDS: readonly (readonly [RegExp, string])[] = [
   [/status=203/, `${ENTRY} cannot be executed there; see noexec mounts, NoExecPaths= and InaccessiblePaths=`],
   [/SYS/, "a system call is fatal there; see SystemCallFilter="],

@@ -6,10 +6,10 @@ import type { SubjectId } from "../../subjects/subject.ts";
 import { cgroupId } from "../../system/kernel/cgroup.ts";
 import { type Check, type Finding, fail, ok } from "./finding.ts";
 
-/** What the ruleset needs of the kernel, each with the option that it is built with. */
+/** The kernel features that the ruleset needs, each with its build option. */
 type Feature = { readonly name: string; readonly option: string; readonly needs: readonly string[] };
 
-/** A cgroup that is there on every host with systemd. */
+/** A cgroup that every host with systemd has. */
 const CGROUP = "init.scope";
 
 const TRIAL = "inet authnft_trial";
@@ -55,7 +55,7 @@ const FEATURES: readonly Feature[] = [
   },
 ];
 
-/** Tries what the ruleset is made of in a network namespace of its own. */
+/** Tries the ruleset's features in a network namespace of its own. */
 export const FEATURE_CHECKS: readonly Check[] = [{ name: "features", run: checkFeatures }];
 
 async function checkFeatures(): Promise<Finding[]> {
@@ -88,7 +88,7 @@ async function checkFeatures(): Promise<Finding[]> {
     });
     if (missing.length > 0) return missing;
     const parts = "The kernel and libnftables have all that the ruleset is made of";
-    // Without it the cgroups are not unified, which has been said.
+    // Without it the cgroups are not unified, which was reported.
     if (cgroupId(CGROUP) === undefined) return [ok(`${parts}.`)];
     const complaint = complaintOf(wholeRuleset());
     if (complaint === undefined) return [ok(`${parts}; it was loaded on trial.`)];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-/** `warn` is for what works and should not stay so; `fail` for what makes logins fail or leaves a member unfiltered. */
+/** `warn`: it works, but should not stay so. `fail`: logins fail, or a member is unfiltered. */
 export type Level = "ok" | "warn" | "fail";
 
 /** What an examination found. Each field is made of whole sentences, but for `mend`: a command or what to do, one a line. */
@@ -14,7 +14,7 @@ export type Finding = {
 /** Something wrong: why it matters, and what mends it. */
 export type Fault = { readonly what: string; readonly why: string; readonly mend: string };
 
-/** How many of a kind are told by name: a host that has more has them from one cause. */
+/** How many of a kind are named: a host that has more has them from one cause. */
 export const TOLD = 8;
 
 /** Names in a sentence: the first few, and how many more there are. */

@@ -15,7 +15,7 @@ const LINUX = [5, 13] as const;
 const SYSTEMD = 252;
 const SYSTEMD_AT_LEAST = 249;
 
-/** What the host must be, before anything of ours is looked at. */
+/** The requirements on the host, before anything of ours is looked at. */
 export const HOST_CHECKS: readonly Check[] = [
   { name: "kernel", run: () => [checkKernel(release())] },
   { name: "cgroups", run: () => [checkCgroups(readText("/proc/self/mountinfo") ?? "")] },

@@ -12,7 +12,7 @@ import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 
 const INSTALL = "authnft install";
 
-/** Whether all is there that `install` lays out, and whether it is set going. */
+/** Examines the installation: whether everything that `install` lays out is there, and running. */
 export const INSTALLATION_CHECKS: readonly Check[] = [
   { name: "files", run: checkFiles },
   { name: "directories", run: checkDirectories },
@@ -114,7 +114,7 @@ function checkGroup(): Finding {
 }
 
 function checkUnits(): Finding[] {
-  // That there is no systemd has been said.
+  // The lack of systemd was reported.
   if (!existsSync("/run/systemd/system")) return [];
   const findings: Finding[] = [];
   if (!hostCommand("systemctl", "is-enabled", "authnft.service")?.ok) {

@@ -8,10 +8,10 @@ import { readText } from "../../system/host/text_file.ts";
 import { type Check, type Finding, listed, ok, warn } from "./finding.ts";
 import { loginsInScopesOfOurs } from "./pam.ts";
 
-/** What an administrator has set for logins, and whether it holds for members'. */
+/** Examines the administrator's settings for logins, and whether they hold for members'. */
 export const LOGIND_CHECKS: readonly Check[] = [{ name: "logind", run: checkSettings }];
 
-/** Where administrators' drop-ins are. Those of the distribution's are nobody's wish. */
+/** The directories of administrators' drop-ins. The distribution's are nobody's wish. */
 const UNIT_DIRECTORIES = [
   "/etc/systemd/system",
   "/etc/systemd/system.control",
@@ -66,7 +66,7 @@ export function settingsOfSlice(text: string): string[] {
   return [...found];
 }
 
-/** What logind does to sessions, where it is set. */
+/** Settings of logind's that act on sessions. */
 function managerSettings(): string[] {
   const is = (property: string, setting: RegExp): boolean =>
     setting.test(

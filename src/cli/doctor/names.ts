@@ -14,7 +14,7 @@ const PATIENCE = "10";
 /** How many names are asked for at once: a command line has an end. */
 const BATCH = 1000;
 
-/** Whom the name service knows more than once. A login asks less: it must not wait for thousands of answers. */
+/** Finds users that the name service knows more than once. A login asks less: it must not wait for thousands of answers. */
 export const NAME_CHECKS: readonly Check[] = [{ name: "names", run: checkNames }];
 
 function checkNames(): Finding[] {
@@ -185,7 +185,7 @@ function ask(source: string, database: string, names: readonly string[]): string
     .map((line) => line.split(":"));
 }
 
-/** Nothing where the name service fails: that is told elsewhere. */
+/** Nothing where the name service fails: that is reported elsewhere. */
 function found<Value>(look: () => Value | undefined): Value[] {
   try {
     const value = look();

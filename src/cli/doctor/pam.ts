@@ -20,7 +20,7 @@ import { EXEC_LINES, SHIM_LINE } from "../pam_lines.ts";
 import { type Check, type Finding, fail, faultOf, ok, warn } from "./finding.ts";
 import { judgeFactors, judgeMoves, judgeNetworks, judgePrograms, judgeSchedulers } from "./pam_neighbours.ts";
 
-/** The lines in /etc/pam.d: which services open sessions, and whether in the right place. */
+/** Examines /etc/pam.d: which services open sessions, and whether in the right place. */
 export const PAM_CHECKS: readonly Check[] = [
   { name: "pam", run: () => checkPam(pamFiles("/")) },
   { name: "servers", run: checkServersWithoutPam },
@@ -35,7 +35,7 @@ const LEFTOVER = /[.~#]/;
 /** Services that have session rules, and open no login sessions: the user manager's, and two that only ask for a password. */
 const NO_LOGINS = new Set(["systemd-user", "chfn", "chsh"]);
 
-/** Services that run what users left for later. They have no pam_systemd, and are none that anybody logs in by. */
+/** Services that run users' deferred jobs. They have no pam_systemd, and nobody logs in by them. */
 const JOBS = new Set(["cron", "crond", "atd"]);
 
 /** A rule that calls us, through the module or through pam_exec. */
@@ -279,7 +279,7 @@ function checkSshd(): Finding[] {
   ];
 }
 
-/** Servers that let users in and ask no PAM, by the names of their processes, with the units that may start them later. */
+/** Servers that let users in without PAM, by their processes' names, with the units that may start them later. */
 const WITHOUT_PAM: Readonly<Record<string, readonly string[]>> = {
   dropbear: ["dropbear.service", "dropbear.socket"],
   tinysshd: ["tinysshd.service", "tinyssh.socket"],
@@ -335,7 +335,7 @@ function hooksOf(rules: readonly PamRule[]): Hook[] {
   });
 }
 
-/** Whether people log in through a service: then it has pam_systemd. */
+/** Tells whether people log in through a service: then it has pam_systemd. */
 function opensLogins(name: string, rules: readonly PamRule[]): boolean {
   return !NO_LOGINS.has(name) && rules.some((rule) => moduleName(rule) === "pam_systemd.so");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What other modules in a stack do to a member's session, and what the session does to them.
+// The effects of other modules in a stack on a member's session, and of the session on them.
 
 import { posix } from "node:path";
 import { moduleName, type PamRule, placeOf, skippedBy } from "../../system/host/pam_config.ts";
@@ -47,7 +47,7 @@ export function judgePrograms(service: string, ours: Place, rules: readonly PamR
   });
 }
 
-/** Services by which somebody inside a session becomes somebody else, or more. */
+/** Services by which a user inside a session becomes another user, or root. */
 const RISES: readonly string[] = ["sudo", "sudo-i", "su", "su-l", "doas", "polkit-1"];
 
 /** Modules that ask a server over sockets of their own. Those that ask a daemon of the host's (sssd, winbind, nslcd) do not. */
@@ -92,7 +92,7 @@ export function judgeFactors(stackOf: (service: string, type: string) => readonl
 /** Modules that give a login another network: of libpam-net, and of other makes. */
 const OTHER_NETWORKS = new Set("newnet usernet groupnet netns".split(" ").map(moduleOf));
 
-/** Names what takes the session to another network namespace than the host's, where no rule of ours is. */
+/** Names the modules that take the session to another network namespace, where no rule of ours is. */
 export function judgeNetworks(service: string, ours: Place, rules: readonly PamRule[]): Finding[] {
   return rules.flatMap((rule, index): Finding[] => {
     if (!OTHER_NETWORKS.has(moduleName(rule)) || isSparedMembers(index, rules)) return [];
@@ -131,7 +131,7 @@ function isSparedMembers(at: number, rules: readonly PamRule[]): boolean {
 /** Modules that move the process to a cgroup of their own choice. */
 const MOVERS = new Set("systemd elogind cgroup cgfs slurm_adopt".split(" ").map(moduleOf));
 
-/** Finds what takes the process out of the cgroup again that our rules are about. */
+/** Finds modules that take the process out of the cgroup that our rules are about. */
 export function judgeMoves(service: string, ours: Place, rules: readonly PamRule[]): Finding[] {
   const later = rules.slice(ours.index + 1).find((rule) => MOVERS.has(moduleName(rule)));
   if (later === undefined) return [];

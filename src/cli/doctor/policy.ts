@@ -14,7 +14,7 @@ import { type Check, type Finding, fail, listed, ok, TOLD, warn } from "./findin
 
 const USERS = `${FRAGMENT_DIRECTORY}/users`;
 
-/** The members' policies: whether each has one, and whether it would be accepted. */
+/** Examines the members' policies: whether each has one, and whether a login would accept it. */
 export const POLICY_CHECKS: readonly Check[] = [
   { name: "fragments", run: checkFragments },
   { name: "members", run: checkMembers },
@@ -132,7 +132,7 @@ async function checkMembers(): Promise<Finding[]> {
   ];
 }
 
-/** Those of the files that are no fragments of members, as far as the name service knows them by name. */
+/** Selects the files that are fragments of no member, as far as the name service knows them by name. */
 async function ofNobody(files: readonly string[]): Promise<string[]> {
   const { membership } = await import("../../system/host/membership.ts");
   const { findUser } = await import("../../system/ffi/users.ts");
@@ -149,7 +149,7 @@ async function ofNobody(files: readonly string[]): Promise<string[]> {
   });
 }
 
-/** Whether a member's name is one that no session is opened for. */
+/** Tells whether no session is opened for a member's name. */
 function refusedName(name: string): Finding[] {
   try {
     parseUserName(name);
@@ -166,7 +166,7 @@ function refusedName(name: string): Finding[] {
   }
 }
 
-/** Those of whom no fragment holds: not their own, nor one of a group of theirs, nor the default. */
+/** Selects the members without a fragment: neither their own, nor a group's, nor the default. */
 async function membersWithout(members: readonly string[]): Promise<string[]> {
   const { groupFragments, groupFiles } = await import("../../check/groups.ts");
   const { isThere } = await import("../../system/host/files.ts");

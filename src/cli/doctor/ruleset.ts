@@ -13,10 +13,10 @@ import { cgroupId, cgroupOfProcess } from "../../system/kernel/cgroup.ts";
 import { standings } from "../standing.ts";
 import { type Check, type Finding, fail, listed, ok, warn } from "./finding.ts";
 
-/** From which part of it on a full connection tracking table is near. */
+/** The fill level from which a full connection tracking table is near, as a fraction. */
 const NEARLY_FULL = 0.8;
 
-/** What is in force now, and what beside it could get in its way. */
+/** Examines the rules in force, and neighbours that could get in their way. */
 export const RULESET_CHECKS: readonly Check[] = [
   { name: "table", run: async () => [await checkTable()] },
   { name: "sessions", run: () => lookPatiently(checkSessions) },
@@ -26,11 +26,11 @@ export const RULESET_CHECKS: readonly Check[] = [
   { name: "mptcp", run: () => checkMptcp() },
 ];
 
-/** How often is looked before something is called a failure, and how long a login or a logout may be half done, in milliseconds. */
+/** How many looks it takes to call something a failure, and how long a login or logout may be half done, in milliseconds. */
 const LOOKS = 4;
 const HALF_DONE = 250;
 
-/** Looks again where something has failed: sessions open and close while they are looked at, and each in steps. */
+/** Looks again where something has failed: sessions open and close meanwhile, each in steps. */
 export async function lookPatiently(
   look: () => Finding[] | Promise<Finding[]>,
   pause = HALF_DONE,
@@ -95,7 +95,7 @@ async function checkSessions(): Promise<Finding[]> {
   ];
 }
 
-/** Whether what members run outside of their sessions is closed by default, and what nobody else does. */
+/** Tells whether members' slices are closed by default, and nobody else's. */
 async function checkCovers(): Promise<Finding[]> {
   const users = usersWithSlice();
   const covered = new Set(closedUserSlices(users));
@@ -195,7 +195,7 @@ export function tablesThatSetLabels(listing: string): string[] {
 }
 
 function checkMptcp(): Finding[] {
-  // Neither every kernel nor every iproute2 knows them.
+  // Some kernels and versions of iproute2 do not know them.
   const listing = hostCommand("ip", "mptcp", "endpoint", "show");
   return listing?.ok ? [judgeEndpoints(listing.stdout)] : [];
 }

@@ -11,7 +11,7 @@ import { readText } from "../../system/host/text_file.ts";
 import { cgroupId } from "../../system/kernel/cgroup.ts";
 import { type Check, type Finding, fail, ok, warn } from "./finding.ts";
 
-/** What stops what the ruleset has not let pass, and who else uses the marks that it goes by. */
+/** Examines the seal, and looks for other users of its marks. */
 export const SEAL_CHECKS: readonly Check[] = [
   { name: "seal", run: checkSeal },
   { name: "marks", run: async () => [...checkSettings(), ...checkMarks()] },
@@ -124,7 +124,7 @@ function usesBits(bits: StampBits, text: string): boolean {
   });
 }
 
-/** A mask of more than half of the bits is what somebody takes their own out with, and leaves the others alone. */
+/** A mask of more than half of the bits clears somebody's own bits and leaves the others alone. */
 const HALF = 16;
 
 function hasBit(bits: StampBits, value: number): boolean {

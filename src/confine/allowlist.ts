@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What `authnft --trace` sees the helper do, and what is known to occur though it need not be seen. Whatever else it calls
+// The calls that `authnft --trace` sees, and those that are known to occur though a trace need not see them. Any other call
 // kills it. "authnft --trace --diff" compares.
 
 import type { Condition, Rule } from "../system/kernel/seccomp_rule.ts";

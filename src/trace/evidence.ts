@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What was seen of a helper's system calls, and what that says of a list. Pure.
+// Compares the system calls that a helper was seen to make with a list. Pure.
 
 import { type Rule, ruleName, ruleOf } from "../system/kernel/seccomp_rule.ts";
 
@@ -12,7 +12,7 @@ export type Seen = {
   readonly self: number;
 };
 
-/** What reads the memory of the process that makes a call. */
+/** Reads the memory of the process that makes a call. */
 export type Memory = {
   readonly text: (address: bigint) => string | undefined;
   readonly bytes: (address: bigint, length: number) => Uint8Array | undefined;
@@ -195,13 +195,13 @@ export class Evidence {
 
 /** How a list and what was seen differ. */
 export type Difference = {
-  /** What was seen, and would have killed the helper. */
+  /** Calls that were seen, and would have killed the helper. */
   readonly missing: readonly string[];
-  /** What the list has, was not seen and is there for no reason that it gives. */
+  /** Rules of the list that were not seen and give no reason. */
   readonly unused: readonly string[];
-  /** What is let through whatever its arguments are, although they say what it does. */
+  /** Calls that pass with any arguments, although their arguments say what they do. */
   readonly wide: readonly string[];
-  /** What the list has and was not seen, with its reason. */
+  /** Rules of the list that were not seen, with their reasons. */
   readonly kept: readonly { readonly rule: string; readonly reason: string }[];
 };
 

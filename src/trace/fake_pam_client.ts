@@ -39,7 +39,7 @@ const ENV = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C" };
 /** How long what is left behind stays if nobody ends it, in seconds. */
 const LEFT = "600";
 
-/** Does what it is told until there is no more. Returns the exit code. */
+/** Obeys commands until there are no more. @returns the exit code */
 export async function runStandIn(): Promise<number> {
   const held: (TCPSocketListener | Socket)[] = [];
   let logOut = (): void => undefined;

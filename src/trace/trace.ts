@@ -29,14 +29,14 @@ import { type Done, StandIn } from "./helper.ts";
 export type Run = {
   readonly name: string;
   readonly calls: number;
-  /** What went wrong: then less was seen than there is. */
+  /** Failures: less was seen than there is. */
   readonly failed?: string;
 };
 
 export type Trace = {
   readonly evidence: Evidence;
   readonly runs: readonly Run[];
-  /** What this host does not have what it takes for, and why. */
+  /** Steps that this host cannot do, and why. */
   readonly leftOut: readonly string[];
 };
 
@@ -50,7 +50,7 @@ export type Options = {
 /** The word that has the entry's program wait for a supervisor: native/entry.c. */
 const TRACED = "traced";
 const SERVICE = "authnft-trace";
-/** Users that there are not. The one has a fragment that nftables refuses, the other none. */
+/** Two made-up users: one whose fragment nftables rejects, one without a fragment. */
 const UNSOUND = "authnft-trace-unsound";
 const MISSING = "authnft-trace-missing";
 /** One whose fragment is large: for some inputs libraries call what they do not for smaller ones. */
@@ -65,13 +65,13 @@ const TEMPORARY = "/run/authnft-trace-";
 /** How long it may take until nothing is left of the sessions, in milliseconds. */
 const CLEANING = 10_000;
 
-/** What a session is opened with, other than the plain way. */
+/** Options of a session other than a plain one. */
 type Way = {
   readonly args?: readonly string[];
   readonly rhost?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly sockets?: readonly number[];
-  /** Whose fragment it is, if not the user's own. */
+  /** The owner of the fragment, if not the user. */
   readonly user?: string;
   readonly forPamExec?: true;
   /** The clean-up is traced, too. */
@@ -128,7 +128,7 @@ class Tracer implements Trace {
       await session.standIn.tell({ do: "connect" });
       await session.standIn.tell({ do: "leave" });
       await session.close();
-      // What is left behind is told at the next login.
+      // Left-behind processes are reported at the next login.
       await this.#session("after a session that left something", {}, (next) => next.close());
       await session.verb("release", ["release", session.unit]);
       session.standIn.clear();

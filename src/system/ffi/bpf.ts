@@ -56,7 +56,7 @@ const Query = koffi.struct("bpf_query", {
 });
 const ById = koffi.struct("bpf_by_id", { id: "uint32_t", next: "uint32_t", flags: "uint32_t" });
 const Info = koffi.struct("bpf_info", { fd: "uint32_t", length: "uint32_t", info: "void *" });
-/** The beginning of what the kernel tells of a program: struct bpf_prog_info. */
+/** The beginning of the kernel's description of a program: struct bpf_prog_info. */
 const ProgramInfo = koffi.struct("bpf_prog_info", {
   type: "uint32_t",
   id: "uint32_t",
@@ -113,7 +113,7 @@ const COMMANDS = {
 const HASH = 1;
 const ALLOW_MULTI = 2; // beside systemd's own programs
 
-/** What a program is asked about, with its type and where it is attached (linux/bpf.h). */
+/** The hooks of programs, each with its type and place of attachment (linux/bpf.h). */
 export const HOOKS = {
   ingress: { type: 8, attachType: 0 },
   egress: { type: 8, attachType: 1 },
@@ -171,7 +171,7 @@ export class BpfObject implements Disposable {
     this.#change("update", number);
   }
 
-  /** Takes a number out of a table; one that is not there is passed over. @throws {SystemError} */
+  /** Removes a number from a map; a missing one is passed over. @throws {SystemError} */
   remove(number: bigint): void {
     try {
       this.#change("delete", number);

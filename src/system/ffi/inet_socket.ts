@@ -94,7 +94,7 @@ export function bindSocket(fd: number, address: SocketAddress): void {
   checked("bind", c.bind(fd, bytes, bytes.length));
 }
 
-/** Begins to connect, or gives a datagram socket its peer; how it goes on is told by {@link pendingError}. @throws {SystemError} */
+/** Begins to connect, or gives a datagram socket its peer; {@link pendingError} tells the result. @throws {SystemError} */
 export function connectSocket(fd: number, address: SocketAddress): void {
   const bytes = encode(address);
   if (c.connect(fd, bytes, bytes.length) < 0 && koffi.errno() !== EINPROGRESS)

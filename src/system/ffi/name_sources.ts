@@ -15,7 +15,7 @@ export function sourcesIn(database: string, text: string): string[] {
     .filter((word) => word !== "");
 }
 
-/** What is written of a database, without a comment; empty where nothing is. */
+/** Returns the text of a database's line, without a comment; empty where there is none. */
 function lineOf(database: string, text: string): string {
   const line = text.split("\n").find((one) => one.startsWith(`${database}:`)) ?? "";
   return line

@@ -423,7 +423,7 @@ function ask(request: Uint8Array): Message[] {
 }
 
 function batch(messages: readonly Uint8Array[]): void {
-  // The kernel reports what fails in any case; one acknowledgement tells that nothing did, and a thousand would not fit.
+  // The kernel reports failures in any case; one acknowledgement says that there were none, and a thousand would not fit.
   const FLAGS = 6; // where they are in struct nlmsghdr
   for (const one of messages.slice(0, -1))
     view(one).setUint16(FLAGS, view(one).getUint16(FLAGS, true) & ~NLM_F_ACK, true);

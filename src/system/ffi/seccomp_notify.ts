@@ -78,13 +78,13 @@ export type Call = {
   readonly bytes: (address: bigint, length: number) => Uint8Array | undefined;
 };
 
-/** What becomes of a call: the kernel carries it out, or it fails with an errno. `end` has the process killed at it. */
+/** The outcome of a call: the kernel carries it out, or it fails with an errno. `end` has the process killed. */
 export type Decision = "continue" | "end" | { readonly errno: number };
 
 /** How the watching ended: with the process, or because nothing happened for too long. */
 export type Outcome = "ended" | "stuck";
 
-/** What the process does is decided here. To be held with `using`. */
+/** Decides about a process's system calls. To be held with `using`. */
 export class Supervisor implements Disposable {
   readonly #pid: number;
   readonly #listener: number;
@@ -165,7 +165,7 @@ export class Supervisor implements Disposable {
       asked.writeBigUInt64LE(id);
       return c.ioctl(this.#listener, NOTIF_ID_VALID, asked) === 0;
     };
-    // What is read may be another process's by then, unless the call still waits.
+    // The memory may be another process's by then, unless the call still waits.
     const bytes = (address: bigint, length: number): Uint8Array | undefined => {
       const read = this.#read(address, length);
       return read !== undefined && isWaiting() ? read : undefined;
@@ -198,7 +198,7 @@ export class Supervisor implements Disposable {
     }
   }
 
-  /** What is not decided by then fails as on a kernel without that call. */
+  /** A call without a decision by then fails as on a kernel without it. */
   [Symbol.dispose](): void {
     closeSync(this.#listener);
     if (this.#memory !== undefined) closeSync(this.#memory);

@@ -18,7 +18,7 @@ const GroupEntry = koffi.struct("group", {
   gr_gid: "uint32_t",
   gr_mem: "void *",
 });
-/** getpwnam_r(3) and its kin: a key, and where the entry, its texts and whether there is one go. */
+/** getpwnam_r(3) and its kin: a key, and the places for the entry, its texts and the result. */
 const lookUp = (name: string, key: string, entry: ReturnType<typeof koffi.struct>) =>
   libc.func(name, "int", [
     key,
@@ -46,7 +46,7 @@ export const GROUP = "authnft";
 /** A user as the host's name service knows them. */
 export type User = { readonly name: string; readonly uid: number; readonly gid: number };
 
-/** A group as the host's name service knows it. Who has it for primary group need not be among the members. */
+/** A group as the host's name service knows it. Users with it as primary group need not be among the members. */
 export type Group = { readonly name: string; readonly gid: number; readonly members: readonly string[] };
 
 /** Large groups need large buffers; sssd's largest answers are of this order. */

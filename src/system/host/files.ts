@@ -33,7 +33,7 @@ export function readTrusted(
   return readOpen(fd, path, options.sizeLimit);
 }
 
-/** What tells a file from every other, and from itself after a change. */
+/** The identity of a file, which changes with its content. */
 export type Fingerprint = {
   readonly text: string;
   /** How long ago it last changed, in milliseconds, by the wall clock; infinite for a directory. */
@@ -238,7 +238,7 @@ export function replaceFile(path: string, content: string, mode = 0o644): void {
   }
 }
 
-/** Makes a file. What has its name is of a process of the same number that was killed. */
+/** Makes a file. A file of its name was left by a killed process of the same number. */
 function openNew(path: string): number {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   try {
@@ -314,7 +314,7 @@ export async function lock(path: string, deadline: number): Promise<Lock | undef
       return undefined;
     }
     closeSync(fd);
-    // Who has waited long asks more often: in a storm of logins everybody's turn comes.
+    // The longer the wait, the more often it asks: in a storm of logins everybody's turn comes.
     const pause = Math.min(10, Math.max(1, (deadline - performance.now()) / 500));
     await new Promise((resolve) => setTimeout(resolve, pause));
   }

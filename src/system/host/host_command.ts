@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-/** What a tool of the host said, and whether it succeeded. */
+/** The output of a tool of the host, and whether it succeeded. */
 export type Outcome = { readonly ok: boolean; readonly stdout: string; readonly stderr: string };
 
 /**

@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 
-/** What a file is to hold: bytes, or the same as another file, for one too large to have in memory. */
+/** The content for a file: bytes, or the path of a file with it, for one too large to have in memory. */
 export type Content = Uint8Array | { readonly copyOf: string };
 
 /** What placing something did. */

@@ -115,7 +115,7 @@ function cgroupsFrom(directory: string): string[] {
   ];
 }
 
-/** What a file of a cgroup says; `undefined` when it is gone, or says nothing, as `cgroup.procs` of a threaded cgroup. */
+/** Reads a file of a cgroup; `undefined` when it is gone or cannot be read, as `cgroup.procs` of a threaded cgroup. */
 function read(file: string): string | undefined {
   try {
     return readFileSync(file, "utf8");

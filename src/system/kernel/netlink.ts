@@ -52,7 +52,7 @@ export function netlink(
   return received;
 }
 
-/** What came in one go: parts of a dump, and how many acknowledgements or ends of a dump. */
+/** The contents of one read: parts of a dump, and the number of acknowledgements or ends of a dump. */
 export type Answer = { readonly parts: readonly Message[]; readonly ends: number };
 
 /**
@@ -107,7 +107,7 @@ export function textAttribute(type: number, text: string): Uint8Array {
   return attribute(type, Buffer.from(`${text}\0`));
 }
 
-/** Reads attributes; of two with one type the last stays. What is cut short is passed over. */
+/** Reads attributes; of two with one type the last stays. Truncated ones are passed over. */
 export function attributes(bytes: Uint8Array): Map<number, Uint8Array> {
   const found = new Map<number, Uint8Array>();
   for (const [type, value] of eachAttribute(bytes)) found.set(type, value);

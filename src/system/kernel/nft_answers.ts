@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What the kernel answers about tables, read. No input or output.
+// Parsers of the kernel's answers about tables. No input or output.
 
 import { attributes, eachAttribute, view } from "./netlink.ts";
 import type { Declaration } from "./nft_commands.ts";
@@ -35,7 +35,7 @@ const NFTA_EXPR_NAME = 1;
 export const NFT_SET_MAP = 8;
 const NFT_DATA_VERDICT = 0xffff_ff00;
 
-/** What stands before the attributes of each answer: struct nfgenmsg. */
+/** Bytes before the attributes of each answer: struct nfgenmsg. */
 const HEADER = 4;
 
 /** An element of a set or map. */
@@ -74,7 +74,7 @@ export function parseUses(payload: Uint8Array): number {
   return uses?.length === 4 ? view(uses).getUint32(0) : 0;
 }
 
-/** What an answer about a chain, set or object says of it; the flags of a set, or an object's type. */
+/** The name of a chain, set or object and its table, from an answer; with the flags of a set, or an object's type. */
 export type NamedAnswer = { readonly table: string; readonly name: string; readonly flags: number };
 
 /** Reads whose a chain, set or object is, and what it is called. @param nameType the attribute that holds the name */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { readText } from "../host/text_file.ts";
 
-/** What times in /proc/PID/stat are told in, per second: USER_HZ in the kernel's asm-generic/param.h. */
+/** The unit of times in /proc/PID/stat, per second: USER_HZ in the kernel's asm-generic/param.h. */
 const TICKS = 100;
 
 /**

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What a filter is made of, and what it says to a call. Pure: the kernel's own judgement is system/libseccomp.ts.
+// The rules of a filter of system calls. Pure; system/ffi/libseccomp.ts loads it into the kernel.
 
-/** What an argument has to be: under the mask, or in its lower 32 bits where there is none, that value. */
+/** A condition on an argument: its bits under the mask, or its lower 32 bits without one, have this value. */
 export type Condition = {
   readonly argument: number;
   /** `self` is the process's own number. */
@@ -10,7 +10,7 @@ export type Condition = {
   readonly mask?: number;
 };
 
-/** A kind of calls, and what becomes of it. What no rule speaks of kills the process. */
+/** A kind of calls, and its outcome. Calls without a rule kill the process. */
 export type Rule = {
   readonly call: string;
   /** All of them; any arguments where there are none. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What comes over the bus, checked before it is used: a service may be of another version, or somebody else may have sent it.
+// Messages from the bus, checked before use: a service may be of another version, or the sender somebody else.
 // No input or output.
 
 // sys/socket.h
@@ -20,7 +20,7 @@ export class BusError extends Error {
   }
 }
 
-/** The head of a message, as far as it tells what it is. */
+/** The fields of a message's head that identify it. */
 export type Head = {
   readonly path?: string | undefined;
   readonly interface?: string | undefined;
@@ -28,7 +28,7 @@ export type Head = {
   readonly destination?: string | undefined;
 };
 
-/** What a service tells to all who listen. */
+/** A signal of a service's. */
 export type Signal = {
   readonly destination: string;
   readonly path: string;

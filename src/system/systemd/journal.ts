@@ -32,7 +32,7 @@ let patience = 200;
  * must not fail a session. Of a journal that hangs the program waits for no more than 0.2 s in all.
  */
 export function log({ message, ...rest }: Entry): void {
-  // What others chose, a user's name say, must not make a second line.
+  // Text that others chose, such as a user's name, must not make a second line.
   write({ ...rest, message: oneLine(message) });
 }
 
@@ -47,7 +47,7 @@ function writeToHost(entry: Entry): void {
   if (!send(JOURNAL, journalEntry(entry))) send(SYSLOG, Buffer.from(syslogLine(entry)));
 }
 
-/** @returns whether there is somebody to read it, be it that they are too busy: then nobody else would read it either */
+/** @returns whether there is a reader, even if too busy to take it: then nobody else would read it either */
 function send(path: string, data: Uint8Array): boolean {
   const start = performance.now();
   try {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 // Arguments and environment become one command. This is the only reader of either.
-// What a login waits for is asked for first and loads nothing but itself.
+// The verbs that a login waits for come first, and load nothing but themselves.
 
 import { oneLine } from "./refusal.ts";
 
@@ -76,7 +76,7 @@ async function beTraced(): Promise<void> {
   confineBy(awaitSupervision);
 }
 
-/** What a request is for that this program has made for pam_exec. */
+/** Returns the purpose of a request that this program made for pam_exec. */
 function pamExecIn(words: readonly string[]): "open" | "close" | undefined {
   if (words.includes("pam_exec=open")) return "open";
   return words.includes("pam_exec=close") ? "close" : undefined;

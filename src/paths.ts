@@ -8,7 +8,7 @@ export const LIBRARY = "/usr/lib/authnft";
 /** Says who is a member, as the module decides it, to whatever is no program of ours. */
 export const MEMBER = `${LIBRARY}/authnft-member`;
 
-/** What PAM, units and administrators start: never the Bun executable itself, which obeys its environment. */
+/** The program that PAM, units and administrators start: never the Bun executable itself, which obeys its environment. */
 export const ENTRY = "/usr/libexec/authnft";
 
 /** Where fragments are, and the only place that they may include from. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 // The calls that `authnft --trace` sees, and those that are known to occur though a trace need not see them. Any other call
-// kills it. "authnft --trace --diff" compares.
+// kills the helper. "authnft --trace --diff" compares.
 
 import type { Condition, Rule } from "../system/kernel/seccomp_rule.ts";
 

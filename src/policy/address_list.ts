@@ -22,7 +22,7 @@ export type Prefix = {
   readonly length: number;
 };
 
-/** The only addresses that there may be packets to or from. */
+/** The only addresses that packets may go to or come from. */
 export type AddressList = { readonly allow: readonly Prefix[] };
 
 /**
@@ -71,7 +71,7 @@ function acceptedPeers(
     if (peers === undefined) return undefined;
     for (const peer of peers) found.push(peer);
   }
-  // What no rule has judged is accepted.
+  // A packet without a verdict is accepted.
   return undefined;
 }
 
@@ -165,7 +165,7 @@ function ownPeer(
   return [{ family, address: bytes, length: bytes.length * 8 }];
 }
 
-/** What a rule may ask of a packet besides. Whatever the answer, that makes the rule hold for fewer packets. */
+/** Further conditions that a rule may have: each makes it hold for fewer packets. */
 const ASKED: ReadonlySet<string> = new Set([
   ...["iif", "iifname", "oif", "oifname", "meta cgroup", "fib saddr type", "fib daddr type"],
   ...fieldsOf("ct", "state direction mark status bytes packets"),
@@ -184,7 +184,7 @@ function fieldsOf(header: string, fields: string): string[] {
   return fields.split(" ").map((field) => `${header} ${field}`);
 }
 
-/** Whether a condition, with the value, the values or the set that it compares to, is one that is understood. */
+/** Tells whether a condition is understood, with the value, values or set that it compares to. */
 function isUnderstood({ key, values }: Match): boolean {
   const asked = wordsOf(key.terms);
   if (!ASKED.has(asked) && !/^socket cgroupv2 level [0-9]+$/.test(asked)) return false;
@@ -193,7 +193,7 @@ function isUnderstood({ key, values }: Match): boolean {
   return values?.kind === "named" || (values?.elements.every(({ length }) => length === 1) ?? false);
 }
 
-/** Whether values are single words, listed, or the two ends of a range. */
+/** Tells whether values are single words, listed, or the two ends of a range. */
 function isPlain({ operands, joints, isMapped }: Expression): boolean {
   return (
     !isMapped &&
@@ -202,7 +202,7 @@ function isPlain({ operands, joints, isMapped }: Expression): boolean {
   );
 }
 
-/** Whether a prefix stands for groups of receivers, whose answers come from addresses of their own. */
+/** Tells whether a prefix stands for groups of receivers, which answer from addresses of their own. */
 function isForMany({ family, address, length }: Prefix): boolean {
   const first = address[0] ?? 0;
   if (family === "ip6") return first === 0xff && length >= 8;

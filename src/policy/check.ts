@@ -45,7 +45,7 @@ function outsideBraces(terms: readonly Term[]): Term[] {
   });
 }
 
-/** How many registers a part of a concatenation takes, as far as people write it. */
+/** Returns the number of registers that a part of a concatenation takes, for the parts that people write. */
 function registersOf(part: readonly Term[]): number {
   const isWide = part.some(({ text }) => text === "ip6" || text === "helper" || /(?:name|kind)$/.test(text));
   if (isWide) return 4;

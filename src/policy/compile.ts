@@ -11,7 +11,7 @@ import { locate } from "./tokenise.ts";
 
 /** An object of the fragment's own, or elements of one, fit for the table under the subject's name and its own. */
 export type CompiledAddition = Omit<Addition, "definition" | "elements"> & {
-  /** What stands behind the name, braces included; empty for none. */
+  /** The text behind the name, with braces; empty for none. */
   readonly definition: string;
   /** What the definition was made of. */
   readonly terms: readonly Term[];
@@ -23,13 +23,13 @@ export type CompiledRule = Rule & { readonly body: string };
 /** A piece of a policy: a command of the fragment. */
 export type CompiledPart = CompiledAddition | CompiledRule;
 
-/** What came of a fragment, in its order, and words for the log on what was left out. */
+/** A compiled fragment, in its order, with sentences for the log about what was left out. */
 export type Policy = {
   readonly parts: readonly CompiledPart[];
   readonly notes: readonly string[];
   /** What the fragment has of its own. */
   readonly own: OwnObjects;
-  /** What its chains and objects are named after where many subjects can share them; `undefined` where each needs its own. */
+  /** The beginning of its chains' and objects' names where many subjects can share them; `undefined` where each needs its own. */
   readonly shared?: string;
 };
 
@@ -48,7 +48,7 @@ export function rulesOf({ parts }: Pick<Policy, "parts">): CompiledRule[] {
 }
 
 /**
- * Parses a fragment and compiles it for a subject. What needs an address that the subject does not have is left out.
+ * Parses a fragment and compiles it for a subject. Commands that need an address which the subject lacks are left out.
  *
  * @param fragment The fragment with all that it includes.
  * @param options The subject's names, place and variables.

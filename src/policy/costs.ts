@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What a policy costs the kernel as a whole, when each of its commands is right.
+// The cost of a whole policy to the kernel, though each of its commands is right.
 
 import type { CompiledPart, CompiledRule } from "./compile.ts";
 import type { Dialect } from "./dialect.ts";
@@ -40,7 +40,7 @@ export function checkIntervals(parts: readonly CompiledPart[]): void {
   }
 }
 
-/** How many sets without a name a rule makes; what stands behind a set's name is put into that one. */
+/** Counts the anonymous sets that a rule makes; braces behind a set's name fill that set. */
 function setsIn({ terms, statements }: CompiledRule): number {
   const named = statements.filter(({ kind }) => kind === "keep").length;
   return terms.filter(({ text }) => text === "{").length - named;
@@ -66,7 +66,7 @@ export function checkWays(parts: readonly CompiledPart[]): void {
   }
 }
 
-/** Counts the rules on all ways from a rule, itself among them. What leads to itself is for the kernel to refuse, and counts once. */
+/** Counts the rules on all ways from a rule, itself included. The kernel refuses loops; one counts once here. */
 function wayLengths(parts: readonly CompiledPart[]): (rule: CompiledRule) => number {
   const rules = Map.groupBy(
     parts.filter((part) => part.kind === "rule"),

@@ -15,7 +15,7 @@ import type { Token } from "./tokenise.ts";
 export type Head = {
   readonly kind: Addition["kind"];
   readonly name: string;
-  /** What stands in braces, them included; empty for a chain and for an object without. */
+  /** The text in braces, with them; empty for a chain and for an object without. */
   readonly body: readonly Token[];
   /** The statements in the braces of a set or a map; empty for whatever else. */
   readonly said: readonly (readonly Token[])[];
@@ -24,7 +24,7 @@ export type Head = {
 
 const KINDS: ReadonlySet<string> = new Set(["chain", "set", "map", "counter", "quota", "limit", "element"]);
 
-/** What comes in an object's braces, as an example. */
+/** An example of an object's braces. */
 const NEEDED: Readonly<Record<Addition["kind"], string>> = {
   chain: "",
   set: "{ type ipv4_addr; }",
@@ -46,7 +46,7 @@ function isTaken(name: string, dialect: Dialect): boolean {
 /** nftables holds 255 bytes for a name, and ours comes before it: at most 60 for user and process. */
 const NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,62}$/;
 
-/** What may be said of a set or map. */
+/** The properties of a set or map. */
 const SET_WORDS = new Set(
   "type typeof flags timeout gc-interval elements size policy auto-merge comment counter limit quota".split(
     " ",
@@ -273,7 +273,7 @@ function onlyFamily(set: Head): Family | undefined {
   return families.length === 1 ? families[0] : undefined;
 }
 
-/** What a set or map is keyed by, and what a map leads to. */
+/** The key of a set or map, and the value of a map. */
 function typeOf({ said }: Head): { key: readonly Token[]; mapped: readonly Token[] } {
   const [, ...type] = said.find(([first]) => /^type(of)?$/.test(first?.text ?? "")) ?? [];
   return typeIn(type);

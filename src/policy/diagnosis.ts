@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import type { Place } from "./tokenise.ts";
 
-/** What is wrong with a policy, or probably unintended, and where. */
+/** A mistake in a policy, or something probably unintended, and its place. */
 export type Diagnosis = {
   readonly level: "error" | "warning";
   readonly file: string;

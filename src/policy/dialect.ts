@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What the language of fragments leaves to the kind of subject that a policy is for.
+// The part of the language of fragments that depends on the kind of subject.
 
 /** An address family, by the name that nftables has for it. */
 export type Family = "ip" | "ip6";

@@ -35,7 +35,7 @@ export function takeExpression(
   const joints: string[] = [];
   for (let isMapped = false; ; ) {
     if (reader.peek()?.text === "map") {
-      // What a map leads to is no key of another.
+      // A map's value is no key of another.
       if (isMapped) return undefined;
       isMapped = true;
       const addresses = addressParts(reader.since(start));
@@ -128,7 +128,7 @@ const HEADERS = new Set(
 );
 const TUNNELS = new Set(["geneve", "gre", "gretap", "vxlan"]);
 
-/** What has parts by a name of one word, besides the headers. */
+/** The words, besides headers, that have parts with a name of one word. */
 const ONE_WORD = new Set(["dst", "exthdr", "frag", "hbh", "meta", "mh", "rt0", "rt2", "rt4", "srh"]);
 
 /** What needs no "meta" before it. */
@@ -208,7 +208,7 @@ function takeHeader(reader: Reader): boolean {
   }
   if (reader.take("@")) return reader.takeValue() && takeNumbers(reader);
   if (!reader.takeValue()) return false;
-  // What is asked of an option is a part of it, or whether it is there.
+  // Of an option one asks for a part, or whether it exists.
   if (!["exists", "missing"].includes(reader.peek()?.text ?? "")) takePart(reader);
   return true;
 }

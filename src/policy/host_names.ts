@@ -6,15 +6,15 @@
 import { refuse } from "./refusals.ts";
 import { cut, type Element, type Term } from "./statement.ts";
 
-/** What reckons with an address, or stands between two. */
+/** The operators on an address, or between two. */
 const OPERATORS = new Set(["and", "or", "xor", "lshift", "rshift", "&", "|", "^", "<", ">", "-", "/", ","]);
 
-/** What ends an element's key, or its value. */
+/** The ends of an element's key or value. */
 const OPTIONS = new Set(["comment", "counter", "expires", "last", "limit", "quota", "timeout"]);
 
 /** Finds which parts of a key are addresses: of a type, of what stands behind `typeof`, or of what a rule looks at. */
 export function addressParts(key: readonly Term[]): boolean[] {
-  // What is reckoned from addresses, as jhash does, is none.
+  // The result of a calculation with addresses, such as jhash, is no address.
   if (key.some(({ text }) => text === "mod")) return [];
   return keyParts(key).map(
     (part) =>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What a fragment may have at most, with all that it includes. Each is far more than people write, and small enough that its
+// The limits of a fragment, with all that it includes. Each is far more than people write, and small enough that its
 // load holds no other login up for a second, and that no version of nftables dies of it. The times are of one that was
 // measured on two cores of 2.6 GHz: they say how the numbers were found, and not what another host takes.
 
@@ -53,7 +53,7 @@ export const MAP_REGISTER_LIMIT = 4;
  */
 export const WAY_LIMIT = 100_000;
 
-/** Mistakes that are told of one fragment before the rest of it is left unread. */
+/** How many mistakes of one fragment are reported before the rest is left unread. */
 export const MISTAKE_LIMIT = 100;
 
 /** Writes a number with a comma between thousands. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What is allowed, and yet probably unintended: told by "authnft check", of no concern to a login.
+// Rules that are allowed and yet probably unintended: "authnft check" reports them, a login does not care.
 
 import type { CompiledPart, CompiledRule, Policy } from "./compile.ts";
 import type { Dialect, Direction } from "./dialect.ts";
@@ -20,11 +20,11 @@ export type Warning = {
   readonly place: Place;
   readonly message: string;
   readonly advice: string;
-  /** Whether it is of no interest where another fragment that includes the same file makes use of what stands there. */
+  /** Whether it does not matter where another fragment that includes the same file makes use of the line. */
   readonly shared?: boolean;
 };
 
-/** What is known of the host beside the policy. */
+/** Facts about the host. */
 export type Host = {
   /** The host's own chains that drop by default, in words, by the direction that they judge. */
   readonly drops: { readonly in: string | undefined; readonly out: string | undefined };
@@ -66,7 +66,7 @@ function byPlace(one: Warning, other: Warning): number {
 
 type Chains = ReadonlyMap<string, readonly CompiledRule[]>;
 
-/** What becomes of a packet that no condition of a chain holds for; `falls` for one that comes to its end. */
+/** A chain's default outcome: for a packet that meets none of its conditions; `falls` if that comes to its end. */
 type End =
   | { readonly kind: "accept" | "close"; readonly rule: CompiledRule; readonly index: number }
   | { readonly kind: "falls"; readonly index?: number; readonly rule?: CompiledRule };
@@ -173,7 +173,7 @@ function whom({ direction, noun }: Judged): string {
     : `the ${noun} may connect to everything`;
 }
 
-/** What is open to everybody, by a rule or for want of one. */
+/** Warns about what is open to everybody, by a rule or for lack of one. */
 function grants(parts: readonly CompiledPart[], chains: Chains, judged: Judged): Warning[] {
   const { direction, table } = judged;
   const name = CHAINS[direction];
@@ -239,7 +239,7 @@ const WIDE: Readonly<Record<string, readonly string[] | undefined>> = {
   "ct state": ["new"],
 };
 
-/** Whether a statement is a condition that holds for most packets there are. */
+/** Tells whether a statement is a condition that most packets meet. */
 function holdsForMost(statement: Statement): boolean {
   if (statement.kind !== "match" || !["", "==", "eq"].includes(statement.operator)) return false;
   const { values } = statement;

@@ -78,7 +78,7 @@ function directionOf(name: string, { chains }: Dialect): string | undefined {
   return undefined;
 }
 
-/** What to do about a command that no fragment may hold. */
+/** Says what to write instead of a command that no fragment may hold. */
 function insteadOf([verb, object, ...rest]: Command, { table, noun }: Dialect): string {
   const isOurs = rest.some(({ text }) => text === table.split(" ")[1]);
   switch (verb.text) {
@@ -99,7 +99,7 @@ function insteadOf([verb, object, ...rest]: Command, { table, noun }: Dialect): 
       if (object === undefined || isOurs) return `write "add rule ${table} egress …" or one of the others`;
       return "put it into the host's own rules, and let them match on a mark that is set here";
   }
-  // What acts on what is there: a subject begins with nothing.
+  // Commands that act on existing things: a subject begins with nothing.
   return rest.length > 0 || object !== undefined
     ? `take it out, for a fragment only adds what a ${noun} begins with`
     : `write "add rule ${table} egress …"`;

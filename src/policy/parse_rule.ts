@@ -115,7 +115,7 @@ function takeLog(reader: Reader): boolean {
   }
 }
 
-/** Takes a condition on how much there has been. */
+/** Takes a limit, a quota or a count. */
 function takeLimit(reader: Reader): boolean {
   if (reader.take("limit", "rate")) {
     reader.takeOne("over", "until");
@@ -178,7 +178,7 @@ function takeMatch(reader: Reader): Statement | undefined {
   if (reader.takeOne("eq", "ne", "lt", "gt", "le", "ge") === undefined)
     while (reader.takeOne("=", "!", "<", ">") !== undefined);
   const operator = written(reader.since(compared));
-  // What is missing at the end is told by nftables.
+  // nftables reports what is missing at the end.
   if (reader.done) return { kind: "match", key, operator, values: undefined };
   const members = takeMembers(reader, addresses);
   if (members !== undefined) return { kind: "match", key, operator, values: members };

@@ -75,7 +75,7 @@ export function readFragment(path: string, read: ReadTrusted, refused?: Refused)
         `${where}fragments are included more than ${INCLUDE_LIMIT} deep: ${chain.join(" → ")}; make it flatter.`,
       );
     }
-    // Whoever collects mistakes knows the way to each.
+    // A collector of mistakes knows the way to each.
     const text = saying(told === undefined ? chain : [], from, () => {
       const bytes = known.get(file) ?? read(file, left, from);
       known.set(file, bytes);
@@ -161,7 +161,7 @@ function firstBroken(bytes: Uint8Array): number {
 /** The objects of whose braces `;` and a line's end are part, as in nft. */
 const BRACED = new Set(["set", "map", "counter", "quota", "limit"]);
 
-/** What begins and ends something that others may lie in. */
+/** The brackets that may hold others. */
 const DEEPER: ReadonlyMap<string, number> = new Map(Object.entries({ "(": 1, "{": 1, ")": -1, "}": -1 }));
 
 /**
@@ -176,7 +176,7 @@ function splitCommands({ tokens, broken }: Tokens): Command[] {
   let depth = 0;
   const finish = (): void => {
     const [first, ...rest] = current;
-    // What is left of a broken line would be blamed for what is missing.
+    // The rest of a broken line would be blamed for what is missing.
     const whole = !current.some(({ place }) => broken.has(place.line));
     if (first !== undefined && whole) commands.push([first, ...rest]);
     current = [];

@@ -11,7 +11,7 @@ const STATEMENTS = new Set(
   ),
 );
 
-/** Goes through a rule's terms. What is taken is taken whole or not at all. */
+/** Reads a rule's terms. Each piece is taken whole or not at all. */
 export class Reader {
   #at = 0;
   readonly #terms: readonly Term[];

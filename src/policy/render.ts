@@ -61,7 +61,7 @@ function rendered(terms: readonly Term[], options: RenderOptions): Piece[] {
     if (term === undefined) break;
     const text = inTable(term, options);
     const glue = term.spaced && pieces.length > 0 ? " " : "";
-    // What we put there must not run together with what stands beside it.
+    // Inserted text must not run together with its neighbours.
     pieces.push({ text: text === undefined ? glue + term.text : ` ${text} `, term });
     const kind = term.refers?.kind;
     if (kind !== undefined && kind !== "variable" && kind !== "accept") index++;
@@ -69,7 +69,7 @@ function rendered(terms: readonly Term[], options: RenderOptions): Piece[] {
   return pieces;
 }
 
-/** What the table has for a term and what it refers to; `undefined` where that is what is written. */
+/** Writes a term as the table has it; `undefined` where that is as it is written. */
 function inTable(
   { text, refers }: Term,
   { prefix, accept, level, variables }: RenderOptions,

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import type { CompiledPart } from "./compile.ts";
 import type { ParsedFragment, Term } from "./statement.ts";
 
-/** How an `accept` is written in a policy that many share. */
+/** The two forms of `accept` in a policy that many share. */
 export type Sharing = {
   /** In the two chains that a subject's own chains jump to: back to these, which accept. */
   readonly accept: string;
@@ -18,7 +18,7 @@ export type Sharing = {
 export const NEUTRAL = "\u0001";
 
 /**
- * What counts, limits or remembers, in a rule or an object. Shared, it would do so for all subjects together.
+ * Words that count, limit or remember. Shared, they would do so for all subjects together.
  *
  * `counter` is such a word though it changes no verdict: an administrator reads it as the subject's.
  */

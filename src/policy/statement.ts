@@ -11,7 +11,7 @@ export type ObjectKind = "chain" | "set" | "map" | "counter" | "quota" | "limit"
 /** A fragment's own objects, by the names that it gives them. */
 export type OwnObjects = ReadonlyMap<string, ObjectKind>;
 
-/** What a token stands for, where the table has other words for it. All but variables and verdicts are two tokens long. */
+/** The meaning of a token that the table has other words for. All but variables and verdicts are two tokens long. */
 export type Reference =
   /** `$<name>`, made one token. */
   | { readonly kind: "variable"; readonly name: string; readonly isAddress: boolean }
@@ -34,7 +34,7 @@ export type Expression = {
   readonly operands: readonly (readonly Term[])[];
   /** The operators between the operands, one fewer. */
   readonly joints: readonly string[];
-  /** Whether a map is looked into on the way. */
+  /** Whether it contains a look-up in a map. */
   readonly isMapped: boolean;
   /** All of it, as it is written. */
   readonly terms: readonly Term[];
@@ -63,7 +63,7 @@ export type Statement =
   | Verdict
   /** Counts or logs, and lets every packet go on. */
   | { readonly kind: "remark" }
-  /** Lets packets go on by how much there has been: a limit, a quota, or a count of connections. */
+  /** Lets packets go on by quantity: a limit, a quota, or a count of connections. */
   | { readonly kind: "limit" }
   /** Adds to a set of the fragment's own, or takes from it. */
   | { readonly kind: "keep" }
@@ -86,7 +86,7 @@ export type Rule = {
   /** The direction of a chain of the subject's, or the name of a chain of the fragment's own. */
   readonly chain: Direction | (string & {});
   readonly statements: readonly Statement[];
-  /** What stands behind the chain's name. */
+  /** The terms behind the chain's name. */
   readonly terms: readonly Term[];
   readonly place: Place;
 };
@@ -95,7 +95,7 @@ export type Rule = {
 export type Addition = {
   readonly kind: ObjectKind | "element";
   readonly name: string;
-  /** What stands behind the name, on one line and fit to stand behind "create"; empty for nothing. */
+  /** The terms behind the name, on one line and fit to follow "create"; empty for nothing. */
   readonly definition: readonly Term[];
   /** The elements of a definition, which nft 1.0.6 passes over behind "create"; empty for none. */
   readonly elements: readonly Term[];

@@ -19,7 +19,7 @@ export type Token = {
   readonly kind: "word" | "string" | "number" | "punctuation" | "end";
   readonly text: string;
   readonly place: Place;
-  /** Whether blanks, a comment or a continued line stand before it. */
+  /** Whether blanks, a comment or a line continuation precede it. */
   readonly spaced: boolean;
 };
 
@@ -50,7 +50,7 @@ const VALUES = [
 ];
 /** With what values begin, hexadecimal ones and addresses included. */
 const VALUE_START = /[0-9A-Fa-f:]/;
-/** What an IPv6 address is made of. Not more than one can have, for whatever follows is gone through again behind it. */
+/** The characters of an IPv6 address, at most as many as one can have: whatever follows is scanned again behind it. */
 const ADDRESS = /[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){1,8}(?:\.[0-9]{1,3}){0,3}/y;
 const RUNS_ON = /[A-Za-z0-9_.]/y;
 const PUNCTUATION = /[{}()[\],:=!<>&|^+*@$~/%'-]/y;

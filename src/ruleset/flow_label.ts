@@ -16,7 +16,7 @@ const BITS = 126;
 const WEIGHT = 8;
 const LABELS = choose(BITS, WEIGHT);
 
-/** How many labels each cgroup can have, of either opening, before they come again. */
+/** How many labels each cgroup has, of either opening, before they repeat. */
 const GENERATIONS = Math.floor(LABELS / 2 ** 33);
 
 /** Spreads consecutive ids over all labels: LABELS by the golden ratio, and the next number that shares no factor with it. */

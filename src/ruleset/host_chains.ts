@@ -43,10 +43,10 @@ function chainsIn(listing: string): Chain[] {
   return chains;
 }
 
-/** What a rule without a condition may do before it decides. */
+/** The statements that an unconditional rule may have before its verdict. */
 const REMARK = /^(counter( packets \d+ bytes \d+)?|log( (prefix|level|group|snaplen|flags) \S+)*) /;
 
-/** Whether a chain's last rule drops or rejects every packet, itself or by a chain that it leads to. */
+/** Tells whether a chain's last rule drops or rejects every packet, itself or by a chain that it leads to. */
 function endsInDrop(chain: Chain, chains: readonly Chain[], above: readonly Chain[]): boolean {
   let rule = chain.rules.at(-1)?.replace(/"[^"]*"/g, '""') ?? "";
   while (REMARK.test(rule)) rule = rule.replace(REMARK, "");

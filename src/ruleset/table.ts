@@ -159,7 +159,7 @@ export function baseTable(base: Base): string[] {
       `add rule ${TABLE} users_${direction} socket cgroupv2 level 2 @covered_slices goto members_${direction}`,
       `add rule ${TABLE} users_${direction} accept`,
     ]),
-    // The rules see the first hop of a packet that tells its own way, and not where it goes.
+    // Of a source-routed packet the rules see the first hop, not the destination.
     `add rule ${TABLE} members_sources exthdr rt exists drop`,
     ...["lsrr", "ssrr"].map((option) => `add rule ${TABLE} members_out ip option ${option} exists drop`),
     // Anybody may send from any IPv6 address. Whatever answers such a packet, a reject of anybody's or the kernel, sends the
@@ -175,17 +175,17 @@ export function baseTable(base: Base): string[] {
     // For multicast it names whoever bound the port last, and dropping then would take packets away from others. The seal is
     // asked for each receiver.
     `add rule ${TABLE} members_in fib daddr type { broadcast, multicast } accept`,
-    // Who opens a connection is judged, whatever went the other way between the two ports before.
+    // The opener of a connection is judged, whatever went the other way between the two ports before.
     `add rule ${TABLE} members_in ct direction reply ${SYN_ALONE} drop`,
     ...dispatch("in"),
     `add rule ${TABLE} members_in drop`,
-    // What this host complains of has been sent here; a reject speaks of what has no flow yet.
+    // An error of this host's is about a packet sent here; a reject is about one without a flow yet.
     `add rule ${TABLE} errors_in iif lo ct state related,untracked goto ${STAMP.in}`,
     // One about a packet that nobody was let send is somebody's message, with what they like in it. That its flow is known
     // says little: a peer makes one by sending to a port on which nobody listens yet.
     `add rule ${TABLE} errors_in ct state related ${opened("sent")} goto ${STAMP.in}`,
     `add rule ${TABLE} errors_in ct state related ${opened("arrived")} goto ${STAMP.in}`,
-    // Where the host tracks nothing, the rules judge all there is.
+    // Where the host tracks no connections, the rules judge everything.
     `add rule ${TABLE} errors_in ct state != untracked drop`,
     `add rule ${TABLE} members_out ct direction reply ${SYN_ALONE} drop`,
     ...dispatch("out"),

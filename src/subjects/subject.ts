@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// What has rules of its own in the table, whatever kind of thing it is. A kind is a folder beside this file.
+// The owner of rules in the table, of whatever kind. A kind is a folder beside this file.
 
 import type { Brand } from "valibot";
 import type { Address } from "../address.ts";
 import type { Dialect, Variables } from "../policy/dialect.ts";
 
-/** What the names of a subject's chains begin with, as in `session_alice_4711`: no two subjects have the same. */
+/** The beginning of the names of a subject's chains, such as `session_alice_4711`: no two subjects share one. */
 export type SubjectId = string & Brand<"SubjectId">;
 
 /** The kinds of subjects. */
 export type KindName = "session" | "slice";
 
-/** Whether a subject's policy is in force, was until it was closed, or never came to be. */
+/** Whether a subject's policy is in force, was in force until it was closed, or never was. */
 export type State = "open" | "lingering" | "refused";
 
 /** Where a subject's processes are. */
 export type Cgroup = {
   /** The path below the root of cgroup v2, without a leading slash, as nftables takes it. */
   readonly path: string;
-  /** How deep it lies, from 1: what `socket cgroupv2 level` counts. */
+  /** How deep it lies, from 1, as `socket cgroupv2 level` counts. */
   readonly level: number;
   /** The inode of its directory, which the kernel gives no other cgroup. */
   readonly id: bigint;
@@ -37,7 +37,7 @@ export type Subject = {
   readonly policy: {
     /** The path of the fragment that holds for it. */
     readonly fragment: string;
-    /** How often its rules were replaced: flows that began before are judged anew. */
+    /** How often its rules were replaced: older flows are judged again. */
     readonly generation: number;
   };
   readonly state: State;
@@ -49,7 +49,7 @@ export type Subject = {
 export type Plan = Omit<Subject, "cgroup"> & { readonly cgroup: Omit<Cgroup, "id"> };
 
 /**
- * What a kind of subject answers for itself.
+ * The answers of a kind of subject.
  *
  * @typeParam Known What is known of a subject of this kind, in records or from the host.
  */
@@ -57,11 +57,11 @@ export type Kind<Known> = {
   readonly name: KindName;
   /** Which names its fragments may use, and what such a subject is called in messages. */
   readonly dialect: Dialect;
-  /** Who it is, which fragment holds for it, and the values of its variables. */
+  /** Identifies a subject: its id, the fragment that holds for it, and the values of its variables. */
   readonly plan: (known: Known) => Plan;
-  /** Whether what is kept under a name, as its compiled policy, is of a subject of this kind. */
+  /** Tells whether the name of a saved policy is the id of a subject of this kind. */
   readonly isKeptAs: (name: string) => boolean;
-  /** Whether it has ended, by the id of the cgroup that is at its path now; `undefined` where there is none. */
+  /** Tells whether it has ended, by the id of the cgroup now at its path; `undefined` where there is none. */
   readonly hasEnded: (known: Known, now: bigint | undefined) => boolean;
 };
 

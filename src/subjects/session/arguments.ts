@@ -7,11 +7,11 @@ export const UNCONFINED = "AUTHNFT_NO_SANDBOX=1";
 /** Where the client's address comes from. */
 export type RhostPolicy = "lax" | "strict" | "kernel";
 
-/** What becomes of processes that outlive the logout: no network, the session's rules as before, or the end. */
+/** The fate of processes that outlive the logout: no network, the session's rules as before, or the end. */
 export const LINGERING = ["quarantine", "keep", "kill"] as const;
 export type Lingering = (typeof LINGERING)[number];
 
-/** What a session lives in: a scope of ours, or the login session's own. */
+/** The home of a session: a scope of ours, or the login session's own. */
 const SCOPES = ["own", "session"] as const;
 
 /** The arguments of the PAM line, read. */

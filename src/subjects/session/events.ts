@@ -2,7 +2,7 @@
 import { oneLine, type Reason } from "../../refusal.ts";
 import type { SessionRecord } from "./record.ts";
 
-/** What of a session is told to the log; "" where it is not known. */
+/** The facts about a session in the log; "" where unknown. */
 export type Told = Pick<
   SessionRecord,
   "user" | "cg_path" | "remote_ip" | "fragment" | "claims_tag" | "correlation"

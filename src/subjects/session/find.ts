@@ -5,7 +5,7 @@ import { FRAGMENT_DIRECTORY } from "../../paths.ts";
 import { Refusal } from "../../refusal.ts";
 import { shellWord } from "../../shell_word.ts";
 
-/** Whose fragment is looked for. */
+/** The user whose fragment is looked for. */
 export type Seeker = {
   readonly name: string;
   /** The groups of the user that there are fragments for, by the files' names; `undefined` when the name service did not tell. */

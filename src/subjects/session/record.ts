@@ -24,10 +24,10 @@ const RecordSchema = v.pipe(
     tty: v.string(),
     pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
     opened_at: v.pipe(v.string(), v.isoTimestamp()),
-    /** How long the system had been up then, in seconds: what the clock says may be set. */
+    /** The system's uptime then, in seconds: the wall clock may be set. */
     opened_uptime: v.optional(v.pipe(v.number(), v.minValue(0))),
     state: v.picklist(["open", "lingering", "refused"]),
-    /** What becomes of processes that outlive the logout. */
+    /** The fate of processes that outlive the logout. */
     lingering: v.optional(v.picklist(LINGERING), "quarantine"),
     /** How often its rules were replaced. */
     generation: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
@@ -41,7 +41,7 @@ const RecordSchema = v.pipe(
     pending: v.optional(v.array(ScopeUnitSchema), []),
     /** The unit with PAMName= whose process opened it; what closes it then is not root, and cannot. */
     opened_in: v.optional(v.string(), ""),
-    /** What the session sent and received, counted until its rules were removed. */
+    /** The session's traffic, counted until its rules were removed. */
     traffic: v.optional(v.object({ packets: v.number(), bytes: v.number() })),
   }),
   v.check(({ scope_unit, uid, cg_path }) => cg_path === cgroupPath(scope_unit, uid), "the scope's cgroup"),
@@ -65,7 +65,7 @@ export function formatRecord(record: SessionRecord): string {
   return `${JSON.stringify(record)}\n`;
 }
 
-/** Reads a record; `undefined` when the text is none of ours: cut short, of another version, or somebody else's. */
+/** Reads a record; `undefined` for a text that is not one of ours: truncated, of another version, or somebody else's. */
 export function parseRecord(text: string): SessionRecord | undefined {
   try {
     const result = v.safeParse(RecordSchema, JSON.parse(text));

@@ -3,13 +3,13 @@ import { oneLine } from "../../refusal.ts";
 import type { CorrelationToken } from "./correlation.ts";
 import type { ScopeUnit } from "./scope_unit.ts";
 
-/** The outcome of a request, as the PAM process is told. */
+/** The outcome of a request, for the PAM process. */
 export type Reply =
   | {
       readonly result: "ok";
       readonly session?: ScopeUnit;
       readonly correlation?: CorrelationToken;
-      /** What to tell the user, though nothing is wrong with this login. */
+      /** A message for the user, though nothing is wrong with this login. */
       readonly say?: string;
       /** After a close, the cgroup where the process belongs, with a leading slash. */
       readonly back?: string;
@@ -17,7 +17,7 @@ export type Reply =
   | {
       readonly result: "refused";
       readonly say: string;
-      /** Whether its process is where it has no network. The shim looks for itself. */
+      /** Whether its process has no network. The module looks for itself. */
       readonly isCutOff?: boolean;
       /** Where the process stays in another session that it has: how it calls this one when it ends it. */
       readonly session?: ScopeUnit;

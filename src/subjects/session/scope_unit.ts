@@ -89,7 +89,7 @@ export function cgroupIn(procCgroup: string): string {
   return (line ?? "").slice("0::".length);
 }
 
-/** A process's place in a session: the scope, and whose it is where the path tells. */
+/** A process's place in a session: the scope, and its user where the path tells. */
 export type Place = { readonly unit: ScopeUnit; readonly uid: number | undefined };
 
 /** Returns the scope that a process is in, from its `/proc/<pid>/cgroup`; `undefined` outside scopes that a session may live in. */

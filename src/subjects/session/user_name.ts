@@ -2,7 +2,7 @@
 import type { Brand } from "valibot";
 import { Refusal } from "../../refusal.ts";
 
-/** A user's name that a session may have: one line of text. What is called after it is called by `escapeName`. */
+/** The name of a user that a session may have: one line of text. Names derived from it go through `escapeName`. */
 export type UserName = string & Brand<"UserName">;
 
 /** Bytes of a name: Linux's LOGIN_NAME_MAX, and more than directories give. */

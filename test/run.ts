@@ -33,7 +33,7 @@ const total = { passed: 0, failed: 0 };
 const failures: string[] = [];
 /** What failed at first and passed when its file was run again. */
 const unsteady: string[] = [];
-/** Of so many failed tests in a guest, those of one release, each is tried again: more have a reason that will not go away. */
+/** So many files with failed tests are tried again, of those of one release: more have a reason that will not go away. */
 const AGAIN = 3;
 
 const start = performance.now();
@@ -93,8 +93,8 @@ async function suite(
   console.log(`\n== ${name}\n${first.output}`);
   let { passed, failed } = first;
   let told = failedTests(first.output);
-  if (secondTry && failed > 0 && failed === told.length && failed <= AGAIN) {
-    const files = [...new Set(told.map(({ file }) => file))];
+  const files = [...new Set(told.map(({ file }) => file))];
+  if (secondTry && failed > 0 && failed === told.length && files.length <= AGAIN) {
     progress(`test: ${name}: ${failed} failed; once more: ${files.join(", ")}`);
     const second = await tests(name, files, env);
     console.log(`\n== ${name}, once more\n${second.output}`);

@@ -16,7 +16,7 @@ export const BACKWARDS: Attempt = {
   judged: "out",
   async run(fixture) {
     await using sockets = new Sockets();
-    const at = { ip: "127.0.0.1", port: await freePort(fixture.member) };
+    const at = { ip: "127.0.0.1", port: await freePort(fixture.member, UDP) };
     const near = await sockets.make(fixture.member, AF_INET, UDP);
     const port = await fixture.member.do("bind", { fd: near, to: { ip: "127.0.0.1", port: 0 } });
     {
@@ -43,8 +43,8 @@ export const ONTO_TIME_WAIT: Attempt = {
   async run(fixture) {
     const { member, outside } = fixture;
     await using sockets = new Sockets();
-    const own = { ip: "127.0.0.1", port: await freePort(member) };
-    const peer = { ip: "127.0.0.1", port: await freePort(outside) };
+    const own = { ip: "127.0.0.1", port: await freePort(member, TCP) };
+    const peer = { ip: "127.0.0.1", port: await freePort(outside, TCP) };
     {
       await using first = new Sockets();
       const listener = await first.make(outside, AF_INET, TCP, REUSE_ADDRESS);
@@ -77,7 +77,7 @@ export function launder(
       await using sockets = new Sockets();
       const peer = await sockets.make(fixture.outside, AF_INET, UDP);
       const peerPort = await fixture.outside.do("bind", { fd: peer, to: { ip: "127.0.0.1", port: 0 } });
-      const own = { ip: "127.0.0.1", port: await freePort(fixture.member) };
+      const own = { ip: "127.0.0.1", port: await freePort(fixture.member, UDP) };
       const at = { ip: "127.0.0.1", port: peerPort };
       await begin(fixture, own, [peer, at]);
       const fd = await sockets.make(fixture.member, AF_INET, UDP);

@@ -43,7 +43,7 @@ export const UNASKED_ERROR: Attempt = {
     await using sockets = new Sockets();
     const fd = await sockets.make(fixture.member, AF_INET, UDP);
     const port = await fixture.member.do("bind", { fd, to: { ip: "127.0.0.1", port: 0 } });
-    const peer = await freePort(fixture.outside);
+    const peer = await freePort(fixture.outside, UDP);
     await fixture.member.do("connect", { fd, to: { ip: "127.0.0.1", port: peer } });
     const own = bytesOf("127.0.0.1");
     const quoted = [0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0, ...own, ...own];

@@ -11,7 +11,6 @@ import {
   type End,
   FAST_OPEN,
   type Protocol,
-  SOCK_DGRAM,
   SOCK_STREAM,
   TCP_FAST_OPEN,
 } from "./protocols.ts";
@@ -167,8 +166,8 @@ export async function join(
 }
 
 /** A port that is free, and will most likely be so for a moment. */
-export async function freePort(agent: Agent): Promise<number> {
-  const fd = await agent.do("socket", { family: AF_INET, type: SOCK_DGRAM, protocol: 0 });
+export async function freePort(agent: Agent, { type, number }: Protocol): Promise<number> {
+  const fd = await agent.do("socket", { family: AF_INET, type, protocol: number });
   const port = await agent.do("bind", { fd, to: { ip: "127.0.0.1", port: 0 } });
   await agent.do("close", { fd });
   return port;

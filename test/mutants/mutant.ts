@@ -9,7 +9,7 @@ export type Mutant = {
   readonly tests: string;
 };
 
-/** Makes mutants of a room's files. @param tests the directory or file that mirrors it */
+/** Makes mutants of a room's files. @param tests the directories or files that mirror it, with blanks between */
 export function inRoom(
   room: string,
   tests: string,

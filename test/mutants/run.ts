@@ -3,7 +3,7 @@
 // Puts one mistake after another into a copy of the sources, and says which no unit test notices.
 //
 //   npm run mutants                        all of them
-//   npm run mutants -- engine/open.ts   those in files whose path has this in it
+//   npm run mutants -- session/open.ts   those in files whose path has this in it
 
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -41,7 +41,7 @@ async function isNoticed(copy: string, { file, from, to, tests }: Mutant): Promi
 
 /** Whether tests pass in a copy of the sources. */
 async function pass(copy: string, tests: string): Promise<boolean> {
-  const command = [process.execPath, "test", "--bail", "--timeout", String(LONG), tests];
+  const command = [process.execPath, "test", "--bail", "--timeout", String(LONG), ...tests.split(" ")];
   const child = Bun.spawn(command, {
     cwd: copy,
     stdio: ["ignore", "ignore", "ignore"],

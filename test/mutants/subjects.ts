@@ -70,7 +70,6 @@ export const SUBJECTS = [
     ],
     ["session/find.ts", "chosen?.path !== own && groups === undefined", "groups === undefined"],
     ["session/find.ts", "...(exists(own) ?", "...(true ?"],
-    ["session/find.ts", "index === 0 && theirs.length > 1", "theirs.length > 1"],
     ["session/arguments.ts", "{0,63}$/", "{0,64}$/"],
     ["session/arguments.ts", 'rhostPolicy: "lax"', 'rhostPolicy: "strict"'],
     ["session/arguments.ts", 'lingering: "quarantine"', 'lingering: "keep"'],
@@ -79,7 +78,6 @@ export const SUBJECTS = [
       "    else {\n      throw new Refusal(",
       "    else if (key !== word) {\n      throw new Refusal(",
     ],
-    ["session/arguments.ts", "text.indexOf(separator)", "text.lastIndexOf(separator)"],
     [
       "session/record.ts",
       'v.check(({ scope_unit, uid, cg_path }) => cg_path === cgroupPath(scope_unit, uid), "the scope\'s cgroup"),',

@@ -16,7 +16,6 @@ export const SYSTEM = [
     ["netlink.ts", "length < 4 || at + length > bytes.length) return", "at + length > bytes.length) return"],
     ["netlink.ts", "& NLA_TYPE_MASK", ""],
     ["netlink.ts", "length < HEADER || at + length > bytes.length", "length < HEADER"],
-    ["netlink.ts", "bytes.length - at < HEADER ? 0", "bytes.length - at < 4 ? 0"],
     ["netlink.ts", "(length + 3) & ~3", "length & ~3"],
     ["netlink.ts", "flags | NLM_F_REQUEST", "flags"],
     ["sock_diag.ts", "payload.length < 72", "payload.length < 71"],
@@ -27,7 +26,6 @@ export const SYSTEM = [
     ["sock_diag.ts", "    if (at === size) break;\n", ""],
     ["sock_diag.ts", "(at + 2, size - at, true)", "(at + 2, size - at - 4, true)"],
     ["sock_diag.ts", "inode > 0 ? ", "inode >= 0 ? "],
-    ["sock_diag.ts", "    .slice(1)\n", ""],
     ["nft_answers.ts", "hook?.length === 4 &&", "hook !== undefined &&"],
     ["nft_answers.ts", 'text(chain.get(NFTA_CHAIN_TYPE)) === "nat" &&', ""],
     ["nft_answers.ts", "view(hook).getUint32(0) === NF_INET_LOCAL_OUT", "true"],
@@ -43,7 +41,7 @@ export const SYSTEM = [
     ["nft_answers.ts", " || number(NFTA_SET_DATA_TYPE) !== NFT_DATA_VERDICT", ""],
     ["nft_answers.ts", "uses?.length === 4", "uses !== undefined"],
   ]),
-  ...inRoom("src/check", "test/unit/check", [
+  ...inRoom("src/check", "test/unit/check test/unit/cli/check.test.ts", [
     [
       "names.ts",
       '    return LEFTOVER.test(name) || !isEscapedName(name, limit) ? "leftover" : "fragment";',

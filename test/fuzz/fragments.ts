@@ -2,6 +2,7 @@
 
 // Fragments by chance that are mostly accepted, for the kernel to load: what administrators write, mixed and a little broken.
 
+import fc from "fast-check";
 import { type Address, addressElement } from "../../src/address.ts";
 import { compileFragment } from "../../src/policy/compile.ts";
 import { readFragment } from "../../src/policy/read.ts";
@@ -20,7 +21,7 @@ import { TABLE } from "../../src/ruleset/table.ts";
 import { forSession } from "../../src/subjects/session/dialect.ts";
 import type { SubjectId } from "../../src/subjects/subject.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
-import { Chance, mutated } from "./chance.ts";
+import { misspelt } from "./inputs.ts";
 
 /** Objects of a fragment's own, and rules that use them. */
 export const OBJECTS: readonly string[] = [
@@ -134,13 +135,19 @@ function removal(subject: Ruled, own: readonly OwnObject[]): string[] {
 /** Makes fragments until so many were accepted; the same ones for the same seed. */
 export function acceptedFragments(seed: number, count: number, session: Session): Accepted[] {
   const accepted: Accepted[] = [];
-  for (let at = 0; accepted.length < count; at++) {
-    const chance = new Chance(Math.imul(seed + at, 0x9e3779b1));
-    const whole = mostlyAccepted(chance);
-    const [input, included] = chance.below(3) === 0 ? apart(whole, chance) : [whole, ""];
-    const path = "/etc/authnft/users/alice";
-    // With each of its addresses, and with none.
-    const address = session.addresses[chance.below(session.addresses.length + 1)];
+  const path = "/etc/authnft/users/alice";
+  // With each of its addresses, and with none.
+  const address = fc.constantFrom(undefined, ...session.addresses);
+  const files = fc.oneof(
+    { weight: 2, arbitrary: MOSTLY_ACCEPTED.map((whole) => [whole, ""] as const) },
+    APART,
+  );
+  // Bounded: of those made for nothing else, more than a third is accepted.
+  for (const [[input, included], from] of fc.sample(fc.tuple(files, address), {
+    seed,
+    numRuns: count * 10,
+  })) {
+    if (accepted.length === count) break;
     try {
       const { parts } = compileFragment(
         readFragment(path, (file) => Buffer.from(file === path ? input : included)),
@@ -148,37 +155,44 @@ export function acceptedFragments(seed: number, count: number, session: Session)
           path,
           prefix: session.name,
           level: 2,
-          ...forSession({ id: 1000, name: "alice", address: address && addressElement(address) }),
+          ...forSession({ id: 1000, name: "alice", address: from && addressElement(from) }),
         },
       );
-      const life = lifeOf({ ...session, addresses: address === undefined ? [] : [address] }, parts);
+      const life = lifeOf({ ...session, addresses: from === undefined ? [] : [from] }, parts);
       accepted.push({ input, included, ...life });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
     }
   }
+  if (accepted.length < count) throw new Error(`Cannot find ${count} fragments that are accepted.`);
   return accepted;
 }
 
-/** Puts some of a text's lines into a file that the rest includes. */
-function apart(whole: string, chance: Chance): [input: string, included: string] {
-  const lines = whole.split("\n");
-  const from = chance.below(lines.length);
-  const included = lines.splice(from, 1 + chance.below(3), 'include "/etc/authnft/groups/dev"');
-  return [lines.join("\n"), included.join("\n")];
-}
+/** A line of a fragment; once in 25 times one that somebody would try who wants out. */
+const LINE = fc.oneof(
+  { weight: 8, arbitrary: fc.constantFrom(...REALISTIC).map(([rule]) => `add rule inet authnft ${rule}`) },
+  { weight: 16, arbitrary: fc.constantFrom(...OBJECTS) },
+  fc.constantFrom(...HOSTILE),
+);
 
-/** A fragment of what administrators write, mixed and a little broken. */
-export function mostlyAccepted(chance: Chance): string {
-  const lines: string[] = [];
-  for (let count = 1 + chance.below(8); count > 0; count--) {
-    const [rule] = chance.one(REALISTIC);
-    const line = chance.one([`add rule inet authnft ${rule}`, chance.one(OBJECTS), chance.one(OBJECTS)]);
-    lines.push(chance.below(25) === 0 ? chance.one(HOSTILE) : line);
-  }
-  // What is used is mostly there, in whatever order.
-  if (chance.below(2) === 0)
-    lines.push(...OBJECTS.filter((line) => /^add (chain|set|map|counter|quota|limit)/.test(line)));
-  const unique = [...new Set(lines)].join("\n");
-  return chance.below(3) === 0 ? mutated(unique, chance) : unique;
-}
+/** What is used is mostly there, in whatever order. */
+const DECLARED = OBJECTS.filter((line) => /^add (chain|set|map|counter|quota|limit)/.test(line));
+
+const WELL_SPELT = fc
+  .tuple(fc.array(LINE, { minLength: 1, maxLength: 8 }), fc.constantFrom([], DECLARED))
+  .map(([lines, declared]) => [...new Set([...lines, ...declared])].join("\n"));
+
+/** Fragments of what administrators write, mixed and a little broken. */
+export const MOSTLY_ACCEPTED: fc.Arbitrary<string> = fc.oneof(
+  { weight: 2, arbitrary: WELL_SPELT },
+  misspelt(WELL_SPELT),
+);
+
+/** The same, with some of the lines in a file that the rest includes. */
+const APART = fc
+  .tuple(MOSTLY_ACCEPTED, fc.noBias(fc.nat(0xffff)), fc.integer({ min: 1, max: 3 }))
+  .map(([whole, at, count]) => {
+    const lines = whole.split("\n");
+    const included = lines.splice(at % lines.length, count, 'include "/etc/authnft/groups/dev"');
+    return [lines.join("\n"), included.join("\n")] as const;
+  });

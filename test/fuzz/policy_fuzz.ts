@@ -7,6 +7,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import fc from "fast-check";
 import { FRAGMENT_DIRECTORY } from "../../src/paths.ts";
 import { addressList } from "../../src/policy/address_list.ts";
 import {
@@ -24,11 +25,10 @@ import { sharingAt } from "../../src/ruleset/shared_policy.ts";
 import { forSession, SESSION_DIALECT, type SessionSubject } from "../../src/subjects/session/dialect.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { REFUSED } from "../unit/policy/refused.ts";
-import { type Chance, mutated } from "./chance.ts";
-import { sketch, type Target } from "./engine.ts";
-import { mostlyAccepted, OBJECTS } from "./fragments.ts";
-import { bytesOf, mutateText } from "./mutate.ts";
+import { MOSTLY_ACCEPTED, OBJECTS } from "./fragments.ts";
+import { bytesOf, misspelt, nearText } from "./inputs.ts";
 import { type NftToken, nftTokens } from "./nft_scanner.ts";
+import { sketch, type Target } from "./target.ts";
 
 const PREFIX = "session_alice_4711";
 const OURS = new Set(["session_map_ipv4", "session_map_ipv6", "session_map_cg"]);
@@ -144,18 +144,24 @@ const STARTS = [
   "",
 ];
 
-function fragment(chance: Chance): string {
-  let text = "";
-  for (let lines = 1 + chance.below(3); lines > 0; lines--) {
-    text += chance.one(STARTS);
-    for (let words = 1 + chance.below(9); words > 0; words--) {
-      text +=
-        chance.one(WORDS) + (chance.below(3) === 0 ? chance.one(GAPS) : chance.one(["", " ", " ", " "]));
-    }
-    text += "\n";
-  }
-  return chance.below(3) === 0 ? mutated(text, chance) : text;
-}
+/** Lines of words that a fragment may have, whatever the order. */
+const LINES: fc.Arbitrary<string> = fc
+  .array(
+    fc.tuple(
+      fc.constantFrom(...STARTS),
+      fc.array(
+        fc.tuple(
+          fc.constantFrom(...WORDS),
+          fc.oneof(fc.constantFrom(...GAPS), { weight: 2, arbitrary: fc.constantFrom("", " ", " ", " ") }),
+        ),
+        { minLength: 1, maxLength: 9 },
+      ),
+    ),
+    { minLength: 1, maxLength: 3 },
+  )
+  .map((lines) => lines.map(([start, words]) => `${start}${words.flat().join("")}\n`).join(""));
+
+const FRAGMENT = fc.oneof({ weight: 2, arbitrary: LINES }, misspelt(LINES));
 
 /** What stands between a fragment and the file that its `include` names, whichever it is. */
 const INCLUDED = "\n--- included ---\n";
@@ -188,26 +194,27 @@ function examples(): string[] {
   return readdirSync(directory).map((name) => readFileSync(join(directory, name), "utf8"));
 }
 
+const FRAGMENTS = [
+  ...REFUSED.map(([text]) => text),
+  ...REALISTIC.map(([rule]) => `add rule inet authnft ${rule}`),
+  ...OBJECTS,
+  OBJECTS.join("\n"),
+  ...REALISTIC.map(([rule]) => `add rule inet authnft ${rule}\n${CLOSED}`),
+  ...examples(),
+  ...LOCKED.map((rule) => `add rule inet authnft ${rule} accept\n${CLOSED}`),
+  `include "${FRAGMENT_DIRECTORY}/x"${INCLUDED}${OBJECTS.join("\n")}`,
+];
+
 /** Fragments: each is compiled as a login does it, and as "authnft check" does. */
 export const fragments: Target = {
-  seeds: [
-    ...REFUSED.map(([text]) => text),
-    ...REALISTIC.map(([rule]) => `add rule inet authnft ${rule}`),
-    ...OBJECTS,
-    OBJECTS.join("\n"),
-    ...REALISTIC.map(([rule]) => `add rule inet authnft ${rule}\n${CLOSED}`),
-    ...examples(),
-    ...LOCKED.map((rule) => `add rule inet authnft ${rule} accept\n${CLOSED}`),
-    `include "${FRAGMENT_DIRECTORY}/x"${INCLUDED}${OBJECTS.join("\n")}`,
-  ],
-  mutate: mutateText(WORDS),
-  invent: (chance) =>
-    chance.one([
-      fragment,
-      mostlyAccepted,
-      () => `${fragment(chance)}${INCLUDED}${fragment(chance)}`,
-      () => `include "${FRAGMENT_DIRECTORY}/x"${INCLUDED}${mostlyAccepted(chance)}`,
-    ])(chance),
+  seeds: FRAGMENTS,
+  inputs: fc.oneof(
+    { weight: 7, arbitrary: nearText(FRAGMENTS, WORDS) },
+    FRAGMENT,
+    MOSTLY_ACCEPTED,
+    fc.tuple(FRAGMENT, FRAGMENT).map((files) => files.join(INCLUDED)),
+    MOSTLY_ACCEPTED.map((included) => `include "${FRAGMENT_DIRECTORY}/x"${INCLUDED}${included}`),
+  ),
   judge: (input) => {
     const [text = "", included = text] = input.split(INCLUDED);
     const textOf = (file: string): string => (file === PATH ? text : included);

@@ -24,8 +24,8 @@ import {
 } from "../../src/subjects/session/scope_unit.ts";
 import { parseUserName, type UserName } from "../../src/subjects/session/user_name.ts";
 import { sliceId, uidOfSlice } from "../../src/subjects/slice/slice.ts";
-import { sketch, type Target, type Verdict } from "./engine.ts";
-import { bytesOf, mutateBytes, mutateJson, mutateText } from "./mutate.ts";
+import { bytesOf, nearBytes, nearJson, nearText } from "./inputs.ts";
+import { sketch, type Target, type Verdict } from "./target.ts";
 
 /** Does something that may be refused for a reason. @returns how it ended, or the complaint that it is refused wrongly */
 function judged(reasons: readonly string[], act: () => Verdict): Verdict {
@@ -75,34 +75,36 @@ function complaintOfName(name: UserName): string | undefined {
   return undefined;
 }
 
+const REQUESTS = [
+  JSON.stringify(REQUEST),
+  JSON.stringify({
+    ...REQUEST,
+    type: "close",
+    session: "authnft-alice-4711.scope",
+    groups: ["wheel"],
+    sockets: [1, 2 ** 32],
+  }),
+  JSON.stringify({ ...REQUEST, user: "al", groups: ["wheel", "dev"] }),
+  JSON.stringify({ ...REQUEST, user: "al", groups: [], tty: "" }),
+  JSON.stringify({ ...REQUEST, user: "DOM\\al-ice Ü", groups: ["DOM\\x5cdomain\\x20users"] }),
+  JSON.stringify({ ...REQUEST, user: 'a"; {$x}%i*#@'.repeat(19), groups: [], tty: "" }),
+  ...["", ".", "a/b", "a\u0001", "a\ufffd", "x".repeat(257)].map((user) =>
+    JSON.stringify({ ...REQUEST, user }),
+  ),
+  JSON.stringify({ ...REQUEST, groups: ["a\\xff"] }),
+  JSON.stringify({ ...REQUEST, rhost: "host.example", args: ["rhost_policy=strict"] }),
+  JSON.stringify({ ...REQUEST, tty: "192.0.2.7", args: ["rhost_policy=kernel"] }),
+  JSON.stringify({ ...REQUEST, tty: "::1", ruser: "192.0.2.7", args: ["rhost_policy=kernel"], env: {} }),
+  JSON.stringify({ ...REQUEST, args: ["AUTHNFT_NO_SANDBOX=1", "lingering=kill"] }),
+  JSON.stringify({ ...REQUEST, user: "\u00e9" }).replace("é", "\udcff"),
+  "",
+  "x".repeat(REQUEST_LIMIT + 1),
+];
+
 /** The request of a PAM process, and what is made of its parts. */
 export const requests: Target = {
-  seeds: [
-    JSON.stringify(REQUEST),
-    JSON.stringify({
-      ...REQUEST,
-      type: "close",
-      session: "authnft-alice-4711.scope",
-      groups: ["wheel"],
-      sockets: [1, 2 ** 32],
-    }),
-    JSON.stringify({ ...REQUEST, user: "al", groups: ["wheel", "dev"] }),
-    JSON.stringify({ ...REQUEST, user: "al", groups: [], tty: "" }),
-    JSON.stringify({ ...REQUEST, user: "DOM\\al-ice Ü", groups: ["DOM\\x5cdomain\\x20users"] }),
-    JSON.stringify({ ...REQUEST, user: 'a"; {$x}%i*#@'.repeat(19), groups: [], tty: "" }),
-    ...["", ".", "a/b", "a\u0001", "a\ufffd", "x".repeat(257)].map((user) =>
-      JSON.stringify({ ...REQUEST, user }),
-    ),
-    JSON.stringify({ ...REQUEST, groups: ["a\\xff"] }),
-    JSON.stringify({ ...REQUEST, rhost: "host.example", args: ["rhost_policy=strict"] }),
-    JSON.stringify({ ...REQUEST, tty: "192.0.2.7", args: ["rhost_policy=kernel"] }),
-    JSON.stringify({ ...REQUEST, tty: "::1", ruser: "192.0.2.7", args: ["rhost_policy=kernel"], env: {} }),
-    JSON.stringify({ ...REQUEST, args: ["AUTHNFT_NO_SANDBOX=1", "lingering=kill"] }),
-    JSON.stringify({ ...REQUEST, user: "\u00e9" }).replace("é", "\udcff"),
-    "",
-    "x".repeat(REQUEST_LIMIT + 1),
-  ],
-  mutate: mutateJson,
+  seeds: REQUESTS,
+  inputs: nearJson(REQUESTS),
   judge: (input) =>
     judged(["request", "user", "missing", "argument", "address", "claims"], () => {
       const request = parseRequest(decodeRequest(bytesOf(input)));
@@ -165,27 +167,29 @@ const RECORD = {
   traffic: { packets: 1, bytes: 2 },
 };
 
+const RECORDS = [
+  JSON.stringify(RECORD),
+  JSON.stringify({
+    ...RECORD,
+    scope_unit: "session-c1.scope",
+    cg_path: "user.slice/user-1000.slice/session-c1.scope",
+    state: "lingering",
+    lingering: "keep",
+    generation: 3,
+  }),
+  JSON.stringify({ ...RECORD, scope_unit: "authnft-a-b-4711-2.scope" }),
+  JSON.stringify({
+    ...RECORD,
+    user: "DOM\\dina",
+    scope_unit: "authnft-DOM\\x5cdina-4711-2.scope",
+    cg_path: "authnft.slice/authnft-DOM\\x5cdina-4711-2.scope",
+  }),
+];
+
 /** The record of a session, which is read by whoever ends, lists or restores it. */
 export const records: Target = {
-  seeds: [
-    JSON.stringify(RECORD),
-    JSON.stringify({
-      ...RECORD,
-      scope_unit: "session-c1.scope",
-      cg_path: "user.slice/user-1000.slice/session-c1.scope",
-      state: "lingering",
-      lingering: "keep",
-      generation: 3,
-    }),
-    JSON.stringify({ ...RECORD, scope_unit: "authnft-a-b-4711-2.scope" }),
-    JSON.stringify({
-      ...RECORD,
-      user: "DOM\\dina",
-      scope_unit: "authnft-DOM\\x5cdina-4711-2.scope",
-      cg_path: "authnft.slice/authnft-DOM\\x5cdina-4711-2.scope",
-    }),
-  ],
-  mutate: mutateJson,
+  seeds: RECORDS,
+  inputs: nearJson(RECORDS),
   judge: (input) => {
     const record = parseRecord(input);
     if (record === undefined) return { ended: "none" };
@@ -215,22 +219,24 @@ export const records: Target = {
 
 const TAG = /^[A-Za-z0-9_=,.:;/-]{1,192}$/;
 
+const CLAIMS = [
+  "role=dev",
+  "",
+  "\0x",
+  `x${"\0"}y`,
+  "\xff\xfe",
+  'a"b\n{}#',
+  "x".repeat(200),
+  "1",
+  "2147483648",
+  "0x1",
+  "-3",
+];
+
 /** The payload of a key, and its serial as a PAM variable has it. */
 export const claims: Target = {
-  seeds: [
-    "role=dev",
-    "",
-    "\0x",
-    `x${"\0"}y`,
-    "\xff\xfe",
-    'a"b\n{}#',
-    "x".repeat(200),
-    "1",
-    "2147483648",
-    "0x1",
-    "-3",
-  ],
-  mutate: mutateBytes,
+  seeds: CLAIMS,
+  inputs: nearBytes(CLAIMS),
   judge: (input) => {
     const serial = judged(["claims"], () => {
       const number: number = parseKeySerial(input);
@@ -253,22 +259,24 @@ export const claims: Target = {
   },
 };
 
+const ADDRESSES = [
+  "192.0.2.7",
+  "2001:db8::7",
+  "::ffff:192.0.2.7",
+  "fe80::1%eth0",
+  "::",
+  "1:2:3:4:5:6:7:8",
+  "1::8",
+  "::ffff:0:0",
+  "64:ff9b::192.0.2.7",
+  "host.example",
+  "[::1]:22",
+];
+
 /** The client's address as a PAM application writes it. */
 export const addresses: Target = {
-  seeds: [
-    "192.0.2.7",
-    "2001:db8::7",
-    "::ffff:192.0.2.7",
-    "fe80::1%eth0",
-    "::",
-    "1:2:3:4:5:6:7:8",
-    "1::8",
-    "::ffff:0:0",
-    "64:ff9b::192.0.2.7",
-    "host.example",
-    "[::1]:22",
-  ],
-  mutate: mutateText([
+  seeds: ADDRESSES,
+  inputs: nearText(ADDRESSES, [
     ":",
     "::",
     ".",
@@ -310,17 +318,31 @@ export const addresses: Target = {
   },
 };
 
+const ANSWERS = [
+  "Ask the administrator.",
+  "two\nresult=ok\nend\n",
+  "\u202e\u2028",
+  "é".repeat(300),
+  "🐟".repeat(200),
+  "",
+];
+
 /** What the helper tells the PAM process, whatever a name or a file put into it: the shim must be able to read it. */
 export const answers: Target = {
-  seeds: [
-    "Ask the administrator.",
-    "two\nresult=ok\nend\n",
-    "\u202e\u2028",
-    "é".repeat(300),
-    "🐟".repeat(200),
-    "",
-  ],
-  mutate: mutateText(["\n", "end", "result=ok", "=", "\0", "\x1b", "\u0085", "é", "🐟", "\ud83d", "\ufffd"]),
+  seeds: ANSWERS,
+  inputs: nearText(ANSWERS, [
+    "\n",
+    "end",
+    "result=ok",
+    "=",
+    "\0",
+    "\x1b",
+    "\u0085",
+    "é",
+    "🐟",
+    "\ud83d",
+    "\ufffd",
+  ]),
   judge: (input) => {
     const session = parseScopeUnit("authnft-alice-4711.scope");
     const correlation = correlationToken(input, { unixSeconds: 1, pid: 4711, random: new Uint8Array(4) });

@@ -3,6 +3,7 @@
 // What the kernel and the services on the bus answer. Whatever the bytes or values, nothing is made up: what is read stands in
 // the answer, bytes beside it have no say, and every loop ends.
 
+import fc from "fast-check";
 import { SystemError } from "../../src/system/ffi/libc.ts";
 import {
   attribute,
@@ -30,8 +31,8 @@ import {
   propertyValue,
 } from "../../src/system/systemd/bus_replies.ts";
 import { parseSession } from "../../src/system/systemd/logind.ts";
-import type { Target, Verdict } from "./engine.ts";
-import { mutateBytes, mutateJson } from "./mutate.ts";
+import { nearBytes, nearJson } from "./inputs.ts";
+import type { Target, Verdict } from "./target.ts";
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
 const number = (value: bigint): Uint8Array => Buffer.from(value.toString(16).padStart(16, "0"), "hex");
@@ -49,15 +50,22 @@ function twice<T>(input: string, read: (bytes: Uint8Array) => T): T | undefined 
 
 const BEYOND: Verdict = { complaint: "bytes beside it have a say" };
 
+const ATTRIBUTES = [
+  "",
+  text(attribute(1, new Uint8Array(3))),
+  text(Buffer.concat([textAttribute(1, "authnft"), nested(2, attribute(3, new Uint8Array(8)))])),
+  text(Uint8Array.of(0, 0, 1, 0, 4, 0, 1, 0)),
+];
+
+/** Attributes one behind the other, as the kernel writes them. */
+const WHOLE = fc
+  .array(fc.tuple(fc.nat(0x3fff), fc.uint8Array({ maxLength: 12 })), { maxLength: 10, size: "max" })
+  .map((all) => text(Buffer.concat(all.map(([type, value]) => attribute(type, value)))));
+
 /** Attributes of netlink messages. */
 export const attributes: Target = {
-  seeds: [
-    "",
-    text(attribute(1, new Uint8Array(3))),
-    text(Buffer.concat([textAttribute(1, "authnft"), nested(2, attribute(3, new Uint8Array(8)))])),
-    text(Uint8Array.of(0, 0, 1, 0, 4, 0, 1, 0)),
-  ],
-  mutate: mutateBytes,
+  seeds: ATTRIBUTES,
+  inputs: nearBytes(ATTRIBUTES, WHOLE),
   judge: (input) => {
     const found = twice(input, (bytes) =>
       [...eachAttribute(bytes)].map(([type, value]) => ({ type, value })),
@@ -81,20 +89,22 @@ export const attributes: Target = {
 const ACK = message(2, 0, new Uint8Array(20));
 const DONE = message(3, 2, new Uint8Array(4));
 
+const MESSAGES = [
+  "",
+  text(ACK),
+  text(DONE),
+  text(Buffer.concat([message(20, 2, new Uint8Array(72)), message(20, 2, new Uint8Array(73)), DONE])),
+  text(message(2, 0, Uint8Array.of(0xfe, 0xff, 0xff, 0xff))),
+  text(message(2, 0, Uint8Array.of(0, 0, 0, 0x80))),
+  text(message(2, 0, Uint8Array.of(1, 0, 0, 0))),
+  text(message(20, 0x10, new Uint8Array(4))),
+  text(message(3, 0)),
+];
+
 /** What the kernel sends in one go: parts of a dump, ends of it, errors. */
 export const messages: Target = {
-  seeds: [
-    "",
-    text(ACK),
-    text(DONE),
-    text(Buffer.concat([message(20, 2, new Uint8Array(72)), message(20, 2, new Uint8Array(73)), DONE])),
-    text(message(2, 0, Uint8Array.of(0xfe, 0xff, 0xff, 0xff))),
-    text(message(2, 0, Uint8Array.of(0, 0, 0, 0x80))),
-    text(message(2, 0, Uint8Array.of(1, 0, 0, 0))),
-    text(message(20, 0x10, new Uint8Array(4))),
-    text(message(3, 0)),
-  ],
-  mutate: mutateBytes,
+  seeds: MESSAGES,
+  inputs: nearBytes(MESSAGES),
   judge: (input) => {
     const answer = twice(input, (bytes) => {
       try {
@@ -126,15 +136,17 @@ function description(family: number, peer: readonly number[], ...extra: readonly
   return text(Buffer.concat([bytes, ...extra]));
 }
 
+const SOCKETS = [
+  description(2, [192, 0, 2, 7], attribute(21, new Uint8Array(8).fill(7))),
+  description(10, [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7], attribute(8, Uint8Array.of(3))),
+  description(10, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 7]),
+  description(1, []),
+];
+
 /** A socket as sock_diag describes it. */
 export const sockets: Target = {
-  seeds: [
-    description(2, [192, 0, 2, 7], attribute(21, new Uint8Array(8).fill(7))),
-    description(10, [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7], attribute(8, Uint8Array.of(3))),
-    description(10, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 7]),
-    description(1, []),
-  ],
-  mutate: mutateBytes,
+  seeds: SOCKETS,
+  inputs: nearBytes(SOCKETS),
   judge: (input) => {
     const bytes = Buffer.from(input, "latin1");
     const whole = twice(input, (some) => [parseSocket(some)])?.[0];
@@ -184,30 +196,32 @@ const setOf = (flags: number, key: number, ...parts: readonly Uint8Array[]): str
     Buffer.concat([Uint8Array.of(1, 0, 0, 0), attribute(3, big(flags)), attribute(4, big(key)), ...parts]),
   );
 
+const ELEMENTS = [
+  "",
+  elementsOf(),
+  elementsOf(nested(1, KEY)),
+  setOf(0, 46),
+  setOf(0, (46 << 6) | 7),
+  setOf(8, 46, attribute(6, big(0xffff_ff00)), nested(17, textAttribute(1, "counter"))),
+  setOf(8, 46, attribute(6, big(7))),
+  setOf(0, 46, nested(17, textAttribute(1, "limit"))),
+  setOf(0, 46, nested(9, attribute(1, big(7)))),
+  setOf(0, 46, attribute(11, big(7))),
+  elementsOf(nested(1, KEY, VERDICT, COUNTER), nested(1, KEY, COUNTER), nested(2)),
+  text(
+    Buffer.concat([
+      new Uint8Array(4),
+      textAttribute(7, "nat"),
+      attribute(6, big(2)),
+      nested(4, attribute(1, Uint8Array.of(0, 0, 0, 3)), attribute(2, new Uint8Array(4))),
+    ]),
+  ),
+];
+
 /** Elements of sets and maps, how these are declared, and chains, as nf_tables describes them. */
 export const elements: Target = {
-  seeds: [
-    "",
-    elementsOf(),
-    elementsOf(nested(1, KEY)),
-    setOf(0, 46),
-    setOf(0, (46 << 6) | 7),
-    setOf(8, 46, attribute(6, big(0xffff_ff00)), nested(17, textAttribute(1, "counter"))),
-    setOf(8, 46, attribute(6, big(7))),
-    setOf(0, 46, nested(17, textAttribute(1, "limit"))),
-    setOf(0, 46, nested(9, attribute(1, big(7)))),
-    setOf(0, 46, attribute(11, big(7))),
-    elementsOf(nested(1, KEY, VERDICT, COUNTER), nested(1, KEY, COUNTER), nested(2)),
-    text(
-      Buffer.concat([
-        new Uint8Array(4),
-        textAttribute(7, "nat"),
-        attribute(6, big(2)),
-        nested(4, attribute(1, Uint8Array.of(0, 0, 0, 3)), attribute(2, new Uint8Array(4))),
-      ]),
-    ),
-  ],
-  mutate: mutateBytes,
+  seeds: ELEMENTS,
+  inputs: nearBytes(ELEMENTS),
   judge: (input) => {
     const found = twice(input, (bytes) => ({
       elements: parseElements(bytes),
@@ -278,35 +292,37 @@ function withBytes(answer: readonly unknown[]): unknown[] {
   });
 }
 
+const CONVERSATIONS = [
+  { answer: [JOB], signals: [{ head: HEAD, body: [7, JOB, "x.scope", "done"] }] },
+  {
+    answer: [JOB],
+    signals: [
+      { head: HEAD, body: [8, "/org/freedesktop/systemd1/job/8", "y.scope", "failed"] },
+      { head: { ...HEAD, destination: ":1.9" }, body: [7, JOB, "x.scope", "done"] },
+      { head: HEAD, body: [7, JOB, "x.scope", "failed"] },
+      { head: HEAD, body: [7, JOB, "x.scope", "done"] },
+    ],
+  },
+  { answer: [SESSION], signals: [] },
+  {
+    answer: [
+      {
+        value: [
+          [2, [10, 0, 0, 0], 8],
+          [10, Array(16).fill(0), 64],
+        ],
+      },
+    ],
+    signals: [],
+  },
+  { answer: [{ value: [] }], signals: [] },
+  { answer: [], signals: [{ head: {}, body: [] }] },
+].map((conversation) => JSON.stringify(conversation));
+
 /** What services on the bus answer and tell: a job, how it ends, a property, a session. */
 export const bus: Target = {
-  seeds: [
-    { answer: [JOB], signals: [{ head: HEAD, body: [7, JOB, "x.scope", "done"] }] },
-    {
-      answer: [JOB],
-      signals: [
-        { head: HEAD, body: [8, "/org/freedesktop/systemd1/job/8", "y.scope", "failed"] },
-        { head: { ...HEAD, destination: ":1.9" }, body: [7, JOB, "x.scope", "done"] },
-        { head: HEAD, body: [7, JOB, "x.scope", "failed"] },
-        { head: HEAD, body: [7, JOB, "x.scope", "done"] },
-      ],
-    },
-    { answer: [SESSION], signals: [] },
-    {
-      answer: [
-        {
-          value: [
-            [2, [10, 0, 0, 0], 8],
-            [10, Array(16).fill(0), 64],
-          ],
-        },
-      ],
-      signals: [],
-    },
-    { answer: [{ value: [] }], signals: [] },
-    { answer: [], signals: [{ head: {}, body: [] }] },
-  ].map((conversation) => JSON.stringify(conversation)),
-  mutate: mutateJson,
+  seeds: CONVERSATIONS,
+  inputs: nearJson(CONVERSATIONS),
   judge: async (input) => {
     let conversation: Partial<Conversation> | null;
     try {

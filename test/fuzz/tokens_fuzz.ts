@@ -3,27 +3,33 @@
 // Text of any kind for the tokeniser. What it reads has to be what the scanner reads that was written from nft's own output
 // (nft_scanner.ts); each piece has to stand where it says, and nothing may be lost between two of them.
 
+import fc from "fast-check";
 import { MISTAKE_LIMIT } from "../../src/policy/limits.ts";
 import { type Token, tokenise } from "../../src/policy/tokenise.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { REALISTIC } from "../unit/policy/realistic.ts";
 import { REFUSED } from "../unit/policy/refused.ts";
-import { sketch, type Target } from "./engine.ts";
 import { OBJECTS } from "./fragments.ts";
-import { mutateText } from "./mutate.ts";
+import { nearText } from "./inputs.ts";
 import { nftTokens } from "./nft_scanner.ts";
 import { GAPS, WORDS } from "./policy_fuzz.ts";
+import { sketch, type Target } from "./target.ts";
+
+const TEXTS = [
+  ...REFUSED.map(([text]) => text),
+  ...REALISTIC.map(([rule]) => rule),
+  ...OBJECTS,
+  "`\n".repeat(MISTAKE_LIMIT + 1),
+];
 
 export const tokens: Target = {
-  seeds: [
-    ...REFUSED.map(([text]) => text),
-    ...REALISTIC.map(([rule]) => rule),
-    ...OBJECTS,
-    "`\n".repeat(MISTAKE_LIMIT + 1),
-  ],
-  mutate: mutateText([...WORDS, ...GAPS]),
-  invent: (chance) =>
-    Array.from({ length: 1 + chance.below(8) }, () => chance.one(WORDS) + chance.one(GAPS)).join(""),
+  seeds: TEXTS,
+  inputs: fc.oneof(
+    { weight: 7, arbitrary: nearText(TEXTS, [...WORDS, ...GAPS]) },
+    fc
+      .array(fc.tuple(fc.constantFrom(...WORDS), fc.constantFrom(...GAPS)), { minLength: 1, maxLength: 8 })
+      .map((pieces) => pieces.flat().join("")),
+  ),
   judge: (input) => {
     const told: Refusal[] = [];
     const collected = tokenise("f", input, (refusal) => told.push(refusal));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import type { Mutant } from "./run.ts";
+import { inRoom } from "./mutant.ts";
 
 /** Mistakes that a hand could make in engine/; each has to fail a unit test. */
-export const ENGINE: readonly Mutant[] = [
+export const ENGINE = inRoom("src/engine", "test/unit/engine", [
   // The order of a change.
   ["change.ts", "    undo.move();\n", ""],
   ["change.ts", "afterwards: (report) => reports.push(report)", "afterwards: (report) => report()"],
@@ -230,9 +230,4 @@ export const ENGINE: readonly Mutant[] = [
   ["session/records.ts", "(user !== undefined && record.uid !== user.uid)", "false"],
   ["session/records.ts", "if (record?.scope_unit === unit) return record;", "return record;"],
   ["store.ts", 'if (kind === "nft") removeFile(', "if (false) removeFile("],
-].map(([file = "", from = "", to = ""]) => ({
-  file: `src/engine/${file}`,
-  from,
-  to,
-  tests: "test/unit/engine",
-}));
+]);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import type { Mutant } from "./run.ts";
+import { inRoom } from "./mutant.ts";
 
 /** Mistakes that a hand could make in policy/; each has to fail a unit test. */
-export const POLICY: readonly Mutant[] = [
+export const POLICY = inRoom("src/policy", "test/unit/policy", [
   ["read.ts", "++count > COMMAND_LIMIT", "++count > COMMAND_LIMIT + 1"],
   ["read.ts", "chain.length > INCLUDE_LIMIT", "chain.length > INCLUDE_LIMIT + 1"],
   ["read.ts", "if (left < 0)", "if (left < -1)"],
@@ -37,9 +37,4 @@ export const POLICY: readonly Mutant[] = [
   ["statement.ts", 'verdict.answer !== "icmpx"', "false"],
   ["statement.ts", "    !value.isMapped &&\n", ""],
   ["lint.ts", 'above.length === 0 ? "accept" : "falls"', '"accept"'],
-].map(([file = "", from = "", to = ""]) => ({
-  file: `src/policy/${file}`,
-  from,
-  to,
-  tests: "test/unit/policy",
-}));
+]);

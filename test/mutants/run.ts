@@ -3,32 +3,26 @@
 // Puts one mistake after another into a copy of the sources, and says which no unit test notices.
 //
 //   npm run mutants                        all of them
-//   npm run mutants -- engine/open.ts   those in files whose path has this in it
+//   npm run mutants -- session/open.ts   those in files whose path has this in it
 
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { elapsed, progress } from "../lab/progress.ts";
-import { ENGINE } from "./engine.ts";
-import { POLICY } from "./policy.ts";
-
-/** A mistake in the sources, and the tests that have to notice it. */
-export type Mutant = {
-  readonly file: string;
-  /** What stands there once, and only once. */
-  readonly from: string;
-  readonly to: string;
-  readonly tests: string;
-};
+import { ALL } from "./all.ts";
+import type { Mutant } from "./mutant.ts";
 
 /** The share of mutants that has to be noticed. */
 const ENOUGH = 0.9;
 
-/** Those of each room. */
-const ALL: readonly Mutant[] = [...POLICY, ...ENGINE];
-
 const rooms = process.argv.slice(2);
 const MUTANTS = ALL.filter(({ file }) => rooms.length === 0 || rooms.some((room) => file.includes(room)));
+
+/** Milliseconds after which tests are ended, and have noticed: a mistake may be a loop without an end. */
+const LONG = 60_000;
+
+/** How many are tried side by side, each in a copy of its own. */
+const WORKERS = 2;
 
 const ROOT = join(import.meta.dir, "../..");
 
@@ -47,31 +41,57 @@ async function isNoticed(copy: string, { file, from, to, tests }: Mutant): Promi
 
 /** Whether tests pass in a copy of the sources. */
 async function pass(copy: string, tests: string): Promise<boolean> {
-  const command = [process.execPath, "test", "--bail", "--timeout", "60000", tests];
-  return (await Bun.spawn(command, { cwd: copy, stdio: ["ignore", "ignore", "ignore"] }).exited) === 0;
+  const command = [process.execPath, "test", "--bail", "--timeout", String(LONG), ...tests.split(" ")];
+  const child = Bun.spawn(command, {
+    cwd: copy,
+    stdio: ["ignore", "ignore", "ignore"],
+    timeout: LONG,
+    killSignal: "SIGKILL",
+  });
+  return (await child.exited) === 0;
 }
 
-const copy = mkdtempSync(join(tmpdir(), "authnft-mutants-"));
-try {
-  for (const name of ["src", "test", "data", "docs", "package.json", "tsconfig.json", "bunfig.toml"])
+/** A copy of what the tests need, with the modules of the original. */
+function copied(): string {
+  const copy = mkdtempSync(join(tmpdir(), "authnft-mutants-"));
+  for (const name of [
+    "src",
+    "test",
+    "native",
+    "data",
+    "docs",
+    "package.json",
+    "tsconfig.json",
+    "bunfig.toml",
+  ])
     cpSync(join(ROOT, name), join(copy, name), { recursive: true });
   symlinkSync(join(ROOT, "node_modules"), join(copy, "node_modules"));
+  return copy;
+}
+
+const copies = Array.from({ length: WORKERS }, copied);
+try {
   for (const tests of new Set(MUTANTS.map((mutant) => mutant.tests)))
-    if (!(await pass(copy, tests))) throw new Error(`${tests} fails without a mutant; mend that first.`);
-  const lived: Mutant[] = [];
+    if (!(await pass(copies[0] ?? "", tests)))
+      throw new Error(`${tests} fails without a mutant; mend that first.`);
   const began = performance.now();
-  for (const [index, mutant] of MUTANTS.entries()) {
-    const { file, from, to } = mutant;
-    if (!(await isNoticed(copy, mutant))) {
-      lived.push(mutant);
-      console.log(`${file}: lives: ${JSON.stringify(from)} → ${JSON.stringify(to)}`);
+  const queue = [...MUTANTS];
+  let [tried, lived] = [0, 0];
+  const work = async (copy: string): Promise<void> => {
+    for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
+      const { file, from, to } = mutant;
+      if (!(await isNoticed(copy, mutant))) {
+        lived++;
+        console.log(`${file}: lives: ${JSON.stringify(from)} → ${JSON.stringify(to)}`);
+      }
+      if (++tried % 10 === 0)
+        progress(`mutants: ${tried} of ${MUTANTS.length}, ${lived} live, ${elapsed(began)}`);
     }
-    if ((index + 1) % 10 === 0)
-      progress(`mutants: ${index + 1} of ${MUTANTS.length}, ${lived.length} live, ${elapsed(began)}`);
-  }
-  const noticed = MUTANTS.length - lived.length;
-  console.log(`${noticed} of ${MUTANTS.length} mutants are noticed.`);
-  process.exitCode = noticed / MUTANTS.length < ENOUGH ? 1 : 0;
+  };
+  await Promise.all(copies.map(work));
+  const noticed = tried - lived;
+  console.log(`${noticed} of ${tried} mutants are noticed.`);
+  process.exitCode = tried > 0 && noticed / tried >= ENOUGH ? 0 : 1;
 } finally {
-  rmSync(copy, { recursive: true });
+  for (const copy of copies) rmSync(copy, { recursive: true });
 }

@@ -119,3 +119,11 @@ describe.each([NAME_LIMIT, RULE_LIMIT, FILE_LIMIT])("within %j bytes", (limit) =
       expect<string>(escapeName(name, limit)).toBe(name);
   });
 });
+
+test("a name of just the limit is not cut, one byte more is; and what is longer is nobody's", () => {
+  expect<string>(escapeName("x".repeat(NAME_LIMIT))).toBe("x".repeat(NAME_LIMIT));
+  const cut = escapeName("x".repeat(NAME_LIMIT + 1));
+  expect(cut).toHaveLength(NAME_LIMIT);
+  expect(isEscapedName(cut)).toBe(true);
+  expect(isEscapedName(`x${cut}`)).toBe(false);
+});

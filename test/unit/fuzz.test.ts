@@ -2,56 +2,69 @@
 
 // A little of what `npm run fuzz` does for as long as you like, from a seed by chance. Here the seed and the number of inputs are
 // fixed, so that this finds the same on every machine, however busy. What was found so far stands as cases in the tests of
-// what was at fault.
+// what was at fault. The C targets are in test/native/fuzz.test.ts, because they need clang.
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
 const RUN = join(import.meta.dir, "../fuzz/run.ts");
 
-type Count = { readonly inputs: number; readonly taken: number; readonly branches: number };
+type Count = { readonly inputs: number; readonly endings: number };
+
+/** Runs the fuzzer. */
+async function run(...words: string[]): Promise<{ code: number; output: string; errors: string }> {
+  const child = Bun.spawn([process.execPath, RUN, ...words], { stdio: ["ignore", "pipe", "pipe"] });
+  const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  return { code: await child.exited, output, errors };
+}
 
 /** Fuzzes some kinds; returns what was counted, by kind, and prints it. */
 async function fuzz(inputs: number, kinds: readonly string[]): Promise<Map<string, Count>> {
-  const child = Bun.spawn([process.execPath, RUN, "--inputs", String(inputs), "--seed", "1", ...kinds], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-  expect(await child.exited, `${output}${errors}`).toBe(0);
+  const { code, output, errors } = await run("--inputs", String(inputs), "--seed", "1", ...kinds);
+  expect(code, `${output}${errors}`).toBe(0);
   console.log(output.trim());
-  const lines = output.matchAll(/^(\w+): (\d+) inputs .* (\d+) of (\d+) branches$/gm);
+  const lines = output.matchAll(/^(\w+): (\d+) inputs in .*, (\d+) endings$/gm);
   return new Map(
-    [...lines].map(([, kind = "", inputs, taken, branches]) => [
+    [...lines].map(([, kind = "", inputs, endings]) => [
       kind,
-      { inputs: Number(inputs), taken: Number(taken), branches: Number(branches) },
+      { inputs: Number(inputs), endings: Number(endings) },
     ]),
   );
 }
 
-/** The least part of the branches, in percent; of "fragments" the seeds alone take 89. --uncovered lists what is left. */
+/** In how many ways the inputs of each kind end at least: inputs that are all refused for one reason would try nothing. */
 const FLOORS = {
-  fragments: 90,
-  tokens: 95,
-  requests: 90,
-  records: 80,
-  claims: 100,
-  addresses: 85,
-  answers: 95,
-  attributes: 100,
-  messages: 90,
-  sockets: 100,
-  elements: 95,
-  bus: 85,
+  fragments: 70,
+  tokens: 20,
+  requests: 50,
+  records: 4,
+  claims: 6,
+  addresses: 3,
+  answers: 2,
+  attributes: 8,
+  messages: 8,
+  sockets: 4,
+  elements: 10,
+  bus: 10,
 };
 
 test("whatever comes in, it is read or it is refused, and the fuzzers get around in what reads it", async () => {
   const { fragments: _, ...others } = FLOORS;
-  const [fragments, rest] = await Promise.all([fuzz(6000, ["fragments"]), fuzz(1500, Object.keys(others))]);
+  const [fragments, rest] = await Promise.all([fuzz(4000, ["fragments"]), fuzz(1500, Object.keys(others))]);
   const counts = new Map([...fragments, ...rest]);
   expect([...counts.keys()].sort()).toEqual(Object.keys(FLOORS).sort());
   for (const [kind, floor] of Object.entries(FLOORS)) {
-    const { inputs = 0, taken = 0, branches = 0 } = counts.get(kind) ?? {};
-    expect(inputs, kind).toBeGreaterThan(50);
-    expect((taken * 100) / branches, kind).toBeGreaterThanOrEqual(floor);
+    const { inputs = 0, endings = 0 } = counts.get(kind) ?? {};
+    expect(inputs, kind).toBeGreaterThan(1500);
+    expect(endings, kind).toBeGreaterThanOrEqual(floor);
   }
-}, 60_000);
+}, 120_000);
+
+test("a kind that is none, and a number that is none, are said", async () => {
+  expect(await run("nonsense")).toMatchObject({
+    code: 2,
+    errors: expect.stringContaining('no kind "nonsense"'),
+  });
+  expect(await run("--inputs", "0.5")).toMatchObject({ code: 2 });
+  expect((await run("--help")).output).toContain("--seed S");
+});

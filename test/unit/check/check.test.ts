@@ -53,3 +53,24 @@ test("of the whole tree everything is told, what no login reads included", async
     "/etc/authnft/users/dave~",
   ]);
 });
+
+test("a file beside the tree is none of it, though its directory begins alike", async () => {
+  const beside = "/etc/authnft-old/alice";
+  mkdirSync(dirname(`${ROOT}${beside}`), { recursive: true });
+  writeFileSync(`${ROOT}${beside}`, "add rule inet authnft egress accept\n");
+  expect(await found(beside)).toEqual([`${ROOT}${beside}`]);
+});
+
+test("of two places that include a piece the first is told", async () => {
+  const twice = "/etc/authnft/users/erin";
+  writeFileSync(`${ROOT}${twice}`, `include "${PIECE}"\ninclude "${PIECE}"\n`);
+  const { diagnoses } = await check({
+    names: [`${ROOT}${twice}`],
+    user: undefined,
+    root: ROOT,
+    tries: false,
+    progress: () => undefined,
+  });
+  rmSync(`${ROOT}${twice}`);
+  expect(diagnoses.filter(({ file }) => file === PIECE)[0]?.included.map(({ line }) => line)).toEqual([1]);
+});

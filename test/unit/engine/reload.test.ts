@@ -166,8 +166,7 @@ describe("What was in force stays where a reload", () => {
     // The base is seen to first, in a transaction of its own.
     const isTransaction = which.test("transaction");
     harness.fail(which, error, { nth: isTransaction ? 1 : 0, times: isTransaction ? 1 : 2 });
-    expect(reloadSession(record, [])).rejects.toThrow();
-    await Bun.sleep(0);
+    await expect(reloadSession(record, [])).rejects.toThrow();
     harness.host.interfere = () => undefined;
     expect([
       harness.host.firewall.print(),

@@ -279,14 +279,16 @@ ${lines(900, () => "add element inet authnft s { 192.0.2.1 }")}\n${RULE} ip dadd
   "braces of values": `${RULE} tcp dport${" { 1 }".repeat(TOKEN_LIMIT / 4)}`,
 };
 
-test.each(Object.keys(HOSTILE))("%s are read, or refused, in no time", (name) => {
-  const text = HOSTILE[name] ?? "";
-  expect(text.length).toBeLessThan(SIZE_LIMIT);
-  const before = performance.now();
-  const policy = compile(text, {}, () => {
-    // What is told matters elsewhere.
-  });
-  lint(policy, { drops: { in: undefined, out: undefined } }, SESSION_DIALECT);
-  // Tens of milliseconds on an idle machine; without limits, minutes.
-  expect(performance.now() - before).toBeLessThan(5000);
-});
+// Tens of milliseconds each on an idle machine; without limits, minutes. What lies between is a busy machine's.
+test.each(Object.keys(HOSTILE))(
+  "%s are read, or refused, and that ends",
+  (name) => {
+    const text = HOSTILE[name] ?? "";
+    expect(text.length).toBeLessThan(SIZE_LIMIT);
+    const told: Refusal[] = [];
+    const policy = compile(text, {}, (refusal) => told.push(refusal));
+    lint(policy, { drops: { in: undefined, out: undefined } }, SESSION_DIALECT);
+    expect(told.length + policy.parts.length).toBeGreaterThan(0);
+  },
+  60_000,
+);

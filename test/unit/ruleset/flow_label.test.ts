@@ -65,3 +65,12 @@ test("no label of a cgroup comes again within 140 generations of either opening,
       for (const opening of ["sent", "arrived"] as const) seen.add(flowLabel(id, opening, generation).join());
   expect(seen.size).toBe(4 * 140 * 2);
 });
+
+test("the labels of a cgroup come again, the first one first, after more than 140 generations and fewer than 150", () => {
+  const first = flowLabel(27711n, "sent");
+  const again = Array.from({ length: 150 }, (_, generation) => generation).filter(
+    (generation) => generation > 0 && Bun.deepEquals(flowLabel(27711n, "sent", generation), first),
+  );
+  expect(again).toEqual([expect.any(Number)]);
+  expect(again[0]).toBeGreaterThan(140);
+});

@@ -89,3 +89,22 @@ test("what is dropped before the end is not all", () => {
   const listing = ending("accept").replace("ct state established,related accept", "drop");
   expect(droppingChains(listing).out).toBeUndefined();
 });
+
+test("a chain leads to one of its own table, whatever others are called", () => {
+  const listing = `table inet other {
+	chain last {
+		drop
+	}
+}
+table inet filter {
+	chain output {
+		type filter hook output priority filter; policy accept;
+		jump last
+	}
+	chain last {
+		accept
+	}
+}
+`;
+  expect(droppingChains(listing)).toEqual({ in: undefined, out: undefined });
+});

@@ -8,6 +8,7 @@ import {
   type Change,
   chainOf,
   keysOf,
+  leading,
   sliceRemoval,
   staleBlocks,
   subjectRemoval,
@@ -284,4 +285,53 @@ test("an address leaves alone, if it is there", () => {
   const address = parseAddress("192.0.2.7") as Address;
   expect(shown(addressRemoval(27711n, address, ruleset()))).toEqual([["session_map_ipv4", `${ID}c0000207`]]);
   expect(addressRemoval(1n, address, ruleset())).toEqual([]);
+});
+
+describe("with objects of its own", () => {
+  const own = [
+    { kind: "counter", name: `${NAME}_hits` },
+    { kind: "chain", name: `${NAME}_web` },
+    { kind: "map", name: `${NAME}_ports` },
+    { kind: "set", name: `${NAME}_there` },
+  ] as const;
+
+  test("all rules go first, then sets and maps, chains, and what rules name", () => {
+    const { changes } = subjectRemoval(NAME, undefined, new FakeRuleset(), own);
+    expect(changes).toEqual([
+      ...[...CHAINS, `${NAME}_web`].map((flush) => ({ flush })),
+      own[2],
+      own[3],
+      ...CHAINS.map((name) => ({ kind: "chain" as const, name })),
+      own[1],
+      own[0],
+    ]);
+  });
+});
+
+test("where the recorded cgroup leads nowhere, elements of another that lead to its chains go as well", () => {
+  const fake = new FakeRuleset().put("session_map_cg", ID).put("session_out", OTHER, CHAINS[1]);
+  expect(leave(RECORD, fake).removed).toEqual([["session_map_cg", ID], ["session_out", OTHER], ...CHAINS]);
+});
+
+test("a block of a live cgroup is told by its own key, wherever that lies in memory", () => {
+  const both = Buffer.from(OTHER + ID, "hex");
+  const fake = new FakeRuleset();
+  const blocked = {
+    ...fake,
+    hasChain: fake.hasChain,
+    element: fake.element,
+    elements: (_: string, set: string) =>
+      set === "session_in" ? [{ key: both.subarray(8), chain: "closed_in", counter: undefined }] : [],
+  };
+  expect(staleBlocks(new Set([27711n]), blocked)).toEqual([]);
+});
+
+test("what a cgroup led to before goes when it is led to its chains", () => {
+  const fake = new FakeRuleset().put("session_in", ID, "closed_in");
+  const changes = leading(sessionSubject(RECORD), fake);
+  expect(changes.map((change) => ["set" in change && change.set, "add" in change])).toEqual([
+    ["session_in", false],
+    ["session_in", true],
+    ["session_out", true],
+  ]);
 });

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { expect, test } from "bun:test";
-import { formatStampBits, parseStampBits, STAMP_BITS, type StampBits } from "../../../src/ruleset/seal.ts";
+import {
+  formatStampBits,
+  hexMark,
+  parseStampBits,
+  STAMP_BITS,
+  type StampBits,
+} from "../../../src/ruleset/seal.ts";
 import { packetProgram, socketProgram } from "../../../src/ruleset/seal_program.ts";
 
 test("bits are read as they are written, in either order, with remarks", () => {
@@ -27,12 +33,26 @@ test.each([
   expect(() => parseStampBits(text)).toThrow(said);
 });
 
-/** What a program does, by running it: as far as it goes without the kernel's functions. */
-function run(program: Uint8Array, mark: number, socket: { mark: number } | undefined) {
+test("the highest bit is written as one, whatever sign a number has for it", () => {
+  expect(hexMark(0x8000_0000 | 0x4000_0000)).toBe("0xc0000000");
+});
+
+/**
+ * What a program does, by running it, with what the kernel's functions answer.
+ *
+ * @param mark the packet's, or that of the socket that is made
+ * @param socket the packet's
+ * @param isOurs whether the network of a socket that is made is in the map
+ */
+function run(program: Uint8Array, mark: number, socket: { mark: number } | undefined, isOurs = false) {
   const view = new DataView(program.buffer);
   const packet = { mark };
   const registers: unknown[] = [];
-  const field: Record<number, () => unknown> = { 8: () => packet.mark, 168: () => socket ?? 0 };
+  const field: Record<number, () => unknown> = {
+    8: () => packet.mark,
+    16: () => packet.mark,
+    168: () => socket ?? 0,
+  };
   for (let at = 0; at < program.length / 8; at++) {
     const code = view.getUint8(8 * at);
     const to = view.getUint8(8 * at + 1) & 15;
@@ -66,8 +86,18 @@ function run(program: Uint8Array, mark: number, socket: { mark: number } | undef
       case 0x56: // of 32
         if (Number(registers[to]) >>> 0 !== value >>> 0) at += offset;
         break;
-      case 0x85: // the whole socket
-        registers[0] = registers[1];
+      case 0x47:
+        registers[to] = (Number(registers[to]) | value) >>> 0;
+        break;
+      case 0x85:
+        // The look-up in the map, the whole socket, the cookie of its network.
+        registers[0] = { 1: Number(isOurs), 95: registers[1], 122: 7 }[value];
+        break;
+      case 0x18: // two instructions
+        at++;
+        break;
+      case 0x07: // where the key is
+      case 0x7b:
         break;
       case 0x95:
         return { passes: registers[0] === 1, mark: packet.mark };
@@ -105,6 +135,13 @@ test.each(PAIRS.flatMap((bits) => (["in", "out"] as const).map((direction) => ({
     expect(run(program, 4, { mark: bits[direction] })).toEqual({ passes: false, mark: 4 });
   },
 );
+
+test.each(PAIRS)("a socket of a network that is not ours gets %p both, and one of ours neither", (bits) => {
+  const program = socketProgram(77, bits);
+  const both = (bits.in | bits.out) >>> 0;
+  expect(run(program, 8, undefined, true)).toEqual({ passes: true, mark: 8 });
+  expect(run(program, 8, undefined, false)).toEqual({ passes: true, mark: (both | 8) >>> 0 });
+});
 
 test("the program for sockets names the map by its descriptor, and no jump leads out of it", () => {
   const program = socketProgram(77, STAMP_BITS);

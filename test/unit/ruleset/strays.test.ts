@@ -21,6 +21,7 @@ describe("a stray is", () => {
       chain("session_bob_7_in"),
       { kind: "set", name: "session_bob_7_addresses" },
       { kind: "counter", name: "cover_1001_seen" },
+      chain("policy_0123456789abcdef_in"),
     ];
     expect(names(chain("session_alice_7_in"), chain("cover_1000_out"), ...strays)).toEqual(
       strays.map(({ name }) => name),
@@ -55,5 +56,10 @@ describe("a stray is", () => {
   test("an element of one that is there, where it leads to a stray", () => {
     const lost: Keyed = { set: "session_in", key: key(7), chain: "session_bob_7_in" };
     expect(elements([chain("session_bob_7_in")], lost)).toEqual([lost]);
+  });
+
+  test("told by its own key, wherever that lies in memory", () => {
+    const two = Uint8Array.of(...key(8), ...key(7));
+    expect(elements([], { set: "session_in", key: two.subarray(8), chain: undefined })).toEqual([]);
   });
 });

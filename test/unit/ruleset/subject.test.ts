@@ -243,3 +243,11 @@ test("a complaint names objects as the fragment does", () => {
   const cover = addSubject({ ...ALICE, id: "cover_1000" as SubjectId }, parts);
   expect(withOwnNames("‘cover_1000_session_s’", cover.lines)).toBe("‘session_s’");
 });
+
+test("a chain of its own that is called like one of every subject's does not hide the others' names", () => {
+  const lines = [
+    "create chain inet authnft session_a_1_web_judged",
+    "create chain inet authnft session_a_1_judged",
+  ];
+  expect(withOwnNames("session_a_1_web_hits", lines)).toBe("web_hits");
+});

@@ -86,3 +86,8 @@ describe("a key's payload as a tag", () => {
     expect(() => claimsTag(payload)).toThrow("Cannot read the claims: the key is empty");
   });
 });
+
+test("a serial has ten digits at most, whatever number they make", () => {
+  expect(parseKeySerial("0000000001")).toBe(1 as KeySerial);
+  expect(() => parseKeySerial("00000000001")).toThrow("no key serial");
+});

@@ -117,3 +117,12 @@ test("a user's name cannot add a line to the log", () => {
   );
   expect(message).not.toMatch(/\p{Cc}/u);
 });
+
+test("a name that is no word is in quotes, and makes no second line", () => {
+  const event = { kind: "close", how: "lost" } as const;
+  const message = (user: string, scope_unit = TOLD.scope_unit): string =>
+    describeEvent(event, { ...TOLD, user, scope_unit }).message;
+  expect(message("a in b")).toStartWith('Session of "a in b" in ');
+  expect(message('a"b')).toStartWith('Session of "a\\"b" in ');
+  expect(message("alice", "x\nSession of root")).not.toContain("\n");
+});

@@ -57,3 +57,12 @@ test("a long sentence is cut between characters, within what the shim takes", ()
 test("half a character is none", () => {
   expect(() => new TextDecoder("utf-8", { fatal: true }).decode(Buffer.from(said("a\ud83d")))).not.toThrow();
 });
+
+test("the cgroup where a process belongs is told if the shim takes it: 500 bytes at most, and none that would end the line", () => {
+  const back = (path: string): string | undefined =>
+    /^back=(.*)$/m.exec(formatReply({ result: "ok", back: path }))?.[1];
+  const longest = `/${"x".repeat(499)}`;
+  expect(back("/user.slice/a@b\\x2d.scope")).toBe("/user.slice/a@b\\x2d.scope");
+  expect(back(longest)).toBe(longest);
+  for (const path of [`${longest}x`, "/a b", "/a\nsession=x", "a", ""]) expect(back(path)).toBeUndefined();
+});

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { describe, expect, test } from "bun:test";
 import { Refusal } from "../../../../src/refusal.ts";
-import { parseRequest, REQUEST_LIMIT, type Request } from "../../../../src/subjects/session/request.ts";
+import {
+  decodeRequest,
+  parseRequest,
+  REQUEST_LIMIT,
+  type Request,
+} from "../../../../src/subjects/session/request.ts";
 
 const REQUEST: Request = {
   v: 1,
@@ -209,4 +214,15 @@ test("no name of a variable reaches the prototype", () => {
 test("a message is one line", () => {
   const message = messageOf(changed("a\nb\x1b[31m", 1));
   expect(message).not.toMatch(/[\p{Cc}]/u);
+});
+
+test("bytes are read up to the limit, and as UTF-8 alone", () => {
+  expect(decodeRequest(Buffer.alloc(REQUEST_LIMIT, "x"))).toHaveLength(REQUEST_LIMIT);
+  expect(() => decodeRequest(Buffer.alloc(REQUEST_LIMIT + 1, "x"))).toThrow("longer than 8192 bytes");
+  expect(() => decodeRequest(Uint8Array.of(0x22, 0xff, 0x22))).toThrow("not UTF-8");
+});
+
+test("a list of variables is none, not even an empty one", () => {
+  expect(messageOf(changed("env", []))).toContain("env: ");
+  expect(messageOf(changed("env", ["x"]))).toContain("env: ");
 });

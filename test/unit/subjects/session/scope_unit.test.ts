@@ -199,3 +199,16 @@ describe("the scope that a process is in", () => {
     expect(placeOfProcess(text)).toBeUndefined();
   });
 });
+
+test("a process's first scope has no number, so 1 is none", () => {
+  const id = (scope_unit: string) => sessionId({ scope_unit: scope_unit as ScopeUnit, user: "", pid: 9 });
+  expect<string>(id("authnft-alice-4711-2.scope")).toBe("session_alice_4711-2");
+  // Of this one the user is called alice-4711, and the process has the number 1.
+  expect<string>(id("authnft-alice-4711-1.scope")).toBe("session_alice-4711_1");
+});
+
+test("the hierarchy of version 2 is the one with no name, wherever its line stands", () => {
+  const place = "0::/authnft.slice/authnft-alice-4711.scope";
+  expect(placeOfProcess(`1:name=systemd:/\n${place}\n`)?.unit).toBe("authnft-alice-4711.scope" as ScopeUnit);
+  expect(placeOfProcess(`0:cpu:/x\n${place}\n`)?.unit).toBe("authnft-alice-4711.scope" as ScopeUnit);
+});

@@ -192,3 +192,20 @@ describe("readAnswer", () => {
     }
   });
 });
+
+test("the largest error that the kernel has a number for is one, and the next is none", () => {
+  const error = (errno: number) => {
+    const payload = new Uint8Array(4);
+    new DataView(payload.buffer).setInt32(0, -errno, true);
+    return message(2, 0, payload);
+  };
+  expect(() => readAnswer(error(4095))).toThrow(expect.not.objectContaining({ code: "EBADMSG" }));
+  expect(() => readAnswer(error(4096))).toThrow(expect.objectContaining({ code: "EBADMSG" }));
+});
+
+test("what was read stays as it was when the buffer is used again", () => {
+  const buffer = message(20, 2, Uint8Array.of(1, 2, 3, 4));
+  const { parts } = readAnswer(buffer);
+  buffer.fill(9);
+  expect(parts[0]?.payload).toEqual(Uint8Array.of(1, 2, 3, 4));
+});

@@ -6,6 +6,7 @@ import {
   parseDeclaration,
   parseElements,
   parseNamed,
+  parseUses,
 } from "../../../../src/system/kernel/nft_answers.ts";
 
 const HEADER = Uint8Array.of(1, 0, 0, 0);
@@ -119,4 +120,12 @@ describe("parseDeclaration", () => {
   ])("reads a set of %s", (_, payload, declaration) => {
     expect(parseDeclaration(payload)).toEqual(declaration);
   });
+});
+
+test("how often a chain is used is a number of four bytes, or none", () => {
+  const uses = (...value: number[]) =>
+    parseUses(Buffer.concat([HEADER, attribute(6, Uint8Array.from(value))]));
+  expect(uses(0, 0, 1, 2)).toBe(258);
+  expect(uses(1, 2, 3)).toBe(0);
+  expect(uses(0, 0, 0, 0, 7)).toBe(0);
 });

@@ -114,3 +114,10 @@ test("the inodes in a table of /proc/net are those of its sockets, and of none t
   expect(inodesInTable(table)).toEqual([35417, 4294967296]);
   expect(inodesInTable("")).toEqual([]);
 });
+
+test("the most cgroups that a program can hold are let through, and with one more there is no program", () => {
+  const most = (0xf000 + 4) / 16;
+  const ids = (count: number) => new Set(Array.from({ length: count }, (_, index) => BigInt(index)));
+  expect(cgroupFilter(ids(Math.floor(most)))).toBeDefined();
+  expect(cgroupFilter(ids(Math.floor(most) + 1))).toBeUndefined();
+});

@@ -339,4 +339,4 @@ export function inCgroup(directory: string): readonly string[] {
 }
 
 export const CHECK = join(native, "check.sh");
-export const FUZZ = join(here, "..", "fuzz", "reply.sh");
+export const FUZZ = join(here, "..", "fuzz", "run.ts");

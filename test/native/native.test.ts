@@ -1611,7 +1611,7 @@ describe("without running them", () => {
   });
 
   test("three seconds of fuzzing the reply's parser", async () => {
-    const { exitCode, stderr } = await run([FUZZ, "3"]);
+    const { exitCode, stderr } = await run([process.execPath, FUZZ, "native/reply", "--seconds", "3"]);
     expect(exitCode, stderr).toBe(0);
   });
 });
